@@ -1,0 +1,47 @@
+"""Renders every error in the one shape of the service."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from flask import Blueprint, Flask, Response, jsonify
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from errors import GreenrunError, RequestTooLarge
+
+logger = logging.getLogger(__name__)
+
+
+def register_error_handlers(scope: Flask | Blueprint) -> None:
+    """Render errors of a blueprint, or of a whole application when it is ours."""
+    scope.register_error_handler(GreenrunError, render_error)
+    scope.register_error_handler(RequestEntityTooLarge, lambda _: render_error(RequestTooLarge()))
+    scope.register_error_handler(HTTPException, _render_http_exception)
+    scope.register_error_handler(Exception, _render_unexpected)
+
+
+def render_error(error: GreenrunError) -> Response:
+    return _response(error.status, error.code, error.message, detail=error.detail, headers=dict(error.headers))
+
+
+def _render_http_exception(error: HTTPException) -> Response:
+    """An error of Flask's own, such as an unknown path or a wrong method."""
+    if error.code is None or error.code < 400:
+        return Response(error.get_body(), error.code or 500, error.get_headers())
+    code = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
+    headers = {name: value for name, value in error.get_headers() if name.lower() != "content-type"}
+    return _response(error.code, code, error.name.lower(), detail=error.name, headers=headers)
+
+
+def _render_unexpected(error: Exception) -> Response:
+    """An error nobody foresaw: logged with its stack, told without anything of it."""
+    logger.exception("unexpected error while a request was answered")
+    return render_error(GreenrunError())
+
+
+def _response(status: int, code: str, message: str, *, detail: object, headers: dict[str, str]) -> Response:
+    response = jsonify(code=code, message=message, status=status, detail=detail)
+    response.status_code = status
+    response.headers.extend(headers)
+    return response

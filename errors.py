@@ -1,0 +1,106 @@
+"""Every error a caller can meet: its status, its code and when it happens.
+
+Raise one of these anywhere; ``blueprints.errors`` renders it. The docstring of a class is its default message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+ErrorItems = Sequence[Mapping[str, Any]]
+"""Validation errors as the wire has them: ``type``, ``loc``, ``msg``, ``input`` and sometimes ``ctx``."""
+
+
+class GreenrunError(Exception):
+    """something went wrong on the server"""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_server_error"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        detail: str | ErrorItems | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.message = message or (type(self).__doc__ or "").strip()
+        self.detail: str | ErrorItems = self.message if detail is None else detail
+        self.headers: Mapping[str, str] = headers or {}
+        super().__init__(self.message)
+
+
+class Unauthorized(GreenrunError):
+    """a valid bearer token is required"""
+
+    status = 401
+    code = "unauthorized"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": 'Bearer realm="greenrun"'})
+
+
+class RunNotFound(GreenrunError):
+    """run not found"""
+
+    status = 404
+    code = "run_not_found"
+
+
+class RunAlreadyEnded(GreenrunError):
+    """the run has already ended"""
+
+    status = 409
+    code = "run_already_ended"
+
+
+class RequestTooLarge(GreenrunError):
+    """the request body is larger than this server accepts"""
+
+    status = 413
+    code = "request_too_large"
+
+
+class InvalidRequest(GreenrunError):
+    """the request is malformed"""
+
+    status = 422
+    code = "invalid_param"
+
+    def __init__(self, items: ErrorItems) -> None:
+        super().__init__(detail=items)
+
+
+class InvalidComposition(GreenrunError):
+    """the composition cannot run"""
+
+    status = 422
+    code = "invalid_composition"
+
+
+class ShuttingDown(GreenrunError):
+    """run scheduler is shutting down"""
+
+    status = 503
+    code = "shutting_down"
+
+
+class CapacityReached(GreenrunError):
+    """this worker runs as many runs as it may; try again shortly"""
+
+    status = 503
+    code = "run_capacity_reached"
+
+    def __init__(self, retry_after_seconds: int = 1) -> None:
+        super().__init__(headers={"Retry-After": str(retry_after_seconds)})
+
+
+class StorageUnavailable(GreenrunError):
+    """the run storage cannot be reached; try again shortly"""
+
+    status = 503
+    code = "storage_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "1"})

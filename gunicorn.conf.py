@@ -1,0 +1,90 @@
+"""gunicorn's configuration. Run with: gunicorn -c gunicorn.conf.py app:app
+
+Nothing imported here opens a socket or takes a lock: the master forks, and each worker patches itself afterwards.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from settings import Settings
+
+try:
+    _settings = Settings()
+except (ValidationError, SettingsError) as error:
+    sys.exit(f"Greenrun cannot start, its settings are wrong:\n{error}")
+
+DRAIN_MARGIN_SECONDS = 4
+"""After the grace a worker needs this long to end what is left and to exit."""
+
+bind = "127.0.0.1:5050"
+workers = 1
+worker_class = "gevent"
+worker_connections = 10_000
+preload_app = False
+keepalive = 2
+timeout = int(_settings.shutdown_grace_seconds) + 120
+graceful_timeout = int(_settings.shutdown_grace_seconds) + DRAIN_MARGIN_SECONDS + 6
+accesslog = None
+control_socket_disable = True
+
+
+def on_starting(server: Any) -> None:
+    """Refuse what cannot work, before any worker starts."""
+    _refuse_if(server.cfg.worker_class_str != "gevent", "the worker class must be gevent")
+    _refuse_if(server.cfg.preload_app, "preload_app must be off: connections are opened after the fork")
+    _refuse_if(server.cfg.keepalive > 2, "keepalive must be at most 2 seconds, or idle connections hold up an exit")
+    least = _settings.shutdown_grace_seconds + DRAIN_MARGIN_SECONDS
+    _refuse_if(
+        server.cfg.graceful_timeout <= least,
+        f"graceful_timeout must be more than {least:g} seconds (DIFY_AGENT_SHUTDOWN_GRACE_SECONDS plus "
+        f"{DRAIN_MARGIN_SECONDS}), or runs are killed while they may still go on",
+    )
+    _raise_descriptor_limit()
+
+
+def post_worker_init(worker: Any) -> None:
+    from runtime.gunicorn_worker import attach
+
+    runtime = _runtime(worker)
+    if runtime is not None:
+        attach(runtime, worker)
+
+
+def worker_int(worker: Any) -> None:
+    from runtime.gunicorn_worker import hurry
+
+    runtime = _runtime(worker)
+    if runtime is not None:
+        hurry(runtime)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    runtime = _runtime(worker)
+    if runtime is not None:
+        from runtime.gunicorn_worker import detach
+
+        detach(runtime)
+
+
+def _runtime(worker: Any) -> Any:
+    """The runtime of the worker's Flask application; None when the application failed to load."""
+    return getattr(getattr(worker, "wsgi", None), "extensions", {}).get("greenrun")
+
+
+def _refuse_if(wrong: bool, message: str) -> None:
+    if wrong:
+        sys.exit(f"Greenrun cannot start: {message}")
+
+
+def _raise_descriptor_limit() -> None:
+    """Every stream is a descriptor; the usual soft limit of 1,024 is the first thing to run out."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

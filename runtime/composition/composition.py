@@ -1,0 +1,113 @@
+"""A bound composition: its layers entered in order, left in reverse, and snapshotted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_ai.tools import Tool
+
+from runtime.composition.layer import Layer
+from runtime.protocol.requests import ExitIntent
+from runtime.protocol.snapshots import LayerSnapshot, LifecycleState, SessionSnapshot
+
+logger = logging.getLogger(__name__)
+
+AnyLayer = Layer[Any, Any]
+
+
+@dataclass(slots=True)
+class LayerSlot:
+    """A layer with its place in life."""
+
+    layer: AnyLayer
+    lifecycle: LifecycleState
+    exit_intent: ExitIntent
+
+    async def enter(self) -> None:
+        if self.lifecycle is LifecycleState.NEW:
+            await self.layer.on_create()
+        else:
+            await self.layer.on_resume()
+        self.lifecycle = LifecycleState.ACTIVE
+
+    async def leave(self) -> None:
+        if self.exit_intent is ExitIntent.DELETE:
+            await self.layer.on_delete()
+            self.lifecycle = LifecycleState.CLOSED
+        else:
+            await self.layer.on_suspend()
+            self.lifecycle = LifecycleState.SUSPENDED
+
+
+class Composition:
+    """The layers of one run, bound and ready to be entered once."""
+
+    def __init__(self, slots: Sequence[LayerSlot]) -> None:
+        self._slots = tuple(slots)
+        self._entered: list[LayerSlot] = []
+
+    @property
+    def layers(self) -> list[AnyLayer]:
+        return [slot.layer for slot in self._slots]
+
+    def system_prompts(self) -> list[str]:
+        """Prefixes in layer order, then suffixes in reverse layer order."""
+        prefixes = [text for layer in self.layers for text in layer.system_prefixes()]
+        suffixes = [text for layer in reversed(self.layers) for text in layer.system_suffixes()]
+        return prefixes + suffixes
+
+    def user_prompts(self) -> list[str]:
+        return [text for layer in self.layers for text in layer.user_prompts()]
+
+    def tools(self) -> list[Tool[None]]:
+        return [tool for layer in self.layers for tool in layer.tools()]
+
+    def secrets(self) -> list[str]:
+        return [value for layer in self.layers for value in layer.secrets()]
+
+    @asynccontextmanager
+    async def entered(self) -> AsyncGenerator[None]:
+        """Enter every layer in order; at the end leave them in reverse order.
+
+        When a layer fails to enter, those before it are left again. All exit hooks run, whatever fails; the first
+        error is raised, and an error from inside the context comes before those of exit hooks.
+        """
+        try:
+            for slot in self._slots:
+                await slot.enter()
+                self._entered.append(slot)
+            yield
+        except BaseException:
+            await self._leave()
+            raise
+        first_error = await self._leave()
+        if first_error is not None:
+            raise first_error
+
+    async def _leave(self) -> BaseException | None:
+        first_error: BaseException | None = None
+        while self._entered:
+            slot = self._entered.pop()
+            try:
+                await slot.leave()
+            except BaseException as error:
+                logger.warning("layer '%s': its exit hook failed: %s", slot.layer.name, type(error).__name__)
+                first_error = first_error or error
+        return first_error
+
+    def snapshot(self) -> SessionSnapshot:
+        """The state of every layer as it is now."""
+        return SessionSnapshot(
+            layers=[
+                LayerSnapshot(
+                    name=slot.layer.name,
+                    lifecycle_state=slot.lifecycle,
+                    runtime_state=slot.layer.state.model_dump(mode="json"),
+                )
+                for slot in self._slots
+            ]
+        )

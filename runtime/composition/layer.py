@@ -1,0 +1,96 @@
+"""The layer: one named part of a composition, made afresh for every run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_ai.tools import Tool
+
+
+class LayerConfigModel(BaseModel):
+    """Base of layer configs: closed, so that a misspelt key is refused."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+
+
+class NoConfig(LayerConfigModel):
+    """The config of a layer that has none: null or an empty object."""
+
+
+class NoState(BaseModel):
+    """The runtime state of a layer that keeps none."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+StateT = TypeVar("StateT", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """Another layer that this one works with, under ``key`` in the ``deps`` of a request."""
+
+    key: str
+    type_id: str
+    required: bool = True
+
+
+class Layer(Generic[ConfigT, StateT]):
+    """One layer of one run. Building it does nothing; its hooks may do work.
+
+    ``state`` is what a session snapshot keeps. ``deps`` is filled before any hook is called; a dependency may stand
+    later in the composition, so a hook must not count on its dependencies having been entered.
+    """
+
+    type_id: ClassVar[str]
+    config_type: ClassVar[type[BaseModel]] = NoConfig
+    state_type: ClassVar[type[BaseModel]] = NoState
+    dependencies: ClassVar[tuple[Dependency, ...]] = ()
+    required_name: ClassVar[str | None] = None
+    """The one name this layer may have, and so at most one of it; None is any name."""
+
+    def __init__(self, name: str, config: ConfigT, state: StateT) -> None:
+        self.name = name
+        self.config = config
+        self.state = state
+        self.deps: dict[str, Layer[Any, Any]] = {}
+
+    @classmethod
+    def check_dependencies(cls, config: ConfigT, deps: Mapping[str, str]) -> None:
+        """Raise ValueError when the bound dependency keys and the config do not fit together."""
+
+    async def on_create(self) -> None:
+        """Called when the layer is entered for the first time."""
+
+    async def on_resume(self) -> None:
+        """Called when the layer is entered from a snapshot that has it suspended."""
+
+    async def on_suspend(self) -> None:
+        """Called when the run leaves the layer and its session goes on."""
+
+    async def on_delete(self) -> None:
+        """Called when the run leaves the layer for good."""
+
+    def system_prefixes(self) -> list[str]:
+        """System prompts that stand before all suffixes, in layer order."""
+        return []
+
+    def system_suffixes(self) -> list[str]:
+        """System prompts that stand after all prefixes, in reverse layer order."""
+        return []
+
+    def user_prompts(self) -> list[str]:
+        """User prompts, in layer order."""
+        return []
+
+    def tools(self) -> list[Tool[None]]:
+        """Tools for the model, in layer order. No two of a composition have the same name."""
+        return []
+
+    def secrets(self) -> list[str]:
+        """Values that must not appear in any text a caller or a log sees."""
+        return []

@@ -1,0 +1,138 @@
+"""The event log: one greenlet a worker that writes what all its runs have gathered, a batch at a time.
+
+There is no timer: while one batch is on its way the next one gathers. Every event has an explicit id, so that a batch
+can be sent again after a lost answer and Redis refuses what it already has.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from redis.exceptions import NoScriptError, ResponseError
+
+from runtime.events.connections import LINK_ERRORS, Command, RedisLink
+from runtime.events.keys import Keys
+from runtime.events.run_log import Append, End, LogItem, RunLog, Touch
+from runtime.events.scripts import load_script
+from runtime.protocol.records import RunRecord
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCH_ITEMS = 512
+READ_TIMEOUT_SECONDS = 5.0
+FIRST_RETRY_SECONDS = 0.05
+LONGEST_RETRY_SECONDS = 2.0
+LONGEST_TOUCH_INTERVAL_SECONDS = 30.0
+
+
+class EventLog:
+    """Writes the events, the lifetimes and the ends of this worker's runs."""
+
+    def __init__(self, url: str, keys: Keys, *, retention_seconds: int, max_run_bytes: int) -> None:
+        self._link = RedisLink(url, name="greenrun-log", read_timeout=READ_TIMEOUT_SECONDS)
+        self._keys = keys
+        self._retention = retention_seconds
+        self._max_run_bytes = max_run_bytes
+        self._items: deque[LogItem] = deque()
+        self._live: set[RunLog] = set()
+        self._arrived = Event()
+        self._idle = Event()
+        self._idle.set()
+        self._closed = False
+        self._greenlets: list[gevent.Greenlet[..., None]] = []
+
+    def start(self) -> None:
+        self._greenlets = [gevent.spawn(self._write_for_ever), gevent.spawn(self._touch_for_ever)]
+
+    def open_run(self, record: RunRecord) -> RunLog:
+        """The log of a run whose record and first event are stored."""
+        run_log = RunLog(
+            record, self._keys, self._put, retention_seconds=self._retention, max_bytes=self._max_run_bytes
+        )
+        self._live.add(run_log)
+        return run_log
+
+    def close_run(self, run_log: RunLog) -> None:
+        """Forget a run: its lifetime is no longer renewed."""
+        self._live.discard(run_log)
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything is written; False when ``timeout`` seconds were not enough."""
+        return bool(self._idle.wait(timeout))
+
+    def close(self) -> None:
+        """Stop. What is not written by now is lost; call ``flush`` before."""
+        self._closed = True
+        gevent.killall(self._greenlets)
+        self._link.close()
+
+    def _put(self, item: LogItem) -> None:
+        self._items.append(item)
+        self._idle.clear()
+        self._arrived.set()
+
+    def _write_for_ever(self) -> None:
+        while True:
+            self._arrived.wait()
+            batch = self._take_batch()
+            if batch:
+                self._settle(batch, *self._write(batch))
+            if not self._items:
+                self._arrived.clear()
+                self._idle.set()
+
+    def _take_batch(self) -> list[LogItem]:
+        batch: list[LogItem] = []
+        while self._items and len(batch) < MAX_BATCH_ITEMS:
+            item = self._items.popleft()
+            if item.run_log.is_dropped and isinstance(item, Append):
+                item.run_log.release(item)
+            else:
+                batch.append(item)
+        return batch
+
+    def _write(self, batch: Sequence[LogItem]) -> tuple[list[Any], bool]:
+        """The answers, one an item, and whether the batch had been sent before."""
+        commands: list[Command] = [item.command for item in batch]
+        delay = FIRST_RETRY_SECONDS
+        repeated = False
+        while True:
+            try:
+                if not self._link.is_open:
+                    self._open_link()
+                return self._link.call_all(commands), repeated
+            except (*LINK_ERRORS, ResponseError) as error:
+                logger.warning("event log: cannot write, %d commands wait: %s", len(commands), error)
+                self._link.close()
+                repeated = True
+                gevent.sleep(delay)
+                delay = min(delay * 2, LONGEST_RETRY_SECONDS)
+
+    def _open_link(self) -> None:
+        self._link.open()
+        self._link.call("SCRIPT", "LOAD", load_script("end_run").text)
+
+    def _settle(self, batch: Sequence[LogItem], answers: Sequence[Any], repeated: bool) -> None:
+        for item, answer in zip(batch, answers, strict=True):
+            match item:
+                case Append():
+                    item.run_log.appended(item, answer, repeated=repeated)
+                case End() if isinstance(answer, NoScriptError):
+                    self._link.close()  # opened again, it loads the script that someone has flushed
+                    self._items.appendleft(item)
+                case End():
+                    item.run_log.ended(item, answer)
+                case Touch() if isinstance(answer, ResponseError):
+                    logger.error("event log: a lifetime was not renewed: %s", answer)
+
+    def _touch_for_ever(self) -> None:
+        interval = min(LONGEST_TOUCH_INTERVAL_SECONDS, self._retention / 3)
+        while True:
+            gevent.sleep(interval)
+            for run_log in list(self._live):
+                run_log.touch()

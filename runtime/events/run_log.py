@@ -1,0 +1,183 @@
+"""The event log of one run, as its owner writes it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from gevent.event import AsyncResult
+from redis.exceptions import ResponseError
+
+from runtime.events.connections import Command
+from runtime.events.keys import Keys
+from runtime.events.scripts import load_script
+from runtime.events.store import EndOutcome, end_arguments
+from runtime.protocol.events import Event, RunEnd
+from runtime.protocol.ids import new_id
+from runtime.protocol.records import RunRecord
+
+logger = logging.getLogger(__name__)
+
+ATTEMPT = 1
+MAX_PENDING_BYTES = 256 * 1024
+"""A run that is this far ahead of Redis waits before it makes more events."""
+
+ENTRY_OVERHEAD_BYTES = 100
+"""What an entry weighs beside its payload."""
+
+
+class LossReason(StrEnum):
+    """Why a run's events are no longer taken."""
+
+    FENCED = "fenced"
+    """Something else has ended the run."""
+    STORAGE = "storage"
+    """The stream is gone, or Redis refuses the write."""
+
+
+class EventBytesExceeded(Exception):
+    """The run has written more events than the operator allows."""
+
+
+@dataclass(slots=True)
+class Append:
+    """One event on its way to the stream."""
+
+    run_log: RunLog
+    command: Command
+    weight: int
+
+
+@dataclass(slots=True)
+class End:
+    """The end script of a run, behind its last event."""
+
+    run_log: RunLog
+    command: Command
+    done: AsyncResult[EndOutcome | None] = field(default_factory=AsyncResult)
+
+
+@dataclass(slots=True)
+class Touch:
+    """The renewal of one key's lifetime."""
+
+    run_log: RunLog
+    command: Command
+
+
+LogItem = Append | End | Touch
+
+
+class RunLog:
+    """Gives each event its id and hands it to the worker's log.
+
+    ``on_loss`` is called once, when Redis no longer takes the run's events.
+    """
+
+    def __init__(
+        self,
+        record: RunRecord,
+        keys: Keys,
+        put: Callable[[LogItem], None],
+        *,
+        retention_seconds: int,
+        max_bytes: int,
+    ) -> None:
+        self.is_dropped = False
+        self.on_loss: Callable[[LossReason], None] | None = None
+        self._record = record
+        self._record_key = keys.record(record.run_id)
+        self._events_key = keys.events(record.run_id)
+        self._put = put
+        self._retention = retention_seconds
+        self._bytes_left = max_bytes
+        self._sequence = 1
+        self._pending_bytes = 0
+        self._room: asyncio.Future[None] | None = None
+
+    def append(self, event: Event) -> None:
+        """Queue an event. Never waits; a run that makes many events awaits ``wait_for_room`` between them.
+
+        Raises EventBytesExceeded.
+        """
+        if self.is_dropped:
+            return
+        weight = len(event.payload) + ENTRY_OVERHEAD_BYTES
+        self._bytes_left -= weight
+        if self._bytes_left < 0:
+            raise EventBytesExceeded
+        self._sequence += 1
+        entry_id = f"{ATTEMPT}-{self._sequence}"
+        self._pending_bytes += weight
+        command = ("XADD", self._events_key, "NOMKSTREAM", entry_id, "type", event.type, "payload", event.payload)
+        self._put(Append(self, command, weight))
+
+    @property
+    def is_full(self) -> bool:
+        return self._pending_bytes > MAX_PENDING_BYTES
+
+    async def wait_for_room(self) -> None:
+        """Wait until Redis has taken enough of what is queued."""
+        while self.is_full and not self.is_dropped:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    def end(self, end: RunEnd) -> AsyncResult[EndOutcome | None]:
+        """Queue the end of the run behind its events. The outcome is None when Redis refused the script."""
+        arguments = end_arguments(self._record, end, token=new_id(), retention_seconds=self._retention)
+        item = End(self, ("EVALSHA", load_script("end_run").sha, 2, self._record_key, self._events_key, *arguments))
+        self._put(item)
+        return item.done
+
+    def touch(self) -> None:
+        """Queue a renewal of both lifetimes."""
+        for key in (self._record_key, self._events_key):
+            self._put(Touch(self, ("EXPIRE", key, self._retention)))
+
+    def drop(self) -> None:
+        """Forget what is queued: the run has ended elsewhere."""
+        self.is_dropped = True
+        self._give_room()
+
+    def release(self, item: Append) -> None:
+        """A queued event has left the queue, written or not."""
+        self._pending_bytes -= item.weight
+        if not self.is_full:
+            self._give_room()
+
+    def appended(self, item: Append, answer: Any, *, repeated: bool) -> None:
+        """Take Redis' answer to an event: its id, nil when the stream is gone, or a refusal."""
+        self.release(item)
+        if isinstance(answer, bytes):
+            return
+        if answer is None:
+            self._lose(LossReason.STORAGE)
+        elif "equal or smaller" not in str(answer):
+            logger.error("event log: run %s: an event was refused: %s", self._record.run_id, answer)
+            self._lose(LossReason.STORAGE)
+        elif not repeated:
+            self._lose(LossReason.FENCED)
+
+    def ended(self, item: End, answer: Any) -> None:
+        """Take Redis' answer to the end script."""
+        if isinstance(answer, ResponseError):
+            logger.error("event log: run %s: its end was refused: %s", self._record.run_id, answer)
+            item.done.set(None)
+            return
+        item.done.set(EndOutcome(answer[0].decode()))
+
+    def _lose(self, reason: LossReason) -> None:
+        if self.is_dropped:
+            return
+        self.drop()
+        if self.on_loss is not None:
+            self.on_loss(reason)
+
+    def _give_room(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)

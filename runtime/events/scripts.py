@@ -1,0 +1,22 @@
+"""The Lua scripts beside this file. Each is one atomic step."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script with the digest that EVALSHA takes."""
+
+    text: str
+    sha: str
+
+
+@cache
+def load_script(name: str) -> Script:
+    text = Path(__file__).with_name(f"{name}.lua").read_text()
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -1,0 +1,62 @@
+"""A viewer: one reader of one run's events, with a queue that cannot grow without bound."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from gevent.event import Event
+
+from runtime.events.entries import StreamEntry
+
+MAX_QUEUED_BYTES = 256 * 1024
+"""Beyond this the queue is dropped and the viewer reads from Redis by its own cursor until it has caught up."""
+
+
+class Viewer:
+    """Filled by the hub, emptied by the greenlet of one request.
+
+    A viewer is ``lagging`` while it reads pages from Redis; the hub then leaves it alone.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.lagging = True
+        self.is_cut = False
+        self._queue: deque[StreamEntry] = deque()
+        self._queued_bytes = 0
+        self._arrived = Event()
+
+    def offer(self, entry: StreamEntry) -> None:
+        """Queue an entry, unless the viewer lags behind anyway."""
+        if self.lagging:
+            return
+        self._queue.append(entry)
+        self._queued_bytes += len(entry.payload)
+        if self._queued_bytes > MAX_QUEUED_BYTES:
+            self._drop_queue()
+            self.lagging = True
+        self._arrived.set()
+
+    def catch_up(self) -> None:
+        """Take entries from the hub again, from now on."""
+        self._drop_queue()
+        if not self.is_cut:
+            self._arrived.clear()
+        self.lagging = False
+
+    def take(self, timeout: float) -> list[StreamEntry]:
+        """All queued entries; waits up to ``timeout`` seconds for the first. Empty when there is none."""
+        self._arrived.wait(timeout)
+        self._arrived.clear()
+        entries = list(self._queue)
+        self._drop_queue()
+        return entries
+
+    def cut(self) -> None:
+        """Make the reader leave soon, although its run goes on."""
+        self.is_cut = True
+        self._arrived.set()
+
+    def _drop_queue(self) -> None:
+        self._queue.clear()
+        self._queued_bytes = 0

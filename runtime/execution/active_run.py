@@ -1,0 +1,53 @@
+"""A run while its owner executes it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from runtime.composition.composition import Composition
+from runtime.events.run_log import LossReason, RunLog
+from runtime.protocol.events import EventEncoder
+from runtime.protocol.records import RunRecord
+
+
+class StopReason(StrEnum):
+    """Why a run was stopped from outside."""
+
+    ENDED_ELSEWHERE = "ended_elsewhere"
+    """A cancel or a reaper has ended it: its record and terminal event are written."""
+    STORAGE = "storage"
+    """Redis no longer takes its events."""
+    SHUTDOWN = "shutdown"
+    """The worker stops."""
+
+
+@dataclass(slots=True)
+class ActiveRun:
+    """What one run needs while it is executed. Only greenlets and coroutines of one thread touch it."""
+
+    record: RunRecord
+    composition: Composition
+    encoder: EventEncoder
+    log: RunLog
+    stop_reason: StopReason | None = None
+    task: asyncio.Task[object] | None = field(default=None, repr=False)
+
+    @property
+    def run_id(self) -> str:
+        return self.record.run_id
+
+    def stop(self, reason: StopReason) -> None:
+        """Stop the run; the first reason counts. Its model call is closed at once."""
+        if self.stop_reason is not None:
+            return
+        self.stop_reason = reason
+        if reason is StopReason.ENDED_ELSEWHERE:
+            self.log.drop()
+        if self.task is not None:
+            self.task.get_loop().call_soon_threadsafe(self.task.cancel)
+
+    def lose(self, reason: LossReason) -> None:
+        """Stop because Redis refused an event."""
+        self.stop(StopReason.ENDED_ELSEWHERE if reason is LossReason.FENCED else StopReason.STORAGE)

@@ -1,0 +1,49 @@
+"""What a failed run says of itself: text for people, a reason for programs, and never a secret or a stack trace."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+from pydantic_ai.exceptions import AgentRunError, ModelHTTPError, UsageLimitExceeded, UserError
+
+from runtime.events.run_log import EventBytesExceeded
+from runtime.execution.redaction import Redactor
+from runtime.llm.plugin_daemon import PluginDaemonError
+from runtime.protocol.events import RunEnd
+
+logger = logging.getLogger(__name__)
+
+RUN_LIMIT_EXCEEDED = "agent_run_limit_exceeded"
+STORAGE = "storage"
+SHUTDOWN = RunEnd.failed("run cancelled during server shutdown", reason="shutdown")
+STORAGE_LOST = RunEnd.failed("the run's events can no longer be stored", reason=STORAGE)
+UNKNOWN = "the run failed because of an internal error"
+
+
+class RunCannotProceed(Exception):
+    """The run cannot go on; the message is for the caller."""
+
+
+def failed_end(run_id: str, error: BaseException, redactor: Redactor) -> RunEnd:
+    """The end of a run that ``error`` broke. An error that nobody foresaw is logged and told only as such."""
+    match error:
+        case PluginDaemonError():
+            return RunEnd.failed(redactor.clean(error.daemon_message), reason=error.error_type)
+        case UsageLimitExceeded():
+            return RunEnd.failed(redactor.clean(str(error)), error_type=RUN_LIMIT_EXCEEDED)
+        case ModelHTTPError():
+            return RunEnd.failed(f"the model provider answered with status {error.status_code}")
+        case RunCannotProceed() | UserError() | AgentRunError():
+            return RunEnd.failed(redactor.clean(str(error)))
+        case EventBytesExceeded():
+            return RunEnd.failed("the run wrote more events than this server stores for one run", reason=STORAGE)
+        case _:
+            _log_unexpected(run_id, error, redactor)
+            return RunEnd.failed(UNKNOWN)
+
+
+def _log_unexpected(run_id: str, error: BaseException, redactor: Redactor) -> None:
+    """Log the stack, and the text only after redaction: it may hold what a provider has echoed."""
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("run %s: %s: %s\n%s", run_id, type(error).__name__, redactor.clean(str(error)), stack)

@@ -1,0 +1,130 @@
+"""The run pool: a greenlet for each run of this worker, which owns the run until its end is written."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gevent
+from gevent.event import Event
+
+from errors import CapacityReached, ShuttingDown
+from runtime.events.log import EventLog
+from runtime.events.store import EndOutcome
+from runtime.execution.active_run import ActiveRun, StopReason
+from runtime.execution.bridge import LoopBridge
+from runtime.execution.failures import SHUTDOWN, STORAGE_LOST, UNKNOWN
+from runtime.execution.runner import Runner
+from runtime.protocol.events import RunEnd
+
+logger = logging.getLogger(__name__)
+
+REFUSED_END_RETRY_SECONDS = 1.0
+
+
+class RunPool:
+    """The runs that this worker executes."""
+
+    def __init__(self, *, bridge: LoopBridge, runner: Runner, log: EventLog, size: int) -> None:
+        self._bridge = bridge
+        self._runner = runner
+        self._log = log
+        self._size = size
+        self._active: dict[str, ActiveRun] = {}
+        self._admitted = 0
+        self._closing = False
+        self._idle = Event()
+        self._idle.set()
+
+    @property
+    def active_count(self) -> int:
+        return len(self._active)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run is active or being started."""
+        return not self._idle.is_set()
+
+    @contextmanager
+    def admission(self) -> Iterator[None]:
+        """Hold a place while a run is being stored and started. Raises ShuttingDown or CapacityReached."""
+        if self._closing:
+            raise ShuttingDown
+        if len(self._active) + self._admitted >= self._size:
+            raise CapacityReached
+        self._admitted += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._admitted -= 1
+            self._note_idle()
+
+    def start(self, run: ActiveRun) -> None:
+        """Execute an admitted run."""
+        run.log.on_loss = run.lose
+        self._active[run.run_id] = run
+        gevent.spawn(self._own, run)
+
+    def stop(self, run_id: str, reason: StopReason) -> bool:
+        """Stop a run; False when this worker does not execute it."""
+        run = self._active.get(run_id)
+        if run is None:
+            return False
+        run.stop(reason)
+        return True
+
+    def stop_all(self, reason: StopReason) -> None:
+        for run in list(self._active.values()):
+            run.stop(reason)
+
+    def refuse(self) -> None:
+        """Accept no more runs."""
+        self._closing = True
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Wait until no run is left; False when ``timeout`` seconds were not enough."""
+        return bool(self._idle.wait(timeout))
+
+    def _own(self, run: ActiveRun) -> None:
+        try:
+            end = self._execute(run)
+            if end is not None:
+                self._write_end(run, end)
+        finally:
+            self._log.close_run(run.log)
+            del self._active[run.run_id]
+            self._note_idle()
+
+    def _execute(self, run: ActiveRun) -> RunEnd | None:
+        """The end to write; None when it is written already."""
+        end: RunEnd | None = None
+        run.task = self._bridge.submit(self._runner.execute(run), name=f"run-{run.run_id}")
+        if run.stop_reason is not None:
+            run.task.cancel()
+        try:
+            end = self._bridge.wait(run.task)
+        except asyncio.CancelledError:
+            logger.info("run %s: stopped: %s", run.run_id, run.stop_reason)
+        match run.stop_reason:
+            case StopReason.ENDED_ELSEWHERE:
+                return None
+            case StopReason.STORAGE:
+                return STORAGE_LOST
+            case StopReason.SHUTDOWN if end is None:
+                return SHUTDOWN
+        return end or RunEnd.failed(UNKNOWN)
+
+    def _write_end(self, run: ActiveRun, end: RunEnd) -> None:
+        outcome = run.log.end(end).get()
+        while outcome is None:
+            gevent.sleep(REFUSED_END_RETRY_SECONDS)
+            outcome = run.log.end(end).get()
+        if outcome is not EndOutcome.ENDED:
+            logger.info("run %s: its end as %s was not taken: %s", run.run_id, end.status, outcome)
+
+    def _note_idle(self) -> None:
+        if not self._active and not self._admitted:
+            self._idle.set()

@@ -1,0 +1,129 @@
+"""The runner: one run from its entered composition to its end, on the worker's asyncio loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from typing import Any
+
+from pydantic_ai import Agent, RunContext
+from pydantic_ai.messages import AgentStreamEvent, ModelMessage, ModelRequest, SystemPromptPart
+from pydantic_ai.run import AgentRunResult
+from pydantic_ai.tools import Tool
+from pydantic_ai.toolsets import FunctionToolset
+from pydantic_ai.usage import UsageLimits
+
+from runtime.composition.composition import Composition
+from runtime.execution.active_run import ActiveRun
+from runtime.execution.failures import RunCannotProceed, failed_end
+from runtime.execution.redaction import Redactor
+from runtime.layers.history import HistoryLayer
+from runtime.layers.model_layer import MODEL_LAYER_NAME, ModelLayer
+from runtime.llm.clients import ModelClients
+from runtime.llm.usage import ModelUsage, UsageLedger
+from runtime.protocol.events import RunEnd
+
+MAX_MODEL_REQUESTS = 100
+"""Model requests of one run; one more ends it with ``agent_run_limit_exceeded``."""
+
+AnyModelLayer = ModelLayer[Any]
+
+
+class Runner:
+    """Executes runs. One Pydantic AI agent serves them all; what differs is given to each call."""
+
+    def __init__(self, clients: ModelClients, *, default_model: AnyModelLayer | None) -> None:
+        self._clients = clients
+        self._default_model = default_model
+        self._agent: Agent[None, str] = Agent(name="greenrun")
+        self._limits = UsageLimits(request_limit=MAX_MODEL_REQUESTS)
+
+    async def execute(self, run: ActiveRun) -> RunEnd:
+        """How the run ended by itself. A cancelled run raises CancelledError."""
+        model_layer = _model_layer(run.composition) or self._default_model
+        redactor = Redactor(run.composition.secrets() + (model_layer.secrets() if model_layer else []))
+        usage = UsageLedger()
+        try:
+            async with run.composition.entered():
+                result = await self._call_model(run, model_layer, usage)
+        except Exception as error:
+            return failed_end(run.run_id, error, redactor)
+        return RunEnd.succeeded(
+            output=result.output,
+            snapshot=run.composition.snapshot().model_dump(mode="json"),
+            usage=_total_usage(usage, result).model_dump(mode="json"),
+        )
+
+    async def _call_model(
+        self, run: ActiveRun, model_layer: AnyModelLayer | None, usage: UsageLedger
+    ) -> AgentRunResult[str]:
+        if model_layer is None:
+            raise RunCannotProceed(f"the composition has no layer named {MODEL_LAYER_NAME}, and no default is set")
+        composition = run.composition
+        history = _history_layer(composition)
+        tools = composition.tools()
+        if model_layer is self._default_model:
+            tools += model_layer.tools()
+        result = await self._agent.run(
+            _user_prompt(composition.user_prompts()),
+            model=model_layer.create_model(self._clients, usage),
+            message_history=_messages(composition.system_prompts(), history),
+            toolsets=_toolsets(tools),
+            usage_limits=self._limits,
+            event_stream_handler=_event_writer(run),
+            infer_name=False,
+        )
+        if history is not None:
+            history.append(result.new_messages())
+        return result
+
+
+def _model_layer(composition: Composition) -> AnyModelLayer | None:
+    return next((layer for layer in composition.layers if isinstance(layer, ModelLayer)), None)
+
+
+def _history_layer(composition: Composition) -> HistoryLayer | None:
+    return next((layer for layer in composition.layers if isinstance(layer, HistoryLayer)), None)
+
+
+def _event_writer(run: ActiveRun) -> Any:
+    async def write_events(_: RunContext[None], events: AsyncIterable[AgentStreamEvent]) -> None:
+        async for event in events:
+            encoded = run.encoder.agent_event(event)
+            if encoded is not None:
+                run.log.append(encoded)
+                if run.log.is_full:
+                    await run.log.wait_for_room()
+
+    return write_events
+
+
+def _user_prompt(prompts: list[str]) -> str | list[str]:
+    """One text goes as a string, several as a list."""
+    return prompts[0] if len(prompts) == 1 else prompts
+
+
+def _messages(system_prompts: list[str], history: HistoryLayer | None) -> list[ModelMessage]:
+    """The system prompts of this run, which are not stored, before the stored messages."""
+    messages: list[ModelMessage] = []
+    if system_prompts:
+        messages.append(ModelRequest(parts=[SystemPromptPart(text) for text in system_prompts]))
+    if history is not None:
+        messages.extend(history.state.messages)
+    return messages
+
+
+def _toolsets(tools: list[Tool[None]]) -> list[FunctionToolset[None]] | None:
+    return [FunctionToolset(tools)] if tools else None
+
+
+def _total_usage(usage: UsageLedger, result: AgentRunResult[str]) -> ModelUsage:
+    """What the model reported of its calls, or the tokens that Pydantic AI counted."""
+    total = usage.total()
+    if total is not None:
+        return total
+    counted = result.usage
+    return ModelUsage(
+        prompt_tokens=counted.input_tokens,
+        completion_tokens=counted.output_tokens,
+        total_tokens=counted.input_tokens + counted.output_tokens,
+    )

@@ -1,0 +1,64 @@
+"""What every model layer is, whichever provider it calls."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, Secret
+from pydantic.types import StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic_ai.models import Model
+
+from runtime.composition.layer import Layer, LayerConfigModel, NoState
+from runtime.llm.clients import ModelClients
+from runtime.llm.usage import UsageLedger
+
+MODEL_LAYER_NAME = "llm"
+
+Scalar = StrictStr | StrictInt | StrictFloat | StrictBool | None
+Credentials = Secret[dict[str, Scalar]]
+"""Provider credentials; their text form shows nothing."""
+
+MIN_SECRET_LENGTH = 4
+"""Shorter values are too common in ordinary text to be told from it."""
+
+ConfigT = TypeVar("ConfigT", bound=LayerConfigModel)
+
+
+class ModelLayer(Layer[ConfigT, NoState]):
+    """A layer that brings the run's model. A composition has at most one, named ``llm``."""
+
+    required_name = MODEL_LAYER_NAME
+
+    @abstractmethod
+    def create_model(self, clients: ModelClients, usage: UsageLedger) -> Model[Any]:
+        """The model of this run. It reports the usage of each of its calls to the ledger."""
+
+
+def secret_values(credentials: Mapping[str, Scalar]) -> list[str]:
+    """The credential values that must be kept out of texts."""
+    return [value for value in credentials.values() if isinstance(value, str) and len(value) >= MIN_SECRET_LENGTH]
+
+
+class ModelSettingsConfig(LayerConfigModel):
+    """Settings of a model call. Unknown keys and nulls are refused; ``extra_body`` is free."""
+
+    max_tokens: int = Field(default=0, ge=1)
+    temperature: float = 0
+    top_p: float = 0
+    top_k: int = 0
+    timeout: float = Field(default=0, gt=0)
+    parallel_tool_calls: bool = False
+    seed: int = 0
+    presence_penalty: float = 0
+    frequency_penalty: float = 0
+    logit_bias: dict[str, int] = Field(default_factory=dict)
+    stop_sequences: list[str] = Field(default_factory=list)
+    tool_choice: Annotated[str | list[str], Field(min_length=1)] = "auto"
+    extra_headers: dict[str, str] = Field(default_factory=dict)
+    extra_body: Any = None
+
+    def given(self) -> dict[str, Any]:
+        """The settings that were given, without the defaults that only state their types."""
+        return self.model_dump(exclude_unset=True)

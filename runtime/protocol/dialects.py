@@ -1,0 +1,112 @@
+"""Dialects: the event shapes that Dify's published clients of different dates accept.
+
+Their models forbid unknown keys, so one shape cannot serve them all. The dialect of a run is chosen when the run is
+accepted and applied when an event or the record is written; readers forward bytes and know nothing of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from runtime.protocol.requests import CreateRunRequest, LayerSpec
+
+
+class Dialect(StrEnum):
+    """The date of the Dify client, or ``current`` for our own and any other client."""
+
+    MAY_14 = "2026-05-14"
+    MAY_27 = "2026-05-27"
+    JUNE_16 = "2026-06-16"
+    AUGUST_10 = "2026-08-10"
+    CURRENT = "current"
+
+
+@dataclass(frozen=True, slots=True)
+class DialectRules:
+    """What one dialect has on the wire."""
+
+    message_delta: bool
+    usage: bool
+    error_type: bool
+    cancelled_event: bool
+    tool_result_key: Literal["part", "result"]
+    event_kinds: frozenset[str] | None
+    """The Pydantic AI event kinds sent; None is all of them."""
+
+
+_MAY_KINDS = frozenset(
+    {"part_start", "part_delta", "part_end", "final_result", "function_tool_call", "function_tool_result"}
+)
+_AUGUST_KINDS = _MAY_KINDS | {"output_tool_call", "output_tool_result"}
+
+RULES: dict[Dialect, DialectRules] = {
+    Dialect.MAY_14: DialectRules(
+        message_delta=False,
+        usage=False,
+        error_type=False,
+        cancelled_event=False,
+        tool_result_key="result",
+        event_kinds=_MAY_KINDS,
+    ),
+    Dialect.MAY_27: DialectRules(
+        message_delta=False,
+        usage=False,
+        error_type=False,
+        cancelled_event=True,
+        tool_result_key="part",
+        event_kinds=_MAY_KINDS,
+    ),
+    Dialect.JUNE_16: DialectRules(
+        message_delta=False,
+        usage=False,
+        error_type=False,
+        cancelled_event=True,
+        tool_result_key="part",
+        event_kinds=_MAY_KINDS,
+    ),
+    Dialect.AUGUST_10: DialectRules(
+        message_delta=True,
+        usage=True,
+        error_type=True,
+        cancelled_event=True,
+        tool_result_key="part",
+        event_kinds=_AUGUST_KINDS,
+    ),
+    Dialect.CURRENT: DialectRules(
+        message_delta=True,
+        usage=True,
+        error_type=True,
+        cancelled_event=True,
+        tool_result_key="part",
+        event_kinds=None,
+    ),
+}
+
+_AUGUST_LAYERS = frozenset({"dify.runtime", "dify.config", "dify.shell", "dify.drive"})
+_OLD_INVOKE_FROM = frozenset({"workflow_run", "single_step", "agent_app", "babysit", "fasten"})
+
+
+def choose_dialect(request: CreateRunRequest) -> Dialect:
+    """The dialect whose signs the request bears. The first sign found decides."""
+    layers = request.composition.layers
+    types = {layer.type for layer in layers}
+    contexts = [layer for layer in layers if layer.type == "dify.execution_context"]
+    if "dify.plugin" in types:
+        return Dialect.MAY_14
+    if types & _AUGUST_LAYERS:
+        return Dialect.AUGUST_10
+    if request.deferred_tool_results is not None or "dify.ask_human" in types:
+        return Dialect.JUNE_16
+    if request.purpose is not None or any(_has_old_invoke_from(context) for context in contexts):
+        return Dialect.MAY_27
+    if any((context.config or {}).get("agent_mode") is not None for context in contexts):
+        return Dialect.JUNE_16
+    return Dialect.CURRENT
+
+
+def _has_old_invoke_from(context: LayerSpec) -> bool:
+    config = context.config or {}
+    invoke_from = config.get("invoke_from")
+    return isinstance(invoke_from, str) and invoke_from in _OLD_INVOKE_FROM and config.get("agent_mode") is None

@@ -1,0 +1,191 @@
+"""Run events in the bytes that are stored: one line of JSON, without the ``id`` that its stream entry has."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic_ai.messages import (
+    AgentStreamEvent,
+    FunctionToolResultEvent,
+    OutputToolResultEvent,
+    PartDeltaEvent,
+    PartStartEvent,
+    TextPart,
+    TextPartDelta,
+)
+
+from runtime.protocol.clock import utc_now
+from runtime.protocol.dialects import RULES, Dialect
+from runtime.protocol.records import RunRecord, RunStatus
+
+
+class EventType(StrEnum):
+    """The types of a run's events."""
+
+    RUN_STARTED = "run_started"
+    PYDANTIC_AI_EVENT = "pydantic_ai_event"
+    RUN_SUCCEEDED = "run_succeeded"
+    RUN_FAILED = "run_failed"
+    RUN_CANCELLED = "run_cancelled"
+
+
+TERMINAL_TYPES = frozenset({EventType.RUN_SUCCEEDED, EventType.RUN_FAILED, EventType.RUN_CANCELLED})
+
+_LINE_BREAKS = (("\u0085".encode(), b"\\u0085"), ("\u2028".encode(), b"\\u2028"), ("\u2029".encode(), b"\\u2029"))
+"""Characters that some clients split lines on. They can only stand inside JSON strings, so an escape is the same."""
+
+CANCELLED_REASON = "cancelled"
+"""The ``reason`` of a cancelled run where the dialect knows no cancelled event."""
+
+_agent_event: TypeAdapter[AgentStreamEvent] = TypeAdapter(AgentStreamEvent)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event ready to be stored."""
+
+    type: EventType
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """How a run ended, before a dialect has shaped it.
+
+    ``reason`` says why it failed or was cancelled, in a word; ``error`` is text for people.
+    """
+
+    status: RunStatus
+    data: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    error_type: str | None = None
+    reason: str | None = None
+
+    @classmethod
+    def succeeded(cls, *, output: Any, snapshot: dict[str, Any], usage: dict[str, Any] | None) -> RunEnd:
+        data = {"output": output, "session_snapshot": snapshot, "usage": usage}
+        return cls(RunStatus.SUCCEEDED, data=data)
+
+    @classmethod
+    def failed(cls, error: str, *, reason: str | None = None, error_type: str | None = None) -> RunEnd:
+        return cls(RunStatus.FAILED, error=error, error_type=error_type, reason=reason)
+
+    @classmethod
+    def cancelled(cls, *, reason: str | None = None, message: str | None = None) -> RunEnd:
+        return cls(RunStatus.CANCELLED, data={"reason": reason, "message": message}, error=message, reason=reason)
+
+
+class EventEncoder:
+    """Writes the events of one run in its dialect."""
+
+    def __init__(self, run_id: str, dialect: Dialect) -> None:
+        self._rules = RULES[dialect]
+        self._run_id = json.dumps(run_id).encode()
+
+    def started(self) -> Event:
+        return self._event(EventType.RUN_STARTED, b"{}")
+
+    def agent_event(self, event: AgentStreamEvent) -> Event | None:
+        """The event as Pydantic AI's own serializer writes it; None when the dialect does not know its kind."""
+        kinds = self._rules.event_kinds
+        if kinds is not None and event.event_kind not in kinds:
+            return None
+        if kinds is not None and isinstance(event, FunctionToolResultEvent | OutputToolResultEvent):
+            data = self._dated_tool_result(event)
+        else:
+            data = _agent_event.dump_json(event)
+        extra = b""
+        if self._rules.message_delta:
+            extra = b',"agent_message_delta":' + json.dumps(_message_delta(event), ensure_ascii=False).encode()
+        return self._event(EventType.PYDANTIC_AI_EVENT, data, extra)
+
+    def ended(self, end: RunEnd) -> Event:
+        """The terminal event."""
+        if end.status is RunStatus.SUCCEEDED:
+            data = dict(end.data)
+            if not self._rules.usage or data["usage"] is None:
+                del data["usage"]
+            return self._event(EventType.RUN_SUCCEEDED, _dump(data))
+        if end.status is RunStatus.CANCELLED and self._rules.cancelled_event:
+            return self._event(EventType.RUN_CANCELLED, _dump(_without_nulls(end.data)))
+        if end.status is RunStatus.CANCELLED:
+            return self._event(EventType.RUN_FAILED, _dump({"error": _error_text(end), "reason": CANCELLED_REASON}))
+        data = {"error": _error_text(end)}
+        if self._rules.error_type and end.error_type is not None:
+            data["error_type"] = end.error_type
+        if end.reason is not None:
+            data["reason"] = end.reason
+        return self._event(EventType.RUN_FAILED, _dump(data))
+
+    def _event(self, event_type: EventType, data: bytes, extra: bytes = b"") -> Event:
+        payload = b'{"run_id":%b,"type":"%b","data":%b,"created_at":"%b"%b}' % (
+            self._run_id,
+            event_type.encode(),
+            data,
+            utc_now().encode(),
+            extra,
+        )
+        for character, escape in _LINE_BREAKS:
+            if character in payload:
+                payload = payload.replace(character, escape)
+        return Event(event_type, payload)
+
+    def _dated_tool_result(self, event: FunctionToolResultEvent | OutputToolResultEvent) -> bytes:
+        """A tool result as the Pydantic AI 1.x of Dify's releases reads it."""
+        data: dict[str, Any] = _agent_event.dump_python(event, mode="json")
+        part: dict[str, Any] = data.pop("part")
+        data[self._rules.tool_result_key] = _as_retry_prompt(part) if part["outcome"] == "retried" else part
+        return _dump(data)
+
+
+def _as_retry_prompt(part: dict[str, Any]) -> dict[str, Any]:
+    """Pydantic AI 1.x knows a refused tool call as a retry prompt and has no outcome ``retried``."""
+    kept = {key: part[key] for key in ("tool_name", "tool_call_id", "timestamp")}
+    content = part["content"]
+    return {
+        **kept,
+        "content": content if isinstance(content, str) else json.dumps(content),
+        "part_kind": "retry-prompt",
+    }
+
+
+def ended_record(record: RunRecord, end: RunEnd, end_token: str) -> RunRecord:
+    """The record of a run that ``end`` ended, in the run's dialect."""
+    cancelled = end.status is RunStatus.CANCELLED
+    status = end.status
+    if cancelled and not RULES[record.dialect].cancelled_event:
+        status = RunStatus.FAILED
+    return record.model_copy(
+        update={
+            "status": status,
+            "updated_at": utc_now(),
+            "error": _error_text(end) if status is RunStatus.FAILED else None,
+            "error_type": end.error_type,
+            "cancelled": cancelled,
+            "end_token": end_token,
+        }
+    )
+
+
+def _error_text(end: RunEnd) -> str:
+    return end.error or ("run cancelled" if end.status is RunStatus.CANCELLED else "run failed")
+
+
+def _message_delta(event: AgentStreamEvent) -> str | None:
+    if isinstance(event, PartDeltaEvent) and isinstance(event.delta, TextPartDelta):
+        return event.delta.content_delta
+    if isinstance(event, PartStartEvent) and isinstance(event.part, TextPart):
+        return event.part.content
+    return None
+
+
+def _without_nulls(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if value is not None}
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,62 @@
+"""The run record: what is known of a run beside its events."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from runtime.protocol.clock import utc_now
+from runtime.protocol.dialects import RULES, Dialect
+
+
+class RunStatus(StrEnum):
+    """The status of a run. All but ``running`` are final."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class RunRecord(BaseModel):
+    """Stored as one JSON string. ``worker`` owns the run; ``end_token`` is of the attempt that ended it.
+
+    ``cancelled`` is true of a cancelled run also where its dialect has no such status and the record says ``failed``.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    status: RunStatus = RunStatus.RUNNING
+    created_at: str
+    updated_at: str
+    error: str | None = None
+    error_type: str | None = None
+    cancelled: bool = False
+    dialect: Dialect
+    worker: str
+    end_token: str | None = None
+
+    @classmethod
+    def begin(cls, run_id: str, *, dialect: Dialect, worker: str) -> Self:
+        now = utc_now()
+        return cls(run_id=run_id, created_at=now, updated_at=now, dialect=dialect, worker=worker)
+
+    @property
+    def has_ended(self) -> bool:
+        return self.status is not RunStatus.RUNNING
+
+    def as_status(self) -> dict[str, Any]:
+        """The body of ``GET /runs/{run_id}`` in the run's dialect."""
+        body: dict[str, Any] = {
+            "run_id": self.run_id,
+            "status": self.status,
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+            "error": self.error,
+        }
+        if RULES[self.dialect].error_type:
+            body["error_type"] = self.error_type
+        return body

@@ -1,0 +1,94 @@
+"""The body of ``POST /runs`` and of a cancel. Unknown keys are refused at every level."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from runtime.protocol.snapshots import SessionSnapshot
+
+COMPOSITION_SCHEMA_VERSION = 1
+MAX_IDEMPOTENCY_KEY_LENGTH = 512
+MAX_CANCEL_MESSAGE_LENGTH = 4096
+
+
+class WireModel(BaseModel):
+    """A request body or a part of one: closed, so that a misspelt key is an error and not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ExitIntent(StrEnum):
+    """What becomes of a layer when the run leaves it."""
+
+    SUSPEND = "suspend"
+    DELETE = "delete"
+
+
+def _decode_config(value: object) -> object:
+    """Dify sometimes sends a layer's config as a JSON string that holds the object."""
+    if not isinstance(value, str):
+        return value
+    try:
+        decoded = json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError("config is a string, but not the JSON of an object") from None
+    if decoded is not None and not isinstance(decoded, dict):
+        raise ValueError("config is a string, but not the JSON of an object")
+    return decoded
+
+
+LayerConfig = Annotated[dict[str, Any] | None, BeforeValidator(_decode_config)]
+
+
+class LayerSpec(WireModel):
+    """One named layer of a composition. ``deps`` maps a dependency key of the type to a layer name."""
+
+    name: str
+    type: str
+    deps: dict[str, str] = Field(default_factory=dict)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    config: LayerConfig = None
+
+
+class CompositionSpec(WireModel):
+    """An ordered list of named layers."""
+
+    schema_version: int = COMPOSITION_SCHEMA_VERSION
+    layers: list[LayerSpec]
+
+
+class OnExit(WireModel):
+    """The exit intent of each layer, by name; ``default`` is for those not named."""
+
+    default: ExitIntent = ExitIntent.SUSPEND
+    layers: dict[str, ExitIntent] = Field(default_factory=dict)
+
+
+class DeferredToolResults(WireModel):
+    """Answers to deferred tool calls of an earlier run, by tool call id."""
+
+    calls: dict[str, Any] = Field(default_factory=dict)
+    metadata: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+class CreateRunRequest(WireModel):
+    """The body of ``POST /runs``."""
+
+    composition: CompositionSpec
+    session_snapshot: SessionSnapshot | None = None
+    on_exit: OnExit = Field(default_factory=OnExit)
+    deferred_tool_results: DeferredToolResults | None = None
+    idempotency_key: str | None = Field(default=None, max_length=MAX_IDEMPOTENCY_KEY_LENGTH)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    purpose: Literal["workflow_node", "single_step", "agent_app", "babysit", "fasten_preview"] | None = None
+
+
+class CancelRunRequest(WireModel):
+    """The body of ``POST /runs/{run_id}/cancel``; it may be empty."""
+
+    reason: str | None = Field(default=None, max_length=MAX_CANCEL_MESSAGE_LENGTH)
+    message: str | None = Field(default=None, max_length=MAX_CANCEL_MESSAGE_LENGTH)

@@ -1,0 +1,31 @@
+"""Server-sent event frames, as pure functions of what is stored."""
+
+from __future__ import annotations
+
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+HEARTBEAT_SECONDS = 15.0
+"""An idle stream carries a comment at least this often."""
+
+HEARTBEAT = b": keepalive\n\n"
+RECONNECT_SOON = b"retry: 500\n\n"
+"""Sent when a stream is cut while its run goes on: the client should come back to another worker."""
+
+
+def event_with_id(cursor: str, payload: bytes) -> bytes:
+    """The stored payload, a JSON object, with its ``id`` spliced in as the first key."""
+    return b'{"id":"' + cursor.encode() + b'",' + payload[1:]
+
+
+def frame(cursor: str, event_type: str, payload: bytes) -> bytes:
+    """One event of the stream. ``payload`` is one line of JSON."""
+    return b"".join(
+        (
+            b"id: ",
+            cursor.encode(),
+            b"\nevent: ",
+            event_type.encode(),
+            b"\ndata: ",
+            event_with_id(cursor, payload),
+            b"\n\n",
+        )
+    )

@@ -1,0 +1,115 @@
+"""Every environment variable, in one typed class.
+
+Read from the environment, then ``.env``, then ``dify-agent/.env``; the first that names a variable wins. All of them
+have the prefix ``DIFY_AGENT_``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ENV_PREFIX = "DIFY_AGENT_"
+
+Seconds = Annotated[float, Field(ge=0)]
+
+
+def _transport(name: str, default: float | int, description: str, *, at_least: int = 0) -> Any:
+    """A setting of the plugin daemon's HTTP client, which later Dify releases renamed; the older name wins."""
+    names = AliasChoices(f"{ENV_PREFIX}PLUGIN_DAEMON_{name}", f"{ENV_PREFIX}OUTBOUND_HTTP_{name}")
+    return Field(default=default, ge=at_least, validation_alias=names, description=description)
+
+
+class DefaultLlm(BaseModel):
+    """The type and config of a model layer."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    type: str
+    config: dict[str, Any] = Field(default_factory=dict, repr=False)
+
+
+class Settings(BaseSettings):
+    """The settings of one server. Making it raises pydantic's ValidationError with every problem at once."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_file=("dify-agent/.env", ".env"),
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
+
+    redis_url: str = Field(
+        default="redis://localhost:6379/0",
+        pattern=r"^(redis|rediss|unix)://",
+        repr=False,
+        description="Redis connection URL: redis://, rediss:// or unix://.",
+    )
+    redis_prefix: str = Field(default="dify-agent", min_length=1, description="Prefix of every Redis key.")
+    shutdown_grace_seconds: Seconds = Field(
+        default=30, description="How long active runs may go on during a graceful shutdown."
+    )
+    run_retention_seconds: int = Field(
+        default=259_200, ge=1, description="Lifetime of run records and event streams, counted from the last write."
+    )
+    plugin_daemon_url: str = Field(
+        default="http://localhost:5002", pattern=r"^https?://", description="Address of Dify's plugin daemon."
+    )
+    plugin_daemon_api_key: SecretStr = Field(
+        default=SecretStr(""), description="Sent to the plugin daemon as X-Api-Key."
+    )
+    plugin_daemon_connect_timeout: float = _transport(
+        "CONNECT_TIMEOUT", 10, "Seconds to wait for a connection to the plugin daemon."
+    )
+    plugin_daemon_read_timeout: float = _transport(
+        "READ_TIMEOUT", 600, "Seconds to wait for the next piece of a model's answer."
+    )
+    plugin_daemon_write_timeout: float = _transport(
+        "WRITE_TIMEOUT", 30, "Seconds to wait while a request is sent to the plugin daemon."
+    )
+    plugin_daemon_pool_timeout: float = _transport(
+        "POOL_TIMEOUT", 10, "Seconds a model call may wait for its turn; unset, it waits without a bound."
+    )
+    plugin_daemon_max_connections: int = _transport(
+        "MAX_CONNECTIONS", 100, "Model streams a worker has open at once; further calls wait their turn.", at_least=1
+    )
+    plugin_daemon_max_keepalive_connections: int = _transport(
+        "MAX_KEEPALIVE_CONNECTIONS", 20, "Idle connections to the plugin daemon that are kept."
+    )
+    plugin_daemon_keepalive_expiry: float = _transport(
+        "KEEPALIVE_EXPIRY", 30, "Seconds an idle connection to the plugin daemon is kept."
+    )
+    api_token: SecretStr | None = Field(
+        default=None, description="Bearer tokens for /runs*, separated by commas. Unset leaves them open."
+    )
+    default_llm: DefaultLlm | None = Field(
+        default=None,
+        repr=False,
+        description="JSON with the type and config of a model layer, for runs without a layer named llm.",
+    )
+    wire_dialect: Literal["auto", "2026-05-14", "2026-05-27", "2026-06-16", "2026-08-10", "current"] = Field(
+        default="auto", description="The dialect of every run; auto chooses it from each request."
+    )
+    max_request_bytes: int = Field(default=10_485_760, ge=1024, description="Largest request body accepted.")
+    max_active_runs: int = Field(default=1000, ge=1, description="Runs a worker executes at once.")
+    max_run_event_bytes: int = Field(
+        default=268_435_456, ge=1024, description="Bytes of events one run may store before it ends as failed."
+    )
+    event_loop: Literal["hub", "selector"] = Field(
+        default="hub", description="How the asyncio loop shares the worker with gevent; selector is the way out."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level logged.")
+
+    @property
+    def api_tokens(self) -> list[SecretStr]:
+        """The tokens that open ``/runs*``; none leaves it open."""
+        joined = self.api_token.get_secret_value() if self.api_token is not None else ""
+        return [SecretStr(token.strip()) for token in joined.split(",") if token.strip()]
+
+    @property
+    def explicit_pool_timeout(self) -> float | None:
+        """The pool timeout if it was set, and otherwise None: then a model call waits its turn without a bound."""
+        return self.plugin_daemon_pool_timeout if "plugin_daemon_pool_timeout" in self.model_fields_set else None

@@ -1,0 +1,266 @@
+"""Following runs: every reader sees every event once, in order, whenever and wherever it joins."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.client import TERMINAL_TYPES, Frame, RunClient, demo_llm, plugin_layers, prompt, wait_until
+from tests.support.gunicorn_server import GunicornServer
+from tests.support.plugin_daemon import ScriptedDaemon
+from tests.support.redis_server import RedisServer
+
+RUNS = 50
+CHUNKS = 200
+
+
+def text_of(frames: Sequence[Frame]) -> str:
+    return "".join(frame.data.get("agent_message_delta") or "" for frame in frames)
+
+
+def assert_whole(frames: Sequence[Frame]) -> None:
+    """Every event once, in order, with one terminal event at the end."""
+    positions = [tuple(int(part) for part in frame.id.split("-")) for frame in frames]
+    assert positions == sorted(set(positions))
+    assert frames[0].event == "run_started"
+    assert [frame.event in TERMINAL_TYPES for frame in frames] == [False] * (len(frames) - 1) + [True]
+    for frame in frames:
+        assert frame.data["id"] == frame.id
+        assert frame.data["type"] == frame.event
+
+
+def test_fifty_concurrent_runs_are_each_followed_whole_by_their_own_reader(
+    server: GunicornServer, daemon: ScriptedDaemon
+) -> None:
+    daemon.script("fifty", [{"stream": {"chunks": CHUNKS, "rate": 0, "text": "word "}}, {"finish": "stop"}])
+
+    def follow_one(_: int) -> list[Frame]:
+        client = RunClient(server.url)
+        return client.follow(client.create(prompt(), *plugin_layers("fifty")))
+
+    with ThreadPoolExecutor(RUNS) as readers:
+        streams = list(readers.map(follow_one, range(RUNS)))
+
+    for frames in streams:
+        assert_whole(frames)
+        assert frames[-1].data["data"]["output"] == "word " * CHUNKS
+        assert text_of(frames) == "word " * CHUNKS
+    assert len({frames[0].data["run_id"] for frames in streams}) == RUNS
+
+
+def test_viewers_that_join_at_any_moment_on_any_worker_see_the_same_events(client: RunClient) -> None:
+    run_id = client.create(prompt(), demo_llm(answer="word " * 150, delay_ms=10))
+
+    def join_after(seconds: float) -> list[Frame]:
+        time.sleep(seconds)
+        return RunClient(client.url).follow(run_id)
+
+    with ThreadPoolExecutor(20) as viewers:
+        streams = list(viewers.map(join_after, [number * 0.1 for number in range(20)]))
+
+    assert_whole(streams[0])
+    assert all(frames == streams[0] for frames in streams)
+
+
+def test_viewers_see_runs_that_another_server_executes(start_server: StartServer) -> None:
+    executing, viewing = (RunClient(start_server(redis_prefix="two-servers").url) for _ in range(2))
+    run_id = executing.create(prompt(), demo_llm(answer="word " * 50, delay_ms=10))
+
+    frames = viewing.follow(run_id)
+
+    assert_whole(frames)
+    assert text_of(frames) == ("word " * 50).strip()
+
+
+def test_a_stream_resumes_behind_the_cursor_of_the_query_or_the_header(client: RunClient) -> None:
+    run_id = client.create(prompt(), demo_llm(answer="one two three"))
+    whole = client.follow(run_id)
+
+    assert client.follow(run_id, after=whole[2].id) == whole[3:]
+    assert client.follow(run_id, last_event_id=whole[3].id) == whole[4:]
+    assert client.follow(run_id, after=whole[4].id, last_event_id=whole[1].id) == whole[5:]
+    assert client.follow(run_id, after="", last_event_id=whole[1].id) == whole[2:]
+
+
+@pytest.mark.parametrize("beyond", ["terminal", "18446744073709551615-18446744073709551615", "99999999999999"])
+def test_a_stream_from_the_terminal_event_or_beyond_ends_at_once(client: RunClient, beyond: str) -> None:
+    run_id = client.create(prompt())
+    terminal = client.finish(run_id)
+
+    assert client.follow(run_id, after=terminal["id"] if beyond == "terminal" else beyond) == []
+
+
+def test_a_cursor_beyond_the_end_of_a_live_run_does_not_disturb_other_viewers(client: RunClient) -> None:
+    run_id = client.create(prompt(), demo_llm(answer="word " * 30, delay_ms=20))
+
+    with ThreadPoolExecutor(2) as viewers:
+        beyond = viewers.submit(RunClient(client.url).follow, run_id, after="99999999999999-0")
+        time.sleep(0.1)
+        whole = viewers.submit(RunClient(client.url).follow, run_id)
+
+        assert beyond.result() == []
+        assert_whole(whole.result())
+
+
+def test_pages_hold_the_same_events_as_the_stream(client: RunClient) -> None:
+    run_id = client.create(prompt(), demo_llm(answer="a b c d e f g"))
+    whole = [frame.data for frame in client.follow(run_id)]
+
+    events, cursor = [], "0-0"
+    while True:
+        page = client.page(run_id, after=cursor, limit=3)
+        assert page["run_id"] == run_id
+        if not page["events"]:
+            break
+        assert page["next_cursor"] == page["events"][-1]["id"]
+        events += page["events"]
+        cursor = page["next_cursor"]
+
+    assert events == whole
+    assert page["next_cursor"] == cursor
+
+
+def test_the_status_agrees_as_soon_as_the_terminal_event_is_seen(client: RunClient) -> None:
+    for _ in range(20):
+        run_id = client.create(prompt(), demo_llm(answer="quick"))
+        for frame in client.stream(run_id):
+            if frame.event == "run_succeeded":
+                assert client.status(run_id)["status"] == "succeeded"
+
+
+def test_a_stream_has_the_headers_that_keep_proxies_from_buffering(client: RunClient) -> None:
+    run_id = client.create(prompt())
+
+    with client.session.get(f"{client.url}/runs/{run_id}/events/sse", stream=True, timeout=30) as response:
+        assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        assert response.headers["Cache-Control"] == "no-cache"
+        assert response.headers["X-Accel-Buffering"] == "no"
+        assert "Content-Encoding" not in response.headers
+
+
+def test_an_idle_stream_carries_a_keepalive_within_fifteen_seconds(client: RunClient, daemon: ScriptedDaemon) -> None:
+    daemon.script("idle", [{"hang": True}])
+    run_id = client.create(prompt(), *plugin_layers("idle"))
+
+    with client.session.get(f"{client.url}/runs/{run_id}/events/sse", stream=True, timeout=20) as response:
+        received = b""
+        for chunk in response.iter_content(None):
+            received += chunk
+            if b": keepalive\n\n" in received:
+                break
+
+    assert received.startswith(b"id: 1-1\n")
+    client.cancel(run_id)
+
+
+def test_a_reader_that_stalls_loses_nothing_and_holds_up_nobody(client: RunClient, daemon: ScriptedDaemon) -> None:
+    chunk = "x" * 10_000
+    daemon.script("large", [{"stream": {"chunks": 1500, "rate": 0, "text": chunk}}, {"finish": "stop"}])
+    run_id = client.create(prompt(), *plugin_layers("large"))
+    stalled = client.stream(run_id)
+    first = next(stalled)
+
+    brisk = RunClient(client.url).follow(run_id)
+    rest = list(stalled)
+
+    assert_whole(brisk)
+    assert len(text_of(brisk)) == 1500 * 10_000
+    assert [first, *rest] == brisk
+
+
+def test_text_with_unusual_line_breaks_arrives_as_one_data_line(client: RunClient) -> None:
+    answer = "a\u0085b\u2028c\u2029d\ne"
+    run_id = client.create(prompt(), demo_llm(answer=answer))
+
+    raw = client.session.get(f"{client.url}/runs/{run_id}/events/sse", timeout=30).content.decode()
+
+    assert not {"\u0085", "\u2028", "\u2029"} & set(raw)
+    assert client.finish(run_id)["data"]["output"] == answer
+
+
+def test_keys_are_laid_out_as_difys_server_has_them(start_server: StartServer, redis_server: RedisServer) -> None:
+    client = RunClient(start_server(redis_prefix="layout", run_retention_seconds=600).url)
+    run_id = client.create(prompt())
+    client.finish(run_id)
+
+    redis = redis_server.client()
+    keys = [f"layout:runs:{run_id}:record", f"layout:runs:{run_id}:events"]
+    assert redis.type(keys[0]) == b"string"
+    assert redis.type(keys[1]) == b"stream"
+    assert all(590 < redis.ttl(key) <= 600 for key in keys)
+    assert all(set(fields) == {b"type", b"payload"} for _, fields in redis.xrange(keys[1]))
+
+
+def test_a_run_that_is_silent_for_longer_than_the_retention_is_kept_until_it_has_ended(
+    start_server: StartServer, daemon: ScriptedDaemon
+) -> None:
+    daemon.script("silent", [{"pause": 5}, {"text": "at last"}, {"finish": "stop"}])
+    client = RunClient(start_server(redis_prefix="short", run_retention_seconds=2).url)
+    run_id = client.create(prompt(), *plugin_layers("silent"))
+
+    assert client.finish(run_id)["data"]["output"] == "at last"
+    assert client.status(run_id)["status"] == "succeeded"
+    wait_until(lambda: client.session.get(f"{client.url}/runs/{run_id}", timeout=30).status_code == 404, timeout=10)
+
+
+def test_a_lost_redis_connection_costs_no_event(start_server: StartServer, redis_server: RedisServer) -> None:
+    client = RunClient(start_server(redis_prefix="flaky").url)
+    run_id = client.create(prompt(), demo_llm(answer="word " * 100, delay_ms=20))
+    stop = threading.Event()
+
+    def kill_connections() -> None:
+        while not stop.wait(0.3):
+            redis = redis_server.client()
+            for connection in redis.client_list():
+                if connection["name"].startswith("greenrun-"):
+                    redis.client_kill_filter(_id=connection["id"])
+
+    killer = threading.Thread(target=kill_connections)
+    killer.start()
+    frames = client.follow(run_id)
+    stop.set()
+    killer.join()
+
+    assert_whole(frames)
+    assert text_of(frames) == ("word " * 100).strip()
+
+
+def test_a_run_ends_also_when_the_scripts_were_flushed(start_server: StartServer, redis_server: RedisServer) -> None:
+    client = RunClient(start_server(redis_prefix="flushed").url)
+    client.finish(client.create(prompt()))
+    run_id = client.create(prompt(), demo_llm(answer="word " * 10, delay_ms=50))
+
+    redis_server.client().script_flush()
+
+    assert client.finish(run_id)["type"] == "run_succeeded"
+    assert client.finish(client.create(prompt()))["type"] == "run_succeeded"
+
+
+def test_a_run_whose_stream_is_gone_stops_and_its_readers_are_told(
+    start_server: StartServer, redis_server: RedisServer, daemon: ScriptedDaemon
+) -> None:
+    daemon.script("gone", [{"stream": {"chunks": 2000, "rate": 50, "text": "word "}}])
+    client = RunClient(start_server(redis_prefix="gone").url)
+    run_id = client.create(prompt(), *plugin_layers("gone"))
+    daemon.wait_for_call("gone")
+
+    redis_server.client().delete(f"gone:runs:{run_id}:events")
+
+    assert daemon.wait_until_ended("gone")["closed_by_client"]
+    client.wait_for_status(run_id, "failed")
+    assert client.page(run_id)["events"][-1]["data"]["reason"] == "storage"
+
+
+def test_a_run_over_its_event_bytes_fails_with_reason_storage(start_server: StartServer) -> None:
+    client = RunClient(start_server(redis_prefix="bytes", max_run_event_bytes=20_000).url)
+    run_id = client.create(prompt(), demo_llm(answer="word " * 1000))
+
+    terminal = client.finish(run_id)
+
+    assert terminal["type"] == "run_failed"
+    assert terminal["data"]["reason"] == "storage"

@@ -1,0 +1,64 @@
+"""Runs functions in a child Python that gevent has patched, because the Python that runs pytest is not.
+
+A scenario is a function of a module in a `scenarios` folder: its name is a sentence, it asserts what it promises, and
+it may take strings. The test names it:
+
+    run_scenario("tests.unit.scenarios.bridge_life", "a_closed_bridge_refuses_coroutines", "hub")
+"""
+
+import ast
+import faulthandler
+import importlib
+import importlib.util
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# Longest run of one scenario in seconds; it then prints where it hangs.
+PATIENCE = 60.0
+
+
+def run_scenario(module: str, name: str, *args: str, patience: float = PATIENCE) -> str:
+    """Run one scenario in a patched child and return what it printed.
+
+    Raises:
+        AssertionError: It failed or took longer than `patience` seconds. Its output is in the message.
+    """
+    command = [sys.executable, "-m", __name__, str(patience), module, name, *args]
+    child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience + 30, check=False)
+    if child.returncode != 0:
+        raise AssertionError(f"{name} exited with {child.returncode}\n{child.stdout}\n{child.stderr}")
+    return child.stdout
+
+
+def scenarios(module: str) -> list[str]:
+    """The names of a module's scenarios, its public functions, read without importing it."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    tree = ast.parse(Path(spec.origin).read_text())
+    return [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+
+
+def eventually(condition: Callable[[], object], within: float = 10.0) -> None:
+    """Wait until `condition` holds; fail after `within` seconds."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.005)
+
+
+def _main(patience: str, module: str, name: str, *args: str) -> None:
+    faulthandler.dump_traceback_later(float(patience), exit=True)
+    getattr(importlib.import_module(module), name)(*args)
+    faulthandler.cancel_dump_traceback_later()
+
+
+if __name__ == "__main__":
+    from gevent import monkey
+
+    monkey.patch_all()
+    _main(*sys.argv[1:])

@@ -1,0 +1,152 @@
+"""A real redis-server for tests."""
+
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from redis import ConnectionError, Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from dev.processes import log_tail, start_process
+from dev.redis_binary import find_redis_server
+from dev.stop_signals import wait_until
+from tests.support.ports import free_port
+
+START_SECONDS = 30.0
+STOP_SECONDS = 30.0
+# A free port can be taken by another program before redis-server binds it.
+PORT_ATTEMPTS = 5
+
+
+class RedisServer:
+    """A redis-server in a folder of its own.
+
+    Attributes:
+        url: `redis://…` or `unix://…`; stays the same over `restart`.
+        folder: its data, log and socket.
+    """
+
+    def __init__(self, folder: Path, *, unix_socket: bool, persistent: bool) -> None:
+        self.folder = folder
+        self._log = folder / "redis.log"
+        self._persistent = persistent
+        self._process: subprocess.Popen[bytes] | None = None
+        self._clients: list[Redis] = []
+        for _ in range(PORT_ATTEMPTS):
+            self._port = 0 if unix_socket else free_port()
+            socket = folder / "redis.sock"
+            self.url = f"unix://{socket}" if unix_socket else f"redis://127.0.0.1:{self._port}/0"
+            if self._start():
+                return
+        raise RuntimeError(f"redis-server does not start:\n{log_tail(self._log)}")
+
+    @property
+    def pid(self) -> int:
+        """Its process id. Only while it runs."""
+        assert self._process is not None, "redis-server was stopped"
+        return self._process.pid
+
+    def client(self) -> Redis:
+        """Return a new client, closed with the server. It does not retry, and gives up on an answer after 10 s."""
+        client = Redis.from_url(self.url, socket_timeout=10, socket_connect_timeout=10, retry=Retry(NoBackoff(), 0))
+        self._clients.append(client)
+        return client
+
+    def pause(self) -> None:
+        """Freeze it: connections stay open and nothing is answered, until `resume`."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it without a warning (SIGKILL). Without `persistent` its data is gone."""
+        self._signal(signal.SIGKILL)
+        self._collect()
+
+    def stop(self) -> None:
+        """End it in order. Does nothing when it does not run."""
+        if self._process is not None:
+            self._signal(signal.SIGCONT)  # a frozen process does not hear SIGTERM
+            self._signal(signal.SIGTERM)
+            self._collect()
+
+    def restart(self) -> None:
+        """Start it again at the same address, after stopping it if it runs. Data is kept when it is `persistent`."""
+        self.stop()
+        if not self._start():
+            raise RuntimeError(f"redis-server does not start again:\n{log_tail(self._log)}")
+
+    def close(self) -> None:
+        """Close the clients and stop."""
+        for client in self._clients:
+            client.close()
+        self.stop()
+
+    def _start(self) -> bool:
+        with self._log.open("ab") as log:
+            process = start_process(self._command(), output=log)
+        self._process = process
+        with self._probe() as probe:
+            answered = wait_until(lambda: process.poll() is not None or _serves(probe, process.pid), START_SECONDS)
+        if answered and process.poll() is None:
+            return True
+        self.kill()
+        return False
+
+    def _probe(self) -> Redis:
+        return Redis.from_url(self.url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0))
+
+    def _command(self) -> list[str]:
+        command = [str(find_redis_server()), "--bind", "127.0.0.1", "--port", str(self._port), "--save", ""]
+        command += ["--dir", str(self.folder), "--appendonly", "yes" if self._persistent else "no"]
+        # An acknowledged write must not be lost to `kill`, or tests of outages would see two faults at once.
+        command += ["--appendfsync", "always"]
+        if not self._port:
+            command += ["--unixsocket", str(self.folder / "redis.sock")]
+        return command
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None, "redis-server was stopped"
+        self._process.send_signal(number)
+
+    def _collect(self) -> None:
+        assert self._process is not None, "redis-server was stopped"
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+@contextmanager
+def running_redis(*, unix_socket: bool = False, persistent: bool = False) -> Iterator[RedisServer]:
+    """Run a redis-server for the time of the block, on a free port or on a unix socket.
+
+    Args:
+        persistent: keep an append-only file, so that data survives `kill` and `restart`.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="redis-"))  # short: a unix socket's path has at most 107 bytes
+    try:
+        server = RedisServer(folder, unix_socket=unix_socket, persistent=persistent)
+        try:
+            yield server
+        finally:
+            server.close()
+    finally:
+        shutil.rmtree(folder)
+
+
+def _serves(client: Redis, pid: int) -> bool:
+    """Whether this very process answers, not another one that took the port first."""
+    try:
+        info = client.info("server")
+    except (ConnectionError, OSError):
+        return False
+    return bool(info["process_id"] == pid)
