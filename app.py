@@ -32,7 +32,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     """A Flask application with Greenrun alone in it."""
     settings = settings or Settings()
     logging.basicConfig(level=settings.log_level, format=LOG_FORMAT)
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it has a line for every model call
+    for name in ("httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # they have lines, and headers, of every model call
     flask_app = Flask("greenrun", static_folder=None)
     register_error_handlers(flask_app)
     init_app(flask_app, settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any, NoReturn, TypeVar
@@ -13,22 +13,29 @@ from werkzeug.datastructures import MultiDict
 
 from errors import InvalidRequest
 from runtime.protocol.cursors import BEGINNING, parse_cursor
+from runtime.protocol.json_text import InvalidJson, read_json
+from runtime.protocol.redaction import REDACTED
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
-HIDDEN = "[REDACTED]"
-_SECRET_KEY = re.compile(r"secret|credential|token|password|api_?key|authorization", re.IGNORECASE)
+_SECRET = re.compile(
+    r"secret|credential|token|passw|pwd|(api|access|private)[ _-]?key|authorization|bearer|cookie|config", re.IGNORECASE
+)
 _JSON_TYPE = re.compile(r"application/([\w.-]+\+)?json", re.IGNORECASE)
 
 MAX_SHOWN_DEPTH = 20
-"""Of a refused value that is shown back to its sender."""
+MAX_SHOWN_ITEMS = 50
+MAX_SHOWN_CHARS = 1000
+"""Of a refused value that is shown back to its sender. What is more is left out."""
+
+MAX_PROBLEMS_TOLD = 100
 
 DEFAULT_PAGE_LIMIT = 100
 MAX_PAGE_LIMIT = 500
 
 
 def parse_body(request: Request, model: type[BodyT]) -> BodyT:
-    """The JSON body as ``model``. Raises InvalidRequest with every problem found."""
+    """The JSON body as ``model``. Raises InvalidRequest with every problem found, unless they are very many."""
     body = request.get_data(cache=False)
     if not body:
         _refuse("missing", ["body"], "Field required")
@@ -40,7 +47,7 @@ def parse_body(request: Request, model: type[BodyT]) -> BodyT:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise InvalidRequest([_item(problem) for problem in error.errors(include_url=False)]) from None
+        raise InvalidRequest(_items(error)) from None
 
 
 def parse_optional_body(request: Request, model: type[BodyT]) -> BodyT:
@@ -80,31 +87,17 @@ def _parse_limit(text: str | None) -> int:
 
 def _decode(body: bytes) -> object:
     try:
-        return json.loads(body.decode(), parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        position, reason = error.pos, error.msg
+        return read_json(body.decode())
     except UnicodeDecodeError as error:
         position, reason = error.start, "Body is not UTF-8"
-    except RecursionError:
-        position, reason = 0, "Nested too deeply"
-    except _NotANumber as error:
-        position, reason = 0, f"{error} is not JSON"
-    except ValueError:
-        position, reason = 0, "A number has too many digits"
+    except InvalidJson as error:
+        position, reason = error.position, str(error)
     _refuse("json_invalid", ["body", position], "JSON decode error", given={}, ctx={"error": reason})
-
-
-class _NotANumber(Exception):
-    """Python's reader takes NaN and Infinity, which are not JSON."""
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise _NotANumber(name)
 
 
 def _refuse_non_object() -> NoReturn:
     message = "Input should be a valid dictionary or object to extract fields from"
-    _refuse("model_attributes_type", ["body"], message, given=HIDDEN)
+    _refuse("model_attributes_type", ["body"], message, given=REDACTED)
 
 
 def _refuse(
@@ -116,6 +109,15 @@ def _refuse(
     raise InvalidRequest([item])
 
 
+def _items(error: ValidationError) -> list[dict[str, object]]:
+    count = error.error_count()
+    if count > MAX_PROBLEMS_TOLD:
+        # Not even the first few are made: pydantic makes all or none, at a kilobyte each.
+        message = f"{count} problems, more than are told one by one"
+        return [{"type": "too_many_problems", "loc": ["body"], "msg": message, "input": REDACTED}]
+    return [_item(problem) for problem in error.errors(include_url=False)]
+
+
 def _item(problem: Mapping[str, Any]) -> dict[str, object]:
     """One of pydantic's problems as the wire has it, without any credential of the request."""
     loc = ["body", *problem["loc"]]
@@ -123,7 +125,7 @@ def _item(problem: Mapping[str, Any]) -> dict[str, object]:
         "type": problem["type"],
         "loc": loc,
         "msg": problem["msg"],
-        "input": HIDDEN if any(_is_secret(part) for part in loc) else _hide_secrets(problem["input"]),
+        "input": REDACTED if any(_is_secret(part) for part in loc) else _hide_secrets(problem["input"]),
     }
     if "ctx" in problem:
         item["ctx"] = {key: _plain(value) for key, value in problem["ctx"].items()}
@@ -132,16 +134,20 @@ def _item(problem: Mapping[str, Any]) -> dict[str, object]:
 
 def _hide_secrets(value: object, depth: int = 0) -> object:
     if depth > MAX_SHOWN_DEPTH:
-        return HIDDEN
+        return REDACTED
     if isinstance(value, dict):
-        return {key: HIDDEN if _is_secret(key) else _hide_secrets(part, depth + 1) for key, part in value.items()}
+        shown = itertools.islice(value.items(), MAX_SHOWN_ITEMS)
+        return {key: REDACTED if _is_secret(key) else _hide_secrets(part, depth + 1) for key, part in shown}
     if isinstance(value, list):
-        return [_hide_secrets(part, depth + 1) for part in value]
+        return [_hide_secrets(part, depth + 1) for part in value[:MAX_SHOWN_ITEMS]]
+    if isinstance(value, str):
+        return REDACTED if _is_secret(value) else value[:MAX_SHOWN_CHARS]
     return value
 
 
-def _is_secret(key: object) -> bool:
-    return isinstance(key, str) and (_SECRET_KEY.search(key) is not None or key == "config")
+def _is_secret(text: object) -> bool:
+    """Whether a key, or a text such as JSON in a string, speaks of something secret."""
+    return isinstance(text, str) and _SECRET.search(text) is not None
 
 
 def _plain(value: object) -> object:

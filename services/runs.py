@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from errors import InvalidComposition, RunAlreadyEnded, RunNotFound
+from errors import InvalidComposition, RunAlreadyEnded, RunNotFound, StorageUnavailable
 from runtime.composition.binding import bind_composition
 from runtime.composition.composition import Composition
 from runtime.events.entries import StreamEntry
 from runtime.events.follow import Follower
 from runtime.events.store import EndOutcome
 from runtime.execution.active_run import ActiveRun
+from runtime.execution.failures import STORAGE_LOST
 from runtime.layers.registry import LAYER_TYPES
 from runtime.protocol.dialects import choose_dialect
 from runtime.protocol.events import EventEncoder, RunEnd
@@ -47,7 +48,12 @@ class RunService:
         with pool.admission():
             record = RunRecord.begin(new_id(), dialect=dialect, worker=self._runtime.worker)
             encoder = EventEncoder(record.run_id, dialect)
-            store.create(record, encoder.started())
+            try:
+                store.create(record, encoder.started())
+            except StorageUnavailable:
+                # The answer is lost, and perhaps not the run: nobody will execute it, so it must not stay running.
+                log.abandon(record, STORAGE_LOST)
+                raise
             pool.start(ActiveRun(record, composition, encoder, log.open_run(record)))
         return record
 

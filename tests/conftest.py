@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Protocol
 
@@ -18,11 +18,20 @@ pytest_plugins = ["tests.support.no_skips"]
 DEMO_DEFAULT_LLM = '{"type": "greenrun.demo_llm", "config": {}}'
 DAEMON_KEY = "daemon-key"
 
+Setting = str | int | float
+
 
 class StartServer(Protocol):
-    """Starts a server for one test. Settings are given without their prefix: ``redis_prefix="x"``."""
+    """Starts a server for one test. Settings have no prefix here: ``redis_prefix="x"``, or a dict of them."""
 
-    def __call__(self, *, workers: int = 1, app: str = "app:app", **settings: str | int | float) -> GunicornServer: ...
+    def __call__(
+        self,
+        shared: Mapping[str, Setting] | None = None,
+        *,
+        workers: int = 1,
+        app: str = "app:app",
+        **settings: Setting,
+    ) -> GunicornServer: ...
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +46,9 @@ def daemon() -> Iterator[ScriptedDaemon]:
         yield daemon
 
 
-def environment(redis_url: str, daemon_url: str, **settings: str | int | float) -> dict[str, str]:
+def environment(redis_url: str, daemon_url: str, **settings: Setting) -> dict[str, str]:
     """The variables of a server in a test."""
-    values: dict[str, str | int | float] = {
+    values: dict[str, Setting] = {
         "redis_url": redis_url,
         "redis_prefix": "greenrun-test",
         "plugin_daemon_url": daemon_url,
@@ -66,8 +75,14 @@ def client(server: GunicornServer) -> RunClient:
 def start_server(redis_server: RedisServer, daemon: ScriptedDaemon) -> Iterator[StartServer]:
     with ExitStack() as stack:
 
-        def start(*, workers: int = 1, app: str = "app:app", **settings: str | int | float) -> GunicornServer:
-            env = environment(redis_server.url, daemon.url, **settings)
+        def start(
+            shared: Mapping[str, Setting] | None = None,
+            *,
+            workers: int = 1,
+            app: str = "app:app",
+            **settings: Setting,
+        ) -> GunicornServer:
+            env = environment(redis_server.url, daemon.url, **(shared or {}), **settings)
             return stack.enter_context(running_server(env, workers=workers, app=app))
 
         yield start

@@ -24,8 +24,8 @@ Command = Sequence[str | bytes | int]
 REQUEST_CONNECTIONS = 4
 """Connections that the requests of a worker share; each command takes well under a millisecond."""
 
-REQUEST_TIMEOUT_SECONDS = 5.0
-CONNECT_TIMEOUT_SECONDS = 5.0
+REQUEST_TIMEOUT_SECONDS = 3.0
+CONNECT_TIMEOUT_SECONDS = 3.0
 
 _COMMON: dict[str, Any] = {
     "protocol": 2,
@@ -37,13 +37,13 @@ _COMMON: dict[str, Any] = {
 
 
 def request_client(url: str) -> redis.Redis:
-    """The client that requests use. A stale connection is replaced once; then the error is raised."""
+    """The client that requests use. A stale connection is replaced once; a Redis that is silent is not asked again."""
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=REQUEST_CONNECTIONS,
         timeout=REQUEST_TIMEOUT_SECONDS,
         socket_timeout=REQUEST_TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 1),
+        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         client_name="greenrun-requests",
         **_options(url),
     )

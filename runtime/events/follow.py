@@ -37,7 +37,10 @@ class Follower:
         return self._viewer.is_cut and not self._finished
 
     def __iter__(self) -> Iterator[list[StreamEntry]]:
+        after = self._after
         yield from self._pages()
+        if after == self._after and not self._has_ended:
+            yield []  # so that the response begins, although nothing may come for a while
         if self._finished or self._has_ended:
             self._finished = True
             return

@@ -138,6 +138,7 @@ class Hub:
 
     def _unblock_reader(self) -> None:
         if self._reader_id is None:
+            gevent.sleep(RETRY_SECONDS)
             return
         try:
             if not self._waker.is_open:

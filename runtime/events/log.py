@@ -19,6 +19,7 @@ from runtime.events.connections import LINK_ERRORS, Command, RedisLink
 from runtime.events.keys import Keys
 from runtime.events.run_log import Append, End, LogItem, RunLog, Touch
 from runtime.events.scripts import load_script
+from runtime.protocol.events import RunEnd
 from runtime.protocol.records import RunRecord
 
 logger = logging.getLogger(__name__)
@@ -51,11 +52,13 @@ class EventLog:
 
     def open_run(self, record: RunRecord) -> RunLog:
         """The log of a run whose record and first event are stored."""
-        run_log = RunLog(
-            record, self._keys, self._put, retention_seconds=self._retention, max_bytes=self._max_run_bytes
-        )
+        run_log = self._run_log(record)
         self._live.add(run_log)
         return run_log
+
+    def abandon(self, record: RunRecord, end: RunEnd) -> None:
+        """End a run that may or may not have been stored, as soon as Redis can be reached."""
+        self._run_log(record).end(end)
 
     def close_run(self, run_log: RunLog) -> None:
         """Forget a run: its lifetime is no longer renewed."""
@@ -70,6 +73,9 @@ class EventLog:
         self._closed = True
         gevent.killall(self._greenlets)
         self._link.close()
+
+    def _run_log(self, record: RunRecord) -> RunLog:
+        return RunLog(record, self._keys, self._put, retention_seconds=self._retention, max_bytes=self._max_run_bytes)
 
     def _put(self, item: LogItem) -> None:
         self._items.append(item)
@@ -119,16 +125,22 @@ class EventLog:
 
     def _settle(self, batch: Sequence[LogItem], answers: Sequence[Any], repeated: bool) -> None:
         for item, answer in zip(batch, answers, strict=True):
-            match item:
-                case Append():
-                    item.run_log.appended(item, answer, repeated=repeated)
-                case End() if isinstance(answer, NoScriptError):
-                    self._link.close()  # opened again, it loads the script that someone has flushed
-                    self._items.appendleft(item)
-                case End():
-                    item.run_log.ended(item, answer)
-                case Touch() if isinstance(answer, ResponseError):
-                    logger.error("event log: a lifetime was not renewed: %s", answer)
+            try:
+                self._settle_one(item, answer, repeated)
+            except Exception:  # one run's trouble must not stop the writing of all others
+                logger.exception("event log: run %s: an answer could not be taken", item.run_log.run_id)
+
+    def _settle_one(self, item: LogItem, answer: Any, repeated: bool) -> None:
+        match item:
+            case Append():
+                item.run_log.appended(item, answer, repeated=repeated)
+            case End() if isinstance(answer, NoScriptError):
+                self._link.close()  # opened again, it loads the script that someone has flushed
+                self._items.appendleft(item)
+            case End():
+                item.run_log.ended(item, answer)
+            case Touch() if isinstance(answer, ResponseError):
+                logger.error("event log: a lifetime was not renewed: %s", answer)
 
     def _touch_for_ever(self) -> None:
         interval = min(LONGEST_TOUCH_INTERVAL_SECONDS, self._retention / 3)

@@ -117,6 +117,10 @@ class RunLog:
         self._put(Append(self, command, weight))
 
     @property
+    def run_id(self) -> str:
+        return self._record.run_id
+
+    @property
     def is_full(self) -> bool:
         return self._pending_bytes > MAX_PENDING_BYTES
 

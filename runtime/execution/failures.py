@@ -8,9 +8,9 @@ import traceback
 from pydantic_ai.exceptions import AgentRunError, ModelHTTPError, UsageLimitExceeded, UserError
 
 from runtime.events.run_log import EventBytesExceeded
-from runtime.execution.redaction import Redactor
 from runtime.llm.plugin_daemon import PluginDaemonError
 from runtime.protocol.events import RunEnd
+from runtime.protocol.redaction import Redactor
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def failed_end(run_id: str, error: BaseException, redactor: Redactor) -> RunEnd:
         case PluginDaemonError():
             return RunEnd.failed(redactor.clean(error.daemon_message), reason=error.error_type)
         case UsageLimitExceeded():
-            return RunEnd.failed(redactor.clean(str(error)), error_type=RUN_LIMIT_EXCEEDED)
+            return RunEnd.failed("the run reached its limit of model requests", error_type=RUN_LIMIT_EXCEEDED)
         case ModelHTTPError():
             return RunEnd.failed(f"the model provider answered with status {error.status_code}")
         case RunCannotProceed() | UserError() | AgentRunError():

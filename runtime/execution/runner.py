@@ -15,12 +15,12 @@ from pydantic_ai.usage import UsageLimits
 from runtime.composition.composition import Composition
 from runtime.execution.active_run import ActiveRun
 from runtime.execution.failures import RunCannotProceed, failed_end
-from runtime.execution.redaction import Redactor
 from runtime.layers.history import HistoryLayer
 from runtime.layers.model_layer import MODEL_LAYER_NAME, ModelLayer
 from runtime.llm.clients import ModelClients
 from runtime.llm.usage import ModelUsage, UsageLedger
 from runtime.protocol.events import RunEnd
+from runtime.protocol.redaction import Redactor
 
 MAX_MODEL_REQUESTS = 100
 """Model requests of one run; one more ends it with ``agent_run_limit_exceeded``."""

@@ -20,9 +20,6 @@ Scalar = StrictStr | StrictInt | StrictFloat | StrictBool | None
 Credentials = Secret[dict[str, Scalar]]
 """Provider credentials; their text form shows nothing."""
 
-MIN_SECRET_LENGTH = 4
-"""Shorter values are too common in ordinary text to be told from it."""
-
 ConfigT = TypeVar("ConfigT", bound=LayerConfigModel)
 
 
@@ -38,7 +35,7 @@ class ModelLayer(Layer[ConfigT, NoState]):
 
 def secret_values(credentials: Mapping[str, Scalar]) -> list[str]:
     """The credential values that must be kept out of texts."""
-    return [value for value in credentials.values() if isinstance(value, str) and len(value) >= MIN_SECRET_LENGTH]
+    return [value for value in credentials.values() if isinstance(value, str)]
 
 
 class ModelSettingsConfig(LayerConfigModel):

@@ -17,6 +17,7 @@ from pydantic_ai.messages import (
     TextPart,
     TextPartDelta,
 )
+from pydantic_core import to_json
 
 from runtime.protocol.clock import utc_now
 from runtime.protocol.dialects import RULES, Dialect
@@ -137,9 +138,18 @@ class EventEncoder:
     def _dated_tool_result(self, event: FunctionToolResultEvent | OutputToolResultEvent) -> bytes:
         """A tool result as the Pydantic AI 1.x of Dify's releases reads it."""
         data: dict[str, Any] = _agent_event.dump_python(event, mode="json")
-        part: dict[str, Any] = data.pop("part")
-        data[self._rules.tool_result_key] = _as_retry_prompt(part) if part["outcome"] == "retried" else part
+        data[self._rules.tool_result_key] = _dated_part(data.pop("part"))
         return _dump(data)
+
+
+def _dated_part(part: dict[str, Any]) -> dict[str, Any]:
+    """Pydantic AI 1.x refuses a part whose outcome it does not know."""
+    match part["outcome"]:
+        case "retried":
+            return _as_retry_prompt(part)
+        case "interrupted":
+            return {**part, "outcome": "failed"}
+    return part
 
 
 def _as_retry_prompt(part: dict[str, Any]) -> dict[str, Any]:
@@ -188,4 +198,4 @@ def _without_nulls(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dump(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return to_json(value, inf_nan_mode="null")

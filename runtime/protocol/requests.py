@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from runtime.protocol.snapshots import SessionSnapshot
+from runtime.protocol.json_text import InvalidJson, read_json
+from runtime.protocol.snapshots import MAX_LAYERS, SessionSnapshot
 
 COMPOSITION_SCHEMA_VERSION = 1
 MAX_IDEMPOTENCY_KEY_LENGTH = 512
@@ -33,8 +33,8 @@ def _decode_config(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        decoded = json.loads(value)
-    except (ValueError, RecursionError):
+        decoded = read_json(value)
+    except InvalidJson:
         raise ValueError("config is a string, but not the JSON of an object") from None
     if decoded is not None and not isinstance(decoded, dict):
         raise ValueError("config is a string, but not the JSON of an object")
@@ -58,7 +58,7 @@ class CompositionSpec(WireModel):
     """An ordered list of named layers."""
 
     schema_version: int = COMPOSITION_SCHEMA_VERSION
-    layers: list[LayerSpec]
+    layers: list[LayerSpec] = Field(max_length=MAX_LAYERS)
 
 
 class OnExit(WireModel):

@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 SNAPSHOT_SCHEMA_VERSION = 1
+MAX_LAYERS = 1000
+"""Of a composition and its snapshot. A bound of some kind is needed, and real compositions have a dozen."""
 
 
 class LifecycleState(StrEnum):
@@ -39,4 +41,4 @@ class SessionSnapshot(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     schema_version: int = SNAPSHOT_SCHEMA_VERSION
-    layers: list[LayerSnapshot]
+    layers: list[LayerSnapshot] = Field(max_length=MAX_LAYERS)

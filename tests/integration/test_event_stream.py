@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -173,6 +174,18 @@ def test_a_reader_that_stalls_loses_nothing_and_holds_up_nobody(client: RunClien
     assert [first, *rest] == brisk
 
 
+def test_a_stream_from_the_live_end_of_an_idle_run_begins_at_once(client: RunClient, daemon: ScriptedDaemon) -> None:
+    daemon.script("quiet", [{"hang": True}])
+    run_id = client.create(prompt(), *plugin_layers("quiet"))
+
+    url = f"{client.url}/runs/{run_id}/events/sse?after=1-1"
+    with client.session.get(url, stream=True, timeout=10) as response:
+        assert response.status_code == 200
+        assert next(response.iter_content(None)) == b": keepalive\n\n"
+
+    client.cancel(run_id)
+
+
 def test_text_with_unusual_line_breaks_arrives_as_one_data_line(client: RunClient) -> None:
     answer = "a\u0085b\u2028c\u2029d\ne"
     run_id = client.create(prompt(), demo_llm(answer=answer))
@@ -188,7 +201,7 @@ def test_keys_are_laid_out_as_difys_server_has_them(start_server: StartServer, r
     run_id = client.create(prompt())
     client.finish(run_id)
 
-    redis = redis_server.client()
+    redis: Any = redis_server.client()
     keys = [f"layout:runs:{run_id}:record", f"layout:runs:{run_id}:events"]
     assert redis.type(keys[0]) == b"string"
     assert redis.type(keys[1]) == b"stream"
@@ -215,7 +228,7 @@ def test_a_lost_redis_connection_costs_no_event(start_server: StartServer, redis
 
     def kill_connections() -> None:
         while not stop.wait(0.3):
-            redis = redis_server.client()
+            redis: Any = redis_server.client()
             for connection in redis.client_list():
                 if connection["name"].startswith("greenrun-"):
                     redis.client_kill_filter(_id=connection["id"])

@@ -14,6 +14,8 @@ from tests.support.plugin_daemon import ScriptedDaemon
 
 EXIT_MARGIN_SECONDS = 4.0
 
+Settings = dict[str, str | int | float]
+
 
 def test_an_active_run_and_its_stream_go_on_within_the_grace(start_server: StartServer) -> None:
     server = start_server(redis_prefix="grace", shutdown_grace_seconds=20)
@@ -32,13 +34,13 @@ def test_an_active_run_and_its_stream_go_on_within_the_grace(start_server: Start
 
 
 def test_a_run_that_nobody_watches_is_finished_before_the_exit(start_server: StartServer) -> None:
-    settings = {"redis_prefix": "unwatched", "shutdown_grace_seconds": 20}
-    server = start_server(**settings)
+    settings: Settings = {"redis_prefix": "unwatched", "shutdown_grace_seconds": 20}
+    server = start_server(settings)
     run_id = RunClient(server.url).create(prompt(), demo_llm(answer="word " * 20, delay_ms=100))
 
     assert server.stop(signal.SIGTERM) == 0
 
-    after = RunClient(start_server(**settings).url)
+    after = RunClient(start_server(settings).url)
     assert after.status(run_id)["status"] == "succeeded"
     assert after.finish(run_id)["type"] == "run_succeeded"
 
@@ -48,8 +50,8 @@ def test_a_run_that_outlasts_the_grace_fails_with_reason_shutdown(
     start_server: StartServer, daemon: ScriptedDaemon, watched: bool
 ) -> None:
     daemon.script("outlasts", [{"text": "begun"}, {"hang": True}])
-    settings = {"redis_prefix": f"outlast-{watched}", "shutdown_grace_seconds": 1.5}
-    server = start_server(**settings)
+    settings: Settings = {"redis_prefix": f"outlast-{watched}", "shutdown_grace_seconds": 1.5}
+    server = start_server(settings)
     client = RunClient(server.url)
     run_id = client.create(prompt(), *plugin_layers("outlasts"))
     daemon.wait_for_call("outlasts")
@@ -64,7 +66,7 @@ def test_a_run_that_outlasts_the_grace_fails_with_reason_shutdown(
     assert code == 0
     assert time.monotonic() - begun < 1.5 + EXIT_MARGIN_SECONDS
     assert daemon.wait_until_ended("outlasts")["closed_by_client"]
-    after = RunClient(start_server(**settings).url)
+    after = RunClient(start_server(settings).url)
     terminal = after.finish(run_id)
     assert terminal["data"] == {"error": "run cancelled during server shutdown", "reason": "shutdown"}
     assert after.status(run_id)["status"] == "failed"
@@ -103,8 +105,8 @@ def test_an_idle_server_exits_at_once(start_server: StartServer) -> None:
 
 def test_a_quick_shutdown_ends_runs_without_a_grace(start_server: StartServer, daemon: ScriptedDaemon) -> None:
     daemon.script("quick", [{"hang": True}])
-    settings = {"redis_prefix": "quick", "shutdown_grace_seconds": 60}
-    server = start_server(**settings)
+    settings: Settings = {"redis_prefix": "quick", "shutdown_grace_seconds": 60}
+    server = start_server(settings)
     run_id = RunClient(server.url).create(prompt(), *plugin_layers("quick"))
     daemon.wait_for_call("quick")
 
@@ -112,12 +114,12 @@ def test_a_quick_shutdown_ends_runs_without_a_grace(start_server: StartServer, d
     server.stop(signal.SIGINT)
 
     assert time.monotonic() - begun < 15
-    assert RunClient(start_server(**settings).url).finish(run_id)["data"]["reason"] == "shutdown"
+    assert RunClient(start_server(settings).url).finish(run_id)["data"]["reason"] == "shutdown"
 
 
 def test_a_viewer_of_another_servers_run_is_told_to_come_back(start_server: StartServer) -> None:
-    settings = {"redis_prefix": "viewer", "shutdown_grace_seconds": 1}
-    executing, viewing = start_server(**settings), start_server(**settings)
+    settings: Settings = {"redis_prefix": "viewer", "shutdown_grace_seconds": 1}
+    executing, viewing = start_server(settings), start_server(settings)
     run_id = RunClient(executing.url).create(prompt(), demo_llm(answer="word " * 100, delay_ms=100))
     response = RunClient(viewing.url).session.get(f"{viewing.url}/runs/{run_id}/events/sse", stream=True, timeout=30)
     chunks = response.iter_content(None)

@@ -16,6 +16,7 @@ import requests
 from dev.processes import kill_session, start_process
 from dev.stop_signals import wait_until
 from tests.support.ports import listen_on
+from tests.support.process_tree import descendants, still_running
 
 CHECKOUT = Path(__file__).parents[2]
 START_SECONDS = 60.0
@@ -58,11 +59,7 @@ class GunicornServer:
 
     def workers(self) -> list[int]:
         """Return the process ids of the workers that run."""
-        listed = subprocess.run(
-            ["ps", "-e", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        processes = (line.split() for line in listed)
-        return sorted(int(pid) for pid, parent, state in processes if int(parent) == self.pid and state[0] != "Z")
+        return sorted(still_running(descendants(self.pid)))
 
     def get(self, path: str, **options: Any) -> requests.Response:
         return self.session.get(self.url + path, **{"timeout": REQUEST_SECONDS, **options})

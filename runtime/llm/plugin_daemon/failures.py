@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from runtime.llm.plugin_daemon.errors import (
     http_error_class,
 )
 from runtime.llm.plugin_daemon.reports import DaemonReport, read_report
+from runtime.protocol.redaction import Redactor
 
 STATUS_OF_TYPE: Mapping[str, int] = {
     "PluginDaemonBadRequestError": 400,
@@ -40,11 +40,7 @@ STATUS_OF_TYPE: Mapping[str, int] = {
 USER_ERROR_TYPES = frozenset({"EndpointSetupFailedError", "TriggerProviderCredentialValidationError"})
 TYPE_OF_BARE_STATUS: Mapping[int, str] = {429: "InvokeRateLimitError"}
 
-MIN_SECRET_LENGTH = 4
-"""Shorter credential values are too common in ordinary text to be told from it."""
-
 MAX_MESSAGE_CHARS = 1000
-REDACTED = "[redacted]"
 NO_MESSAGE = "the plugin daemon reported an error without a message"
 
 
@@ -53,7 +49,7 @@ class Failures:
 
     def __init__(self, model_name: str, secrets: Iterable[str]) -> None:
         self._model_name = model_name
-        self._secrets = _spellings(secrets)
+        self._redactor = Redactor(secrets)
 
     def reported(self, message: object) -> PluginDaemonError:
         """The error for a failure reported inside an open stream."""
@@ -121,16 +117,8 @@ class Failures:
         return DaemonReport(error_type, self._clean(report.message) or default)
 
     def _clean(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, REDACTED)
+        text = self._redactor.clean(text)
         return text if len(text) <= MAX_MESSAGE_CHARS else text[: MAX_MESSAGE_CHARS - 1] + "…"
-
-
-def _spellings(secrets: Iterable[str]) -> list[str]:
-    """The secrets as they may stand in a text: plain, or escaped inside JSON. Longest first, for overlaps."""
-    long_enough = [secret for secret in secrets if len(secret) >= MIN_SECRET_LENGTH]
-    found = {*long_enough, *(json.dumps(secret)[1:-1] for secret in long_enough)}
-    return sorted(found, key=len, reverse=True)
 
 
 def _json_or_none(body: bytes) -> Any:

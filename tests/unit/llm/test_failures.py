@@ -165,7 +165,7 @@ def test_credentials_are_taken_out_of_every_text() -> None:
 
     error = failures(SECRET, "sk", "").reported(report("InvokeAuthorizationError", told))
 
-    assert error.daemon_message == 'Incorrect API key [redacted] or "[redacted]"'
+    assert error.daemon_message == 'Incorrect API key [REDACTED] or "[REDACTED]"'
     assert SECRET not in repr(error)
     assert SECRET not in repr(error.args)
 
@@ -173,7 +173,7 @@ def test_credentials_are_taken_out_of_every_text() -> None:
 def test_a_secret_inside_another_does_not_leave_its_rest() -> None:
     error = failures("abcd", "abcdefgh").reported(report("X", "key abcdefgh"))
 
-    assert error.daemon_message == "key [redacted]"
+    assert error.daemon_message == "key [REDACTED]"
 
 
 def test_a_long_message_is_cut() -> None:

@@ -280,7 +280,7 @@ def closing_ends_a_coroutine_that_blocks_the_loop(kind: str) -> None:
 
     async def blocks() -> None:
         started.set()
-        time.sleep(3600)  # noqa: ASYNC251 - that is the mistake
+        time.sleep(3600)  # that is the mistake
 
     bridge.submit(blocks())
     assert started.wait(10)

@@ -197,7 +197,7 @@ def readiness_queues_a_handle_once_however_often_it_is_reported() -> None:
 
     async def busy() -> None:
         for _ in range(200):
-            time.sleep(0.0006)  # noqa: ASYNC251 - more than a slice, so that the hub polls before the handle runs
+            time.sleep(0.0006)  # more than a slice, so that the hub polls before the handle runs
             await asyncio.sleep(0)
 
     loop.add_reader(receiver, never_reads)
@@ -255,20 +255,21 @@ def a_parked_loop_of_another_greenlet_does_not_end_the_main_one() -> None:
 
 def one_timer_is_armed_however_many_are_scheduled() -> None:
     loop = HubEventLoop()
-    armed: set[int] = set()
+    armed: list[object] = []
 
     async def schedule() -> None:
         timers = [loop.call_later(100 + number, lambda: None) for number in range(50)]
         for _ in range(50):
             await asyncio.sleep(0)
             await asyncio.to_thread(lambda: None)
-            armed.add(id(loop._timer))
+            armed.append(loop._timer)
         for timer in timers:
             timer.cancel()
 
     loop.run_until_complete(schedule())
 
-    assert len(armed) == 1
+    assert armed[0] is not None
+    assert all(timer is armed[0] for timer in armed)
     loop.close()
 
 

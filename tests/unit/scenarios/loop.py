@@ -215,7 +215,7 @@ def other_greenlets_never_see_the_running_loop(kind: str) -> None:
     async def work() -> asyncio.AbstractEventLoop:
         for _ in range(200):
             await asyncio.sleep(0)
-        time.sleep(0.02)  # noqa: ASYNC251 - cooperative under gevent: this step of the coroutine parks with the marker up
+        time.sleep(0.02)  # cooperative under gevent: this step of the coroutine parks with the marker up
         with anyio.move_on_after(0.01):
             await asyncio.sleep(60)
         assert sys.get_asyncgen_hooks().firstiter is not None
@@ -300,12 +300,13 @@ def busy_coroutines_leave_turns_to_greenlets(kind: str) -> None:
 
 
 def timers_that_are_always_due_leave_turns_to_greenlets(kind: str) -> None:
-    async def spin() -> None:
-        while True:
-            await asyncio.sleep(1e-9)
-
     with _bridge(kind) as bridge:
-        bridge.submit(spin())
+        loop = bridge.loop
+
+        def again() -> None:
+            loop.call_at(loop.time(), again)
+
+        loop.call_soon(again)
 
         for _ in range(20):
             gevent.sleep(0.001)
