@@ -1,0 +1,28 @@
+"""Runs a command for as long as anyone holds the writing end of our standard input.
+
+The private Redis has to stop after gunicorn, also when the launcher was killed and can put nothing in order any
+more. So the launcher makes a pipe, keeps the writing end and hands it on to gunicorn and so to its workers: when
+the last of them is gone, however it went, the pipe closes and the command gets SIGTERM.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+
+from dev.processes import end_with_parent
+
+
+def main() -> int:
+    child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, preexec_fn=end_with_parent())
+
+    def end_with_holders() -> None:
+        os.read(sys.stdin.fileno(), 1)
+        child.terminate()
+
+    threading.Thread(target=end_with_holders, daemon=True).start()
+    return child.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

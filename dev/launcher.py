@@ -1,0 +1,168 @@
+"""What dev/start does once .venv is there: serve until told to stop, or show the demo."""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from dev.configuration import UserSettings, demo_environment, serve_environment
+from dev.demo import RUN, show_run
+from dev.errors import LaunchError, StopRequested
+from dev.private_redis import PrivateRedis, private_redis
+from dev.processes import log_tail
+from dev.state import StateFolder
+from dev.stop_signals import POLL_SECONDS, StopSignals
+from dev.terminal import say
+from dev.web_server import MARGIN_SECONDS, Address, WebServer, web_server
+
+CHECKOUT = Path(__file__).parent.parent
+INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
+
+
+def main() -> int:
+    """Return the exit code: 0 after an ordinary stop, 1 when something went wrong, 130 for an interrupted demo."""
+    options = _options()
+    signals = StopSignals()
+    signals.install()
+    try:
+        if options.demo:
+            demo(Address(options.host, options.port), options.workers, signals)
+        else:
+            serve(Address(options.host, options.port), options.workers, signals)
+    except LaunchError as error:
+        print(f"dev/start: {error}", file=sys.stderr)
+        return 1
+    except StopRequested:
+        return INTERRUPTED if options.demo else 0
+    return 0
+
+
+def serve(address: Address, workers: int, signals: StopSignals) -> None:
+    """Serve with the state folder of the checkout until a signal comes.
+
+    Raises:
+        LaunchError: it cannot start, or a part of it ended by itself.
+    """
+    state = StateFolder(CHECKOUT / ".greenrun")
+    settings = UserSettings()
+    grace = settings.grace_seconds
+    with state.locked(), ExitStack() as running:
+        redis = None
+        if not settings.has("redis_url"):
+            redis = running.enter_context(private_redis(state, signals, grace + MARGIN_SECONDS))
+        environment = serve_environment(settings, state, redis.url if redis else None)
+        server = running.enter_context(
+            web_server(
+                address,
+                workers=workers,
+                environment=environment,
+                log=state.server_log,
+                signals=signals,
+                grace=grace,
+                keep_fds=(redis.lease,) if redis else (),
+            )
+        )
+        say(_welcome(server, state, settings, redis))
+        _watch(server, redis, signals)
+        say(f"\nStopping: active runs may take up to {grace:.0f} s; Ctrl-C again hurries.")
+    say(server.new_log_text() + "Stopped.")
+
+
+def demo(address: Address, workers: int, signals: StopSignals) -> None:
+    """Start with a fresh state and on a free port, show one run streaming, stop everything.
+
+    Raises:
+        LaunchError: anything was not as promised.
+        StopRequested: a signal came.
+    """
+    with tempfile.TemporaryDirectory(prefix="greenrun-demo-") as folder:
+        state = StateFolder(Path(folder))
+        with private_redis(state, signals, leftover_seconds=0) as redis:
+            say("Starting Redis and gunicorn ...")
+            with web_server(
+                address.or_any_free_port(),
+                workers=workers,
+                environment=demo_environment(state, redis.url),
+                log=state.server_log,
+                signals=signals,
+                grace=0,
+                keep_fds=(redis.lease,),
+            ) as server:
+                try:
+                    with signals.interrupting():
+                        show_run(server.address.url, state.admin_token())
+                except LaunchError as error:
+                    raise LaunchError(f"{error}\nThe end of the server's log:\n{log_tail(state.server_log)}") from error
+        say("Stopped. Start it for yourself with: dev/start")
+
+
+def _watch(server: WebServer, redis: PrivateRedis | None, signals: StopSignals) -> None:
+    """Show the server's log until a signal comes."""
+    while not signals.count:
+        say(server.new_log_text(), end="")
+        if not server.is_running():
+            raise LaunchError("gunicorn ended by itself")
+        if redis is not None and not redis.is_running():
+            raise LaunchError("the private Redis ended by itself; see .greenrun/logs/redis.log")
+        time.sleep(POLL_SECONDS)
+
+
+def _welcome(server: WebServer, state: StateFolder, settings: UserSettings, redis: PrivateRedis | None) -> str:
+    url = server.address.url
+    bearer = " -H 'Authorization: Bearer <one of DIFY_AGENT_API_TOKEN>'" if settings.has("api_token") else ""
+    lines = [f"Greenrun serves on {url}"]
+    if redis is None:
+        lines.append("Redis: the one of DIFY_AGENT_REDIS_URL")
+    else:
+        lines.append(f"Redis: a private one, its data in {state.redis_data}")
+    if redis is not None and redis.socket.parent != state.path:
+        lines.append(f"       (its socket is {redis.socket}: the path of this checkout is too long for one)")
+    if settings.has("admin_token"):
+        lines.append("Admin token: as set in DIFY_AGENT_ADMIN_TOKEN")
+    else:
+        lines.append(f"Admin token: {state.admin_token()}  (kept in {state.admin_token_file})")
+    lines += [
+        f"Log: {state.server_log}",
+        "",
+        "Post a run, then watch it stream:",
+        f"  curl{bearer} -H 'Content-Type: application/json' {url}/runs -d '{json.dumps(RUN)}'",
+        f"  curl{bearer} -N {url}/runs/<run_id>/events/sse",
+        "",
+        "Ctrl-C stops it.",
+    ]
+    return "\n".join(lines)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="dev/start",
+        description="Serve Greenrun on this machine, with a private Redis unless DIFY_AGENT_REDIS_URL is set.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=5050, help="port to listen on (default: %(default)s)")
+    parser.add_argument("--workers", type=_positive, default=1, help="gunicorn workers (default: %(default)s)")
+    parser.add_argument(
+        "--demo",
+        action="store_true",
+        help="start with a fresh state (on another port if this one is taken), show a run streaming, and stop",
+    )
+    return parser.parse_args()
+
+
+def _port(text: str) -> int:
+    if not 1 <= int(text) <= 65535:
+        raise ValueError
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

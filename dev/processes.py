@@ -1,0 +1,73 @@
+"""Starting and ending the processes of dev/start."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> Callable[[], None]:
+    """Return a `preexec_fn` that has the kernel send SIGTERM to the child when its parent dies, however it dies.
+
+    Only Linux can do this; elsewhere the child outlives a parent that was killed.
+    """
+    if not sys.platform.startswith("linux"):
+        return lambda: None
+
+    # Looked up here: the child of a fork should do as little as it can before exec.
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    parent = os.getpid()
+
+    def ask_for_signal() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(1)
+
+    return ask_for_signal
+
+
+def start_process(
+    command: Sequence[str],
+    *,
+    output: IO[bytes],
+    stdin: int = subprocess.DEVNULL,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    keep_fds: Sequence[int] = (),
+    outlives_us: bool = False,
+) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own (so the terminal's Ctrl-C does not reach it).
+
+    Unless it `outlives_us` it gets SIGTERM when we die.
+    """
+    return subprocess.Popen(
+        command,
+        stdin=stdin,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        cwd=cwd,
+        env=env,
+        pass_fds=keep_fds,
+        start_new_session=True,
+        preexec_fn=None if outlives_us else end_with_parent(),
+    )
+
+
+def kill_session(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process of `start_process` and all of its children, and collect it."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def log_tail(path: Path, lines: int = 15) -> str:
+    """Return the last lines of a log file, indented, for an error message."""
+    text = path.read_text(errors="replace") if path.exists() else ""
+    return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])

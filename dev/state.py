@@ -1,0 +1,69 @@
+"""The state folder of dev/start: `.greenrun` in the checkout, or a temporary one for the demo."""
+
+import base64
+import fcntl
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dev.errors import LaunchError
+
+
+class StateFolder:
+    """Paths in the state folder, its lock, and the secrets that are made once and kept there.
+
+    Raises:
+        LaunchError: the folder cannot be made or is not ours to use.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.redis_data = path / "redis"
+        self.redis_log = path / "logs" / "redis.log"
+        self.server_log = path / "logs" / "gunicorn.log"
+        self.admin_token_file = path / "admin-token"
+        self.secret_keys_file = path / "secret-keys"
+        try:
+            for folder in (path, self.redis_data, path / "logs"):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            path.chmod(0o700)
+        except OSError as error:
+            raise LaunchError(f"cannot use the state folder {path}: {error}") from error
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process alone; the kernel lets go of it when the process ends.
+
+        Raises:
+            LaunchError: another dev/start holds it.
+        """
+        with (self.path / "lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                holder = lock.read().strip() or "unknown"
+                raise LaunchError(f"dev/start already runs in this checkout (process {holder})") from None
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+            yield
+
+    def admin_token(self) -> str:
+        """Return the operator's token, made on first use."""
+        return _kept(self.admin_token_file, lambda: f"admin-{secrets.token_urlsafe(32)}")
+
+    def secret_keys(self) -> str:
+        """Return the key ring, made on first use: one key of 32 random bytes in URL-safe base64, as Fernet takes it."""
+        return _kept(self.secret_keys_file, lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+
+
+def _kept(path: Path, make: Callable[[], str]) -> str:
+    if not path.exists():
+        unfinished = path.with_suffix(".new")
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(make() + "\n")
+        unfinished.rename(path)
+    return path.read_text().strip()

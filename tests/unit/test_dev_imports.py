@@ -1,0 +1,65 @@
+"""What import-linter cannot see: the modules beside the packages, and packages that nobody declared."""
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+OURS = {"app", "benchmarks", "blueprints", "dev", "errors", "models", "runtime", "services", "settings", "tests"}
+PRODUCT = ["app.py", "errors.py", "gunicorn.conf.py", "settings.py", "blueprints", "runtime", "services"]
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The first names of the modules that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+def python_files(names: list[str]) -> Iterator[Path]:
+    for name in names:
+        path = CHECKOUT / name
+        yield from path.rglob("*.py") if path.is_dir() else [path]
+
+
+def normal(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def declared(*sections: list[str]) -> set[str]:
+    return {normal(requirement.split("[")[0].strip()) for section in sections for requirement in section}
+
+
+@pytest.mark.parametrize("module", ["errors.py", "settings.py"])
+def test_errors_and_settings_import_nothing_of_ours(module: str) -> None:
+    names = set(imported(CHECKOUT / module))
+
+    assert names, "a module that imports nothing at all would make this test say nothing"
+    assert names & OURS == set()
+
+
+def test_the_product_imports_only_what_its_requirements_declare() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    distributions = packages_distributions()
+
+    external = {
+        name
+        for path in python_files(PRODUCT)
+        for name in imported(path)
+        if name not in OURS and name not in sys.stdlib_module_names
+    }
+    undeclared = {
+        name
+        for name in external
+        if not declared(project["dependencies"]) & {normal(d) for d in distributions.get(name, [])}
+    }
+
+    assert "flask" in external
+    assert undeclared == set()

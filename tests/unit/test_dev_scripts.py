@@ -1,0 +1,75 @@
+"""The scripts, their pins, and the plugin that forbids skips."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.mark.parametrize("script", [".ci/run", "dev/lint", "dev/pin", "dev/setup", "dev/start", "dev/test"])
+def test_a_script_can_be_run_and_parses(script: str) -> None:
+    path = CHECKOUT / script
+
+    assert os.access(path, os.X_OK)
+    subprocess.run(["bash", "-n", str(path)], check=True)
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_every_requirement_is_pinned_with_hashes_and_names_no_registry(name: str) -> None:
+    text = (CHECKOUT / name).read_text()
+    # An entry goes on over lines that end with a backslash.
+    entries = [line for line in text.replace("\\\n", " ").splitlines() if line and not line.lstrip().startswith("#")]
+
+    assert entries
+    assert all(re.match(r"[a-z0-9._-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", entry) for entry in entries)
+    assert not re.search(r"https?://|^-", text, re.MULTILINE)
+
+
+def test_what_runs_in_production_is_tested_in_the_same_version() -> None:
+    def pins(name: str) -> set[str]:
+        return set(re.findall(r"^([a-z0-9._-]+==[^ ;]+)", (CHECKOUT / name).read_text(), re.MULTILINE))
+
+    assert pins("requirements.txt") <= pins("requirements-dev.txt")
+
+
+@pytest.mark.parametrize(
+    "skipping",
+    [
+        "import pytest\ndef test_it(): pytest.skip('no browser')",
+        "import pytest\n@pytest.mark.skip(reason='no browser')\ndef test_it(): pass",
+        "import pytest\npytest.skip('no browser', allow_module_level=True)",
+    ],
+    ids=["inside a test", "by a mark", "a whole file"],
+)
+def test_a_skipped_test_fails_only_in_ci(
+    skipping: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile(skipping)
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
+    arguments = ["-p", "tests.support.no_skips", "-p", "no:cacheprovider"]
+
+    monkeypatch.delenv("CI", raising=False)
+    here = pytester.runpytest_subprocess(*arguments)
+    monkeypatch.setenv("CI", "true")
+    in_ci = pytester.runpytest_subprocess(*arguments)
+
+    assert here.ret in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
+    assert in_ci.ret in {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED}
+    in_ci.stdout.fnmatch_lines(["*fails in CI: *no browser*"])
+
+
+def test_an_expected_failure_stays_one_in_ci(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytester.makepyfile("import pytest\n@pytest.mark.xfail\ndef test_it(): assert False")
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
+    monkeypatch.setenv("CI", "true")
+
+    result = pytester.runpytest_subprocess("-p", "tests.support.no_skips", "-p", "no:cacheprovider")
+
+    result.assert_outcomes(xfailed=1)
+    assert result.ret == pytest.ExitCode.OK
