@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENV_PREFIX = "DIFY_AGENT_"
@@ -102,6 +102,14 @@ class Settings(BaseSettings):
         default="hub", description="How the asyncio loop shares the worker with gevent; selector is the way out."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level logged.")
+
+    @field_validator("api_token")
+    @classmethod
+    def _holds_a_token(cls, value: SecretStr | None) -> SecretStr | None:
+        """A value without any token would silently leave the routes open."""
+        if value is not None and not value.get_secret_value().replace(",", "").strip():
+            raise ValueError("names no token; leave it unset to open /runs*")
+        return value
 
     @property
     def api_tokens(self) -> list[SecretStr]:

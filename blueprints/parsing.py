@@ -1,4 +1,4 @@
-"""Request bodies and queries, parsed as the contract of the run API has it."""
+"""Request bodies and queries, parsed and refused as Dify's clients expect it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flask import Request
 from pydantic import BaseModel, ValidationError
 from werkzeug.datastructures import MultiDict
 
-from errors import InvalidRequest
+from errors import InvalidRequest, RequestTooLarge
 from runtime.protocol.cursors import BEGINNING, parse_cursor
 from runtime.protocol.json_text import InvalidJson, read_json
 from runtime.protocol.redaction import REDACTED
@@ -35,24 +35,17 @@ MAX_PAGE_LIMIT = 500
 
 
 def parse_body(request: Request, model: type[BodyT]) -> BodyT:
-    """The JSON body as ``model``. Raises InvalidRequest with every problem found, unless they are very many."""
-    body = request.get_data(cache=False)
-    if not body:
-        _refuse("missing", ["body"], "Field required")
-    if request.mimetype and not _JSON_TYPE.fullmatch(request.mimetype):
-        _refuse_non_object()
-    value = _decode(body)
-    if not isinstance(value, dict):
-        _refuse_non_object()
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        raise InvalidRequest(_items(error)) from None
+    """The JSON body as ``model``.
+
+    Raises InvalidRequest with every problem found, unless they are very many, and RequestTooLarge.
+    """
+    return _parse(_read(request), request, model)
 
 
 def parse_optional_body(request: Request, model: type[BodyT]) -> BodyT:
     """As ``parse_body``, but no body at all is an empty object."""
-    return parse_body(request, model) if request.get_data() else model()
+    body = _read(request)
+    return _parse(body, request, model) if body else model()
 
 
 def parse_page_query(args: MultiDict[str, str]) -> tuple[str, str, int]:
@@ -67,6 +60,32 @@ def parse_cursor_parameter(text: str, name: str, *, source: str = "query") -> st
         return parse_cursor(text)
     except ValueError as error:
         _refuse("value_error", [source, name], f"Value error, {error}", given=text)
+
+
+def _read(request: Request) -> bytes:
+    """The body. Raises RequestTooLarge."""
+    body = request.get_data(cache=False)
+    limit = request.max_content_length
+    if request.content_length is not None or limit is None or len(body) < limit:
+        return body
+    # Of a body without a length werkzeug gives what is within the limit and says nothing of the rest.
+    if request.environ["wsgi.input"].read(1):
+        raise RequestTooLarge
+    return body
+
+
+def _parse(body: bytes, request: Request, model: type[BodyT]) -> BodyT:
+    if not body:
+        _refuse("missing", ["body"], "Field required")
+    if request.mimetype and not _JSON_TYPE.fullmatch(request.mimetype):
+        _refuse_non_object()
+    value = _decode(body)
+    if not isinstance(value, dict):
+        _refuse_non_object()
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise InvalidRequest(_items(error)) from None
 
 
 def _parse_limit(text: str | None) -> int:

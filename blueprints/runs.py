@@ -73,7 +73,14 @@ def runs_blueprint(runtime: Runtime, *, tokens: Sequence[SecretStr], max_request
         return Response(_frames(follower), content_type=sse.CONTENT_TYPE, headers=STREAM_HEADERS)
 
     redirect_trailing_slashes(
-        blueprint, "", "/<run_id>", "/<run_id>/cancel", "/<run_id>/events", "/<run_id>/events/sse"
+        blueprint,
+        {
+            "": "POST",
+            "/<run_id>": "GET",
+            "/<run_id>/cancel": "POST",
+            "/<run_id>/events": "GET",
+            "/<run_id>/events/sse": "GET",
+        },
     )
     return blueprint
 

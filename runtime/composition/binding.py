@@ -24,6 +24,9 @@ from runtime.protocol.snapshots import (
 MAX_PROBLEMS_TOLD = 5
 """Of a bad config or state; one wrong message of a history fails in dozens of ways."""
 
+MAX_PROBLEMS_COUNTED = 1000
+"""Above this only their number is told: pydantic makes all of them or none, at a kilobyte each."""
+
 LayerRegistry = Mapping[str, type[AnyLayer]]
 
 
@@ -166,6 +169,8 @@ def _parse_state(entry: LayerSnapshot, layer_type: type[AnyLayer]) -> BaseModel:
 
 
 def _summary(error: ValidationError) -> str:
+    if error.error_count() > MAX_PROBLEMS_COUNTED:
+        return f"{error.error_count()} problems"
     problems = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_PROBLEMS_TOLD]
     return "; ".join(
         f"{'.'.join(str(part) for part in problem['loc']) or 'value'}: {problem['msg']}" for problem in problems

@@ -28,10 +28,13 @@ class LayerSlot:
     exit_intent: ExitIntent
 
     async def enter(self) -> None:
-        if self.lifecycle is LifecycleState.NEW:
-            await self.layer.on_create()
-        else:
-            await self.layer.on_resume()
+        match self.lifecycle:
+            case LifecycleState.NEW:
+                await self.layer.on_create()
+            case LifecycleState.SUSPENDED:
+                await self.layer.on_resume()
+            case state:
+                raise RuntimeError(f"layer '{self.layer.name}' is {state} and cannot be entered")
         self.lifecycle = LifecycleState.ACTIVE
 
     async def leave(self) -> None:

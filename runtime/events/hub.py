@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 BLOCK_MILLISECONDS = 1000
 READ_TIMEOUT_SECONDS = 10.0
 ENTRIES_PER_READ = 512
-RETRY_SECONDS = 0.2
+FIRST_RETRY_SECONDS = 0.1
+LONGEST_RETRY_SECONDS = 2.0
 WAKE_RETRY_SECONDS = 0.002
 """Between two CLIENT UNBLOCK; about one call in three finds the reader not yet blocked."""
 
@@ -90,17 +91,20 @@ class Hub:
         self._waker.close()
 
     def _read_for_ever(self) -> None:
+        delay = FIRST_RETRY_SECONDS
         while True:
             try:
                 if not self._reader.is_open:
                     self._reader.open()
                     self._reader_id = self._reader.call("CLIENT", "ID")
                 self._forward(self._read())
+                delay = FIRST_RETRY_SECONDS
             except (*LINK_ERRORS, ResponseError) as error:
-                logger.warning("event hub: cannot read, trying again soon: %s", error)
+                logger.warning("event hub: cannot read, trying again in %g seconds: %s", delay, error)
                 self._reader_id = None
                 self._reader.close()
-                gevent.sleep(RETRY_SECONDS)
+                gevent.sleep(delay)
+                delay = min(delay * 2, LONGEST_RETRY_SECONDS)
 
     def _read(self) -> list[tuple[bytes, list[StreamEntry]]]:
         self._joins_seen = self._joins
@@ -138,7 +142,7 @@ class Hub:
 
     def _unblock_reader(self) -> None:
         if self._reader_id is None:
-            gevent.sleep(RETRY_SECONDS)
+            gevent.sleep(FIRST_RETRY_SECONDS)
             return
         try:
             if not self._waker.is_open:

@@ -93,6 +93,9 @@ class RunPool:
             end = self._execute(run)
             if end is not None:
                 self._write_end(run, end)
+        except Exception:  # whatever went wrong here, the run must not stay running
+            logger.exception("run %s: its end could not be made", run.run_id)
+            self._write_end(run, RunEnd.failed(UNKNOWN))
         finally:
             self._log.close_run(run.log)
             del self._active[run.run_id]

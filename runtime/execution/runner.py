@@ -45,13 +45,13 @@ class Runner:
         try:
             async with run.composition.entered():
                 result = await self._call_model(run, model_layer, usage)
+            return RunEnd.succeeded(
+                output=result.output,
+                snapshot=run.composition.snapshot().model_dump(mode="json"),
+                usage=_total_usage(usage, result).model_dump(mode="json"),
+            )
         except Exception as error:
             return failed_end(run.run_id, error, redactor)
-        return RunEnd.succeeded(
-            output=result.output,
-            snapshot=run.composition.snapshot().model_dump(mode="json"),
-            usage=_total_usage(usage, result).model_dump(mode="json"),
-        )
 
     async def _call_model(
         self, run: ActiveRun, model_layer: AnyModelLayer | None, usage: UsageLedger

@@ -64,7 +64,7 @@ class DifyPluginLlmLayer(ModelLayer[DifyPluginLlmConfig]):
 
 
 def transport_plugin_id(plugin_id: str) -> str:
-    """``org/plugin`` without the ``:version@hash`` that a marketplace id carries (daemon.md, 5.1)."""
+    """``org/plugin`` without the ``:version@hash`` that a marketplace id carries: what ``X-Plugin-ID`` takes."""
     return plugin_id.partition("@")[0].partition(":")[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_ai.messages import ModelMessage, ModelRequest, SystemPromptPart
@@ -11,7 +12,7 @@ from runtime.composition.layer import Layer, NoConfig
 
 
 class HistoryState(BaseModel):
-    """The messages of all successful runs of the session. System prompts are not among them."""
+    """The messages of all successful runs of the session. System prompts and instructions are not among them."""
 
     model_config = ConfigDict(
         extra="forbid", hide_input_in_errors=True, ser_json_bytes="base64", val_json_bytes="base64"
@@ -38,9 +39,4 @@ def _without_system_prompts(message: ModelMessage) -> ModelMessage | None:
     if not isinstance(message, ModelRequest):
         return message
     parts = [part for part in message.parts if not isinstance(part, SystemPromptPart)]
-    if len(parts) == len(message.parts):
-        return message
-    if not parts:
-        return None
-    message.parts = parts
-    return message
+    return replace(message, parts=parts, instructions=None) if parts else None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from runtime.composition.layer import Layer, LayerConfigModel, NoState
 
-Texts = str | list[str]
+MAX_TEXTS = 1000
+
+Texts = str | Annotated[list[str], Field(max_length=MAX_TEXTS)]
 
 
 class PlainPromptConfig(LayerConfigModel):

@@ -153,5 +153,7 @@ def test_settings_that_cannot_work_stop_the_start(start_server: StartServer) -> 
         start_server(shutdown_grace_seconds=-1)
     with pytest.raises(Exception, match="default model"):
         start_server(default_llm='{"type": "plain.prompt"}')
+    with pytest.raises(Exception, match="names no token"):
+        start_server(api_token=" , ")
     with pytest.raises(Exception, match="default_llm"):
         start_server(default_llm="{")

@@ -1,0 +1,15 @@
+"""Fixtures of the composition's tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.composition.fakes import NoteLayer
+
+
+@pytest.fixture
+def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the layers of this test have noted."""
+    fresh: list[str] = []
+    monkeypatch.setattr(NoteLayer, "notes", fresh)
+    return fresh

@@ -1,0 +1,120 @@
+"""Run records and status bodies, in every dialect."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from runtime.protocol.dialects import Dialect
+from runtime.protocol.events import RunEnd, ended_record
+from runtime.protocol.records import RunRecord, RunStatus
+
+BASE_KEYS = {"run_id", "status", "created_at", "updated_at", "error"}
+SUCCEEDED = RunEnd.succeeded(output="done", snapshot={"schema_version": 1, "layers": []}, usage=None)
+LATER = [dialect for dialect in Dialect if dialect is not Dialect.MAY_14]
+
+
+def record(dialect: Dialect = Dialect.CURRENT) -> RunRecord:
+    return RunRecord.begin("run-1", dialect=dialect, worker="worker-1")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "extra"),
+    [
+        (Dialect.MAY_14, set()),
+        (Dialect.MAY_27, set()),
+        (Dialect.JUNE_16, set()),
+        (Dialect.AUGUST_10, {"error_type"}),
+        (Dialect.CURRENT, {"error_type"}),
+    ],
+)
+@pytest.mark.parametrize(
+    "end",
+    [None, SUCCEEDED, RunEnd.failed("broken", reason="timeout", error_type="limit"), RunEnd.cancelled(reason="user")],
+    ids=["running", "succeeded", "failed", "cancelled"],
+)
+def test_a_status_has_exactly_the_keys_of_its_dialect(dialect: Dialect, extra: set[str], end: RunEnd | None) -> None:
+    current = record(dialect) if end is None else ended_record(record(dialect), end, "token")
+
+    assert set(current.as_status()) == BASE_KEYS | extra
+
+
+def test_a_new_record_runs_and_has_no_error() -> None:
+    new = record()
+
+    assert new.as_status() == {
+        "run_id": "run-1",
+        "status": "running",
+        "created_at": new.created_at,
+        "updated_at": new.created_at,
+        "error": None,
+        "error_type": None,
+    }
+    assert not new.has_ended
+    assert not new.cancelled
+
+
+def test_times_are_iso_8601_in_utc() -> None:
+    created = datetime.datetime.fromisoformat(record().created_at)
+
+    assert created.utcoffset() == datetime.timedelta(0)
+    assert abs(datetime.datetime.now(datetime.UTC) - created) < datetime.timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+def test_a_succeeded_run_has_no_error(dialect: Dialect) -> None:
+    ended = ended_record(record(dialect), SUCCEEDED, "token")
+
+    assert (ended.status, ended.error, ended.error_type) == (RunStatus.SUCCEEDED, None, None)
+    assert ended.has_ended
+    assert ended.end_token == "token"
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+def test_a_failed_run_keeps_its_error(dialect: Dialect) -> None:
+    ended = ended_record(record(dialect), RunEnd.failed("broken", error_type="limit"), "token")
+
+    assert (ended.status, ended.error, ended.error_type) == (RunStatus.FAILED, "broken", "limit")
+    assert not ended.cancelled
+
+
+@pytest.mark.parametrize("dialect", LATER)
+def test_a_cancelled_run_is_cancelled(dialect: Dialect) -> None:
+    ended = ended_record(record(dialect), RunEnd.cancelled(reason="user", message="stop it"), "token")
+
+    assert (ended.status, ended.error, ended.cancelled) == (RunStatus.CANCELLED, None, True)
+
+
+@pytest.mark.parametrize(("message", "error"), [("stop it", "stop it"), (None, "run cancelled")])
+def test_a_cancelled_run_of_14_may_says_failed_and_is_still_known_as_cancelled(message: str | None, error: str) -> None:
+    ended = ended_record(record(Dialect.MAY_14), RunEnd.cancelled(message=message), "token")
+
+    assert (ended.status, ended.error, ended.cancelled) == (RunStatus.FAILED, error, True)
+
+
+def test_an_end_changes_the_time_of_the_last_update_alone() -> None:
+    first = record().model_copy(
+        update={"created_at": "2026-01-01T00:00:00.000000Z", "updated_at": "2026-01-01T00:00:00Z"}
+    )
+
+    ended = ended_record(first, SUCCEEDED, "token")
+
+    assert ended.created_at == first.created_at
+    assert ended.updated_at > first.updated_at
+    assert (ended.run_id, ended.worker, ended.dialect) == (first.run_id, first.worker, first.dialect)
+
+
+def test_a_record_survives_its_way_through_storage() -> None:
+    ended = ended_record(record(Dialect.MAY_14), RunEnd.cancelled(), "token")
+
+    assert RunRecord.model_validate_json(ended.model_dump_json()) == ended
+
+
+def test_a_record_cannot_be_changed_in_place() -> None:
+    changes: dict[str, Any] = {"status": RunStatus.FAILED}
+
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(record(), *changes.popitem())

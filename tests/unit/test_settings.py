@@ -1,0 +1,95 @@
+"""The settings: where they come from and which values they refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def clean_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_environment_wins_over_env_files_and_the_nearer_file_over_difys(
+    clean_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clean_place / "dify-agent").mkdir()
+    (clean_place / "dify-agent/.env").write_text(
+        "DIFY_AGENT_REDIS_PREFIX=far\nDIFY_AGENT_LOG_LEVEL=ERROR\nDIFY_AGENT_MAX_ACTIVE_RUNS=7\nOTHER=ignored\n"
+    )
+    (clean_place / ".env").write_text("DIFY_AGENT_REDIS_PREFIX=near\nDIFY_AGENT_LOG_LEVEL=WARNING\n")
+    monkeypatch.setenv("DIFY_AGENT_REDIS_PREFIX", "environment")
+
+    settings = Settings()
+
+    assert settings.redis_prefix == "environment"
+    assert settings.log_level == "WARNING"
+    assert settings.max_active_runs == 7
+
+
+def test_the_later_names_of_the_transport_settings_work_and_the_older_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFY_AGENT_OUTBOUND_HTTP_READ_TIMEOUT", "1")
+    monkeypatch.setenv("DIFY_AGENT_OUTBOUND_HTTP_MAX_CONNECTIONS", "2")
+    monkeypatch.setenv("DIFY_AGENT_PLUGIN_DAEMON_MAX_CONNECTIONS", "3")
+
+    settings = Settings()
+
+    assert settings.plugin_daemon_read_timeout == 1
+    assert settings.plugin_daemon_max_connections == 3
+
+
+@pytest.mark.parametrize("name", ["PLUGIN_DAEMON", "OUTBOUND_HTTP"])
+def test_the_pool_timeout_counts_only_when_it_is_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert Settings().plugin_daemon_pool_timeout == 10
+    assert Settings().explicit_pool_timeout is None
+
+    monkeypatch.setenv(f"DIFY_AGENT_{name}_POOL_TIMEOUT", "10")
+
+    assert Settings().explicit_pool_timeout == 10
+
+
+def test_tokens_are_a_list_and_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFY_AGENT_API_TOKEN", "first-token, second-token")
+    monkeypatch.setenv("DIFY_AGENT_DEFAULT_LLM", '{"type": "x", "config": {"api_key": "third-token"}}')
+    monkeypatch.setenv("DIFY_AGENT_REDIS_URL", "redis://:fourth-token@localhost/0")
+
+    settings = Settings()
+
+    assert [token.get_secret_value() for token in settings.api_tokens] == ["first-token", "second-token"]
+    assert "-token" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("API_TOKEN", ","),
+        ("REDIS_URL", "http://localhost"),
+        ("RUN_RETENTION_SECONDS", "0"),
+        ("SHUTDOWN_GRACE_SECONDS", "-1"),
+        ("PLUGIN_DAEMON_MAX_CONNECTIONS", "0"),
+        ("PLUGIN_DAEMON_READ_TIMEOUT", "-1"),
+        ("WIRE_DIALECT", "2020-01-01"),
+        ("EVENT_LOOP", "uvloop"),
+        ("MAX_ACTIVE_RUNS", "many"),
+        ("DEFAULT_LLM", '{"config": {}}'),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"DIFY_AGENT_{name}", value)
+
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+
+    assert name.lower() in str(refused.value).lower()
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFY_AGENT_REDIS_PREFIX", "")
+
+    assert Settings().redis_prefix == "dify-agent"
