@@ -9,7 +9,7 @@ from flask import Flask
 from blueprints.errors import register_error_handlers
 from blueprints.health import health_blueprint
 from blueprints.runs import runs_blueprint
-from runtime.config import DefaultModelConfig, PluginDaemonConfig, RuntimeConfig
+from runtime.config import DefaultModelConfig, PluginDaemonConfig, RunLimits, RuntimeConfig
 from runtime.protocol.dialects import Dialect
 from runtime.runtime import Runtime
 from settings import Settings
@@ -66,6 +66,12 @@ def runtime_config(settings: Settings) -> RuntimeConfig:
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
         max_active_runs=settings.max_active_runs,
         max_run_event_bytes=settings.max_run_event_bytes,
+        limits=RunLimits(
+            model_requests=settings.max_model_requests,
+            seconds=settings.run_timeout_seconds or None,
+            tool_argument_bytes=settings.max_tool_argument_bytes,
+            tool_result_bytes=settings.max_tool_result_bytes,
+        ),
         event_loop=settings.event_loop,
         dialect=None if settings.wire_dialect == "auto" else Dialect(settings.wire_dialect),
         plugin_daemon=PluginDaemonConfig(

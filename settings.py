@@ -98,6 +98,18 @@ class Settings(BaseSettings):
     max_run_event_bytes: int = Field(
         default=268_435_456, ge=1024, description="Bytes of events one run may store before it ends as failed."
     )
+    max_model_requests: int = Field(
+        default=100, ge=1, description="Model requests of one run; one more ends it as failed."
+    )
+    run_timeout_seconds: Seconds = Field(
+        default=0, description="How long one run may take before it ends as failed; 0 is no limit."
+    )
+    max_tool_argument_bytes: int = Field(
+        default=1_048_576, ge=1, description="Largest arguments of one tool call; larger ones end the run as failed."
+    )
+    max_tool_result_bytes: int = Field(
+        default=4_194_304, ge=1, description="Largest result of one tool call; a larger one ends the run as failed."
+    )
     event_loop: Literal["hub", "selector"] = Field(
         default="hub", description="How the asyncio loop shares the worker with gevent; selector is the way out."
     )

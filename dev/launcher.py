@@ -127,7 +127,7 @@ def _welcome(server: WebServer, state: StateFolder, settings: UserSettings, redi
     lines += [
         f"Log: {state.server_log}",
         "",
-        "Post a run, then watch it stream:",
+        f"Open {url}/example in a browser, or post a run and watch it stream:",
         f"  curl{bearer} -H 'Content-Type: application/json' {url}/runs -d '{json.dumps(RUN)}'",
         f"  curl{bearer} -N {url}/runs/<run_id>/events/sse",
         "",

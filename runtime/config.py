@@ -34,6 +34,16 @@ class DefaultModelConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RunLimits:
+    """What one run may use. ``seconds`` of None is no limit."""
+
+    model_requests: int
+    seconds: float | None
+    tool_argument_bytes: int
+    tool_result_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeConfig:
     """Everything that one worker's runtime is made from."""
 
@@ -43,6 +53,7 @@ class RuntimeConfig:
     shutdown_grace_seconds: float
     max_active_runs: int
     max_run_event_bytes: int
+    limits: RunLimits
     event_loop: Literal["hub", "selector"]
     dialect: Dialect | None
     """The dialect of every run; None chooses it from the request."""

@@ -77,7 +77,7 @@ class Runtime:
         self._bridge = LoopBridge(config.event_loop)
         daemon = dataclasses.asdict(config.plugin_daemon)
         self._clients = ModelClients(plugin_daemon=PluginDaemonClient(**daemon))
-        runner = Runner(self._clients, default_model=self._default_model)
+        runner = Runner(self._clients, default_model=self._default_model, limits=config.limits)
         self.pool = RunPool(bridge=self._bridge, runner=runner, log=self.log, size=config.max_active_runs)
         self._bridge.start()
         self.log.start()

@@ -138,10 +138,10 @@ def _check_exits(layers: Sequence[LayerSpec], on_exit: OnExit) -> None:
 
 def _check_tool_names(composition: Composition) -> None:
     names: set[str] = set()
-    for tool in composition.tools():
-        if tool.name in names:
-            raise InvalidComposition(f"tool name '{tool.name}' is used twice")
-        names.add(tool.name)
+    for name in composition.tool_names():
+        if name in names:
+            raise InvalidComposition(f"tool name '{name}' is used twice")
+        names.add(name)
 
 
 def _snapshot_entries(layers: Sequence[LayerSpec], snapshot: SessionSnapshot | None) -> list[LayerSnapshot]:

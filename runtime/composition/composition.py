@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_ai.tools import Tool
-
 from runtime.composition.layer import Layer
 from runtime.protocol.requests import ExitIntent
 from runtime.protocol.snapshots import LayerSnapshot, LifecycleState, SessionSnapshot
@@ -66,8 +64,8 @@ class Composition:
     def user_prompts(self) -> list[str]:
         return [text for layer in self.layers for text in layer.user_prompts()]
 
-    def tools(self) -> list[Tool[None]]:
-        return [tool for layer in self.layers for tool in layer.tools()]
+    def tool_names(self) -> list[str]:
+        return [name for layer in self.layers for name in layer.tool_names()]
 
     def secrets(self) -> list[str]:
         return [value for layer in self.layers for value in layer.secrets()]

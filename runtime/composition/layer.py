@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
-from pydantic_ai.tools import Tool
 
 
 class LayerConfigModel(BaseModel):
@@ -87,8 +86,8 @@ class Layer(Generic[ConfigT, StateT]):
         """User prompts, in layer order."""
         return []
 
-    def tools(self) -> list[Tool[None]]:
-        """Tools for the model, in layer order. No two of a composition have the same name."""
+    def tool_names(self) -> list[str]:
+        """Names of the tools the layer brings, as far as they are known at once. No two layers share one."""
         return []
 
     def secrets(self) -> list[str]:

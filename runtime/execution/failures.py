@@ -8,6 +8,7 @@ import traceback
 from pydantic_ai.exceptions import AgentRunError, ModelHTTPError, UsageLimitExceeded, UserError
 
 from runtime.events.run_log import EventBytesExceeded
+from runtime.execution.limits import RunLimitExceeded
 from runtime.llm.plugin_daemon import PluginDaemonError
 from runtime.protocol.events import RunEnd
 from runtime.protocol.redaction import Redactor
@@ -36,6 +37,8 @@ def failed_end(run_id: str, error: BaseException, redactor: Redactor) -> RunEnd:
             return RunEnd.failed(f"the model provider answered with status {error.status_code}")
         case RunCannotProceed() | UserError() | AgentRunError():
             return RunEnd.failed(redactor.clean(str(error)))
+        case RunLimitExceeded():
+            return RunEnd.failed(redactor.clean(str(error)), reason=error.reason)
         case EventBytesExceeded():
             return RunEnd.failed("the run wrote more events than this server stores for one run", reason=STORAGE)
         case _:

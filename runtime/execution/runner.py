@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable
 from typing import Any
 
 from pydantic_ai import Agent, RunContext
 from pydantic_ai.messages import AgentStreamEvent, ModelMessage, ModelRequest, SystemPromptPart
 from pydantic_ai.run import AgentRunResult
-from pydantic_ai.tools import Tool
-from pydantic_ai.toolsets import FunctionToolset
+from pydantic_ai.toolsets import AbstractToolset
 from pydantic_ai.usage import UsageLimits
 
 from runtime.composition.composition import Composition
+from runtime.config import RunLimits
 from runtime.execution.active_run import ActiveRun
 from runtime.execution.failures import RunCannotProceed, failed_end
+from runtime.execution.limits import check_limits
 from runtime.layers.history import HistoryLayer
 from runtime.layers.model_layer import MODEL_LAYER_NAME, ModelLayer
+from runtime.layers.tool_layer import ToolLayer
 from runtime.llm.clients import ModelClients
 from runtime.llm.usage import ModelUsage, UsageLedger
 from runtime.protocol.events import RunEnd
 from runtime.protocol.redaction import Redactor
-
-MAX_MODEL_REQUESTS = 100
-"""Model requests of one run; one more ends it with ``agent_run_limit_exceeded``."""
 
 AnyModelLayer = ModelLayer[Any]
 
@@ -31,25 +31,29 @@ AnyModelLayer = ModelLayer[Any]
 class Runner:
     """Executes runs. One Pydantic AI agent serves them all; what differs is given to each call."""
 
-    def __init__(self, clients: ModelClients, *, default_model: AnyModelLayer | None) -> None:
+    def __init__(self, clients: ModelClients, *, default_model: AnyModelLayer | None, limits: RunLimits) -> None:
         self._clients = clients
         self._default_model = default_model
+        self._limits = limits
         self._agent: Agent[None, str] = Agent(name="greenrun")
-        self._limits = UsageLimits(request_limit=MAX_MODEL_REQUESTS)
+        self._usage_limits = UsageLimits(request_limit=limits.model_requests)
 
     async def execute(self, run: ActiveRun) -> RunEnd:
         """How the run ended by itself. A cancelled run raises CancelledError."""
         model_layer = _model_layer(run.composition) or self._default_model
         redactor = Redactor(run.composition.secrets() + (model_layer.secrets() if model_layer else []))
         usage = UsageLedger()
+        deadline = asyncio.timeout(self._limits.seconds)
         try:
-            async with run.composition.entered():
+            async with deadline, run.composition.entered():
                 result = await self._call_model(run, model_layer, usage)
             return RunEnd.succeeded(
                 output=result.output,
                 snapshot=run.composition.snapshot().model_dump(mode="json"),
                 usage=_total_usage(usage, result).model_dump(mode="json"),
             )
+        except TimeoutError as error:
+            return self._timed_out() if deadline.expired() else failed_end(run.run_id, error, redactor)
         except Exception as error:
             return failed_end(run.run_id, error, redactor)
 
@@ -60,21 +64,27 @@ class Runner:
             raise RunCannotProceed(f"the composition has no layer named {MODEL_LAYER_NAME}, and no default is set")
         composition = run.composition
         history = _history_layer(composition)
-        tools = composition.tools()
-        if model_layer is self._default_model:
-            tools += model_layer.tools()
         result = await self._agent.run(
             _user_prompt(composition.user_prompts()),
             model=model_layer.create_model(self._clients, usage),
             message_history=_messages(composition.system_prompts(), history),
-            toolsets=_toolsets(tools),
-            usage_limits=self._limits,
-            event_stream_handler=_event_writer(run),
+            toolsets=self._toolsets(composition, model_layer),
+            usage_limits=self._usage_limits,
+            event_stream_handler=_event_writer(run, self._limits),
             infer_name=False,
         )
         if history is not None:
             history.append(result.new_messages())
         return result
+
+    def _timed_out(self) -> RunEnd:
+        return RunEnd.failed(f"the run took longer than {self._limits.seconds:g} seconds", reason="timeout")
+
+    def _toolsets(self, composition: Composition, model_layer: AnyModelLayer) -> list[AbstractToolset[None]] | None:
+        layers = [layer for layer in composition.layers if isinstance(layer, ToolLayer)]
+        if model_layer is self._default_model:
+            layers.append(model_layer)
+        return [toolset for layer in layers for toolset in layer.toolsets(self._clients)] or None
 
 
 def _model_layer(composition: Composition) -> AnyModelLayer | None:
@@ -85,9 +95,10 @@ def _history_layer(composition: Composition) -> HistoryLayer | None:
     return next((layer for layer in composition.layers if isinstance(layer, HistoryLayer)), None)
 
 
-def _event_writer(run: ActiveRun) -> Any:
+def _event_writer(run: ActiveRun, limits: RunLimits) -> Any:
     async def write_events(_: RunContext[None], events: AsyncIterable[AgentStreamEvent]) -> None:
         async for event in events:
+            check_limits(event, limits)
             encoded = run.encoder.agent_event(event)
             if encoded is not None:
                 run.log.append(encoded)
@@ -110,10 +121,6 @@ def _messages(system_prompts: list[str], history: HistoryLayer | None) -> list[M
     if history is not None:
         messages.extend(history.state.messages)
     return messages
-
-
-def _toolsets(tools: list[Tool[None]]) -> list[FunctionToolset[None]] | None:
-    return [FunctionToolset(tools)] if tools else None
 
 
 def _total_usage(usage: UsageLedger, result: AgentRunResult[str]) -> ModelUsage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_ai.tools import Tool
+from pydantic_ai.toolsets import AbstractToolset, FunctionToolset
 
 from runtime.composition.layer import LayerConfigModel
 from runtime.layers.model_layer import ModelLayer
@@ -47,5 +47,8 @@ class DemoLlmLayer(ModelLayer[DemoLlmConfig]):
             usage,
         )
 
-    def tools(self) -> list[Tool[None]]:
-        return [Tool(count_words)] if self.config.call_tool is not None else []
+    def tool_names(self) -> list[str]:
+        return [count_words.__name__] if self.config.call_tool is not None else []
+
+    def toolsets(self, clients: ModelClients) -> list[AbstractToolset[None]]:
+        return [FunctionToolset([count_words])] if self.config.call_tool is not None else []

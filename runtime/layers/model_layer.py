@@ -10,7 +10,8 @@ from pydantic import Field, Secret
 from pydantic.types import StrictBool, StrictFloat, StrictInt, StrictStr
 from pydantic_ai.models import Model
 
-from runtime.composition.layer import Layer, LayerConfigModel, NoState
+from runtime.composition.layer import LayerConfigModel, NoState
+from runtime.layers.tool_layer import ToolLayer
 from runtime.llm.clients import ModelClients
 from runtime.llm.usage import UsageLedger
 
@@ -23,7 +24,7 @@ Credentials = Secret[dict[str, Scalar]]
 ConfigT = TypeVar("ConfigT", bound=LayerConfigModel)
 
 
-class ModelLayer(Layer[ConfigT, NoState]):
+class ModelLayer(ToolLayer[ConfigT, NoState]):
     """A layer that brings the run's model. A composition has at most one, named ``llm``."""
 
     required_name = MODEL_LAYER_NAME

@@ -32,6 +32,8 @@ class DialectRules:
     error_type: bool
     cancelled_event: bool
     tool_result_key: Literal["part", "result"]
+    output_tool_is_configured: bool
+    """Whether the output tool's name comes from the config of its layer."""
     event_kinds: frozenset[str] | None
     """The Pydantic AI event kinds sent; None is all of them."""
 
@@ -48,6 +50,7 @@ RULES: dict[Dialect, DialectRules] = {
         error_type=False,
         cancelled_event=False,
         tool_result_key="result",
+        output_tool_is_configured=True,
         event_kinds=_MAY_KINDS,
     ),
     Dialect.MAY_27: DialectRules(
@@ -56,6 +59,7 @@ RULES: dict[Dialect, DialectRules] = {
         error_type=False,
         cancelled_event=True,
         tool_result_key="part",
+        output_tool_is_configured=False,
         event_kinds=_MAY_KINDS,
     ),
     Dialect.JUNE_16: DialectRules(
@@ -64,6 +68,7 @@ RULES: dict[Dialect, DialectRules] = {
         error_type=False,
         cancelled_event=True,
         tool_result_key="part",
+        output_tool_is_configured=False,
         event_kinds=_MAY_KINDS,
     ),
     Dialect.AUGUST_10: DialectRules(
@@ -72,6 +77,7 @@ RULES: dict[Dialect, DialectRules] = {
         error_type=True,
         cancelled_event=True,
         tool_result_key="part",
+        output_tool_is_configured=False,
         event_kinds=_AUGUST_KINDS,
     ),
     Dialect.CURRENT: DialectRules(
@@ -80,6 +86,7 @@ RULES: dict[Dialect, DialectRules] = {
         error_type=True,
         cancelled_event=True,
         tool_result_key="part",
+        output_tool_is_configured=False,
         event_kinds=None,
     ),
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field
-from pydantic_ai.tools import Tool
 
 from runtime.composition.binding import LayerRegistry, bind_composition
 from runtime.composition.composition import Composition
@@ -72,8 +71,8 @@ class NoteLayer(Layer[NoteConfig, NoteState]):
     def user_prompts(self) -> list[str]:
         return self.config.user
 
-    def tools(self) -> list[Tool[None]]:
-        return [Tool(_answer, name=self.config.tool)] if self.config.tool is not None else []
+    def tool_names(self) -> list[str]:
+        return [self.config.tool] if self.config.tool is not None else []
 
     def secrets(self) -> list[str]:
         return [self.config.word] if self.config.word else []
@@ -102,11 +101,6 @@ class NamedLayer(NoteLayer):
     type_id = "test.named"
     required_name = "fixed"
     dependencies = ()
-
-
-def _answer() -> str:
-    """An answer."""
-    return "42"
 
 
 REGISTRY: LayerRegistry = {layer.type_id: layer for layer in (NoteLayer, NeedyLayer, NamedLayer)}

@@ -130,7 +130,7 @@ def test_user_prompts_and_tools_are_in_layer_order() -> None:
     composition = bind(note("a", user=["one"], tool="first"), note("b", user=["two", "three"], tool="second"))
 
     assert composition.user_prompts() == ["one", "two", "three"]
-    assert [tool.name for tool in composition.tools()] == ["first", "second"]
+    assert composition.tool_names() == ["first", "second"]
 
 
 def test_the_secrets_of_all_layers_are_known() -> None:

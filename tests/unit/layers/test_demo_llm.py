@@ -11,7 +11,6 @@ from pydantic_ai import Agent
 from pydantic_ai.exceptions import ModelAPIError
 from pydantic_ai.messages import AgentStreamEvent, PartDeltaEvent, PartStartEvent, TextPart, TextPartDelta
 from pydantic_ai.run import AgentRunResult
-from pydantic_ai.toolsets import FunctionToolset
 
 from runtime.composition.layer import NoState
 from runtime.layers.demo_llm import DemoLlmConfig, DemoLlmLayer
@@ -72,13 +71,12 @@ def run(prompt: str | list[str] = "Hello there", told: Told | None = None, **con
             keepalive_expiry=1,
         )
         clients = ModelClients(plugin_daemon=client)
-        tools = layer.tools()
         agent: Agent[None, str] = Agent()
         try:
             told.result = await agent.run(
                 prompt,
                 model=layer.create_model(clients, told.usage),
-                toolsets=[FunctionToolset(tools)] if tools else None,
+                toolsets=layer.toolsets(clients),
                 event_stream_handler=note,
             )
         finally:
