@@ -23,70 +23,45 @@ class Dialect(StrEnum):
     CURRENT = "current"
 
 
-@dataclass(frozen=True, slots=True)
-class DialectRules:
-    """What one dialect has on the wire."""
-
-    message_delta: bool
-    usage: bool
-    error_type: bool
-    cancelled_event: bool
-    tool_result_key: Literal["part", "result"]
-    output_tool_is_configured: bool
-    """Whether the output tool's name comes from the config of its layer."""
-    event_kinds: frozenset[str] | None
-    """The Pydantic AI event kinds sent; None is all of them."""
-
-
 _MAY_KINDS = frozenset(
     {"part_start", "part_delta", "part_end", "final_result", "function_tool_call", "function_tool_result"}
 )
 _AUGUST_KINDS = _MAY_KINDS | {"output_tool_call", "output_tool_result"}
 
+
+@dataclass(frozen=True, slots=True)
+class DialectRules:
+    """What one dialect has on the wire. The defaults are what the dialects of 2026 have in common."""
+
+    message_delta: bool = False
+    """Whether an agent event carries ``agent_message_delta`` beside its data."""
+    usage: bool = False
+    error_type: bool = False
+    cancelled_event: bool = True
+    deferred_tool_call: bool = False
+    """Whether a run may succeed with a deferred tool call in the place of an output."""
+    output_validation: bool = False
+    """Whether a terminal event says what became of a checked output."""
+    tool_result_key: Literal["part", "result"] = "part"
+    output_tool_is_configured: bool = False
+    """Whether the output tool's name comes from the config of its layer."""
+    event_kinds: frozenset[str] | None = _MAY_KINDS
+    """The Pydantic AI event kinds sent; None is all of them."""
+
+
 RULES: dict[Dialect, DialectRules] = {
-    Dialect.MAY_14: DialectRules(
-        message_delta=False,
-        usage=False,
-        error_type=False,
-        cancelled_event=False,
-        tool_result_key="result",
-        output_tool_is_configured=True,
-        event_kinds=_MAY_KINDS,
-    ),
-    Dialect.MAY_27: DialectRules(
-        message_delta=False,
-        usage=False,
-        error_type=False,
-        cancelled_event=True,
-        tool_result_key="part",
-        output_tool_is_configured=False,
-        event_kinds=_MAY_KINDS,
-    ),
-    Dialect.JUNE_16: DialectRules(
-        message_delta=False,
-        usage=False,
-        error_type=False,
-        cancelled_event=True,
-        tool_result_key="part",
-        output_tool_is_configured=False,
-        event_kinds=_MAY_KINDS,
-    ),
+    Dialect.MAY_14: DialectRules(cancelled_event=False, tool_result_key="result", output_tool_is_configured=True),
+    Dialect.MAY_27: DialectRules(),
+    Dialect.JUNE_16: DialectRules(deferred_tool_call=True),
     Dialect.AUGUST_10: DialectRules(
-        message_delta=True,
-        usage=True,
-        error_type=True,
-        cancelled_event=True,
-        tool_result_key="part",
-        output_tool_is_configured=False,
-        event_kinds=_AUGUST_KINDS,
+        message_delta=True, usage=True, error_type=True, deferred_tool_call=True, event_kinds=_AUGUST_KINDS
     ),
     Dialect.CURRENT: DialectRules(
         message_delta=True,
         usage=True,
         error_type=True,
-        cancelled_event=True,
-        tool_result_key="part",
-        output_tool_is_configured=False,
+        deferred_tool_call=True,
+        output_validation=True,
         event_kinds=None,
     ),
 }
