@@ -242,7 +242,7 @@ class Daemon:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
         assert isinstance(reader, WatchedReader)
-        with suppress(ClientGoneError, ConnectionError, asyncio.IncompleteReadError):
+        with suppress(ClientGoneError, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
                 method, path, headers = await _read_head(reader)
                 raw = await reader.readexactly(int(headers.get("content-length", "0")))
