@@ -9,7 +9,8 @@ from flask import Flask
 from blueprints.errors import register_error_handlers
 from blueprints.health import health_blueprint
 from blueprints.runs import runs_blueprint
-from runtime.config import DefaultModelConfig, PluginDaemonConfig, RunLimits, RuntimeConfig
+from blueprints.structured_output import structured_output_blueprint
+from runtime.config import DefaultModelConfig, OperatorRules, PluginDaemonConfig, RunLimits, RuntimeConfig
 from runtime.protocol.dialects import Dialect
 from runtime.runtime import Runtime
 from settings import Settings
@@ -32,8 +33,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     """A Flask application with Greenrun alone in it."""
     settings = settings or Settings()
     logging.basicConfig(level=settings.log_level, format=LOG_FORMAT)
-    for name in ("httpx2", "httpcore2"):
+    for name in ("httpx2", "httpcore2", "httpx", "httpcore", "openai", "anthropic", "google_genai"):
         logging.getLogger(name).setLevel(logging.WARNING)  # they have lines, and headers, of every model call
+    for name in ("mcp", "client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the MCP SDK logs what servers send when it is malformed
     flask_app = Flask("greenrun", static_folder=None)
     register_error_handlers(flask_app)
     init_app(flask_app, settings)
@@ -52,7 +55,9 @@ def init_app(flask_app: Flask, settings: Settings) -> Runtime:
     runtime = Runtime(runtime_config(settings))
     flask_app.extensions[EXTENSION] = runtime
     flask_app.register_blueprint(health_blueprint(runtime))
-    flask_app.register_blueprint(runs_blueprint(runtime, tokens=tokens, max_request_bytes=settings.max_request_bytes))
+    most = settings.max_request_bytes
+    flask_app.register_blueprint(runs_blueprint(runtime, tokens=tokens, max_request_bytes=most))
+    flask_app.register_blueprint(structured_output_blueprint(tokens=settings.admin_tokens, max_request_bytes=most))
     return runtime
 
 
@@ -84,6 +89,11 @@ def runtime_config(settings: Settings) -> RuntimeConfig:
             max_connections=settings.plugin_daemon_max_connections,
             max_keepalive_connections=settings.plugin_daemon_max_keepalive_connections,
             keepalive_expiry=settings.plugin_daemon_keepalive_expiry,
+        ),
+        rules=OperatorRules(
+            allowed_providers=settings.allowed_provider_names,
+            allow_private_urls=settings.allow_private_urls,
+            mcp_commands=settings.mcp_commands or {},
         ),
         default_model=DefaultModelConfig(default.type, default.config) if default is not None else None,
     )

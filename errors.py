@@ -69,7 +69,21 @@ class InvalidRequest(GreenrunError):
     code = "invalid_param"
 
     def __init__(self, items: ErrorItems) -> None:
+        self.items = items
         super().__init__(detail=items)
+
+
+class MalformedRequest(InvalidRequest):
+    """the request is malformed"""
+
+    status = 400
+
+
+class OutputSchemaRefused(GreenrunError):
+    """the output schema cannot be used"""
+
+    status = 400
+    code = "invalid_output_schema"
 
 
 class InvalidComposition(GreenrunError):
@@ -101,6 +115,16 @@ class StorageUnavailable(GreenrunError):
 
     status = 503
     code = "storage_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "1"})
+
+
+class OutputCheckUnavailable(GreenrunError):
+    """the process that checks large outputs is busy or has died; try again shortly"""
+
+    status = 503
+    code = "output_check_unavailable"
 
     def __init__(self) -> None:
         super().__init__(headers={"Retry-After": "1"})

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENV_PREFIX = "DIFY_AGENT_"
+PROVIDERS = ("openai", "anthropic", "google")
 
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -65,16 +66,16 @@ class Settings(BaseSettings):
         "CONNECT_TIMEOUT", 10, "Seconds to wait for a connection to the plugin daemon."
     )
     plugin_daemon_read_timeout: float = _transport(
-        "READ_TIMEOUT", 600, "Seconds to wait for the next piece of a model's answer."
+        "READ_TIMEOUT", 600, "Seconds to wait for the next piece of a model's or a tool's answer."
     )
     plugin_daemon_write_timeout: float = _transport(
         "WRITE_TIMEOUT", 30, "Seconds to wait while a request is sent to the plugin daemon."
     )
     plugin_daemon_pool_timeout: float = _transport(
-        "POOL_TIMEOUT", 10, "Seconds a model call may wait for its turn; unset, it waits without a bound."
+        "POOL_TIMEOUT", 10, "Seconds a call may wait for its turn; unset, it waits without a bound."
     )
     plugin_daemon_max_connections: int = _transport(
-        "MAX_CONNECTIONS", 100, "Model streams a worker has open at once; further calls wait their turn.", at_least=1
+        "MAX_CONNECTIONS", 100, "Model streams, and as many tool calls, a worker has open at once.", at_least=1
     )
     plugin_daemon_max_keepalive_connections: int = _transport(
         "MAX_KEEPALIVE_CONNECTIONS", 20, "Idle connections to the plugin daemon that are kept."
@@ -84,6 +85,21 @@ class Settings(BaseSettings):
     )
     api_token: SecretStr | None = Field(
         default=None, description="Bearer tokens for /runs*, separated by commas. Unset leaves them open."
+    )
+    allowed_providers: str = Field(
+        default=",".join(PROVIDERS),
+        description="Providers whose models requests may call without Dify: names separated by commas, or a JSON list.",
+    )
+    allow_private_urls: bool = Field(
+        default=False, description="Whether a URL in a request may lead to a private address."
+    )
+    mcp_commands: dict[str, Annotated[list[str], Field(min_length=1)]] | None = Field(
+        default=None,
+        repr=False,
+        description="JSON of the programs that requests may start as MCP servers: a name, and the program's arguments.",
+    )
+    admin_token: SecretStr | None = Field(
+        default=None, description="The operator's bearer tokens, separated by commas. Unset, nobody has them."
     )
     default_llm: DefaultLlm | None = Field(
         default=None,
@@ -115,21 +131,50 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level logged.")
 
-    @field_validator("api_token")
+    @field_validator("api_token", "admin_token")
     @classmethod
     def _holds_a_token(cls, value: SecretStr | None) -> SecretStr | None:
-        """A value without any token would silently leave the routes open."""
-        if value is not None and not value.get_secret_value().replace(",", "").strip():
-            raise ValueError("names no token; leave it unset to open /runs*")
+        """A value without any token would silently leave ``/runs*`` open."""
+        if value is not None and not _listed(value):
+            raise ValueError("names no token; leave it unset to have none")
         return value
+
+    @field_validator("allowed_providers")
+    @classmethod
+    def _names_providers(cls, value: str) -> str:
+        unknown = _names(value) - set(PROVIDERS)
+        if unknown:
+            raise ValueError(f"knows only {', '.join(PROVIDERS)}")
+        return value
+
+    @property
+    def allowed_provider_names(self) -> frozenset[str]:
+        """The providers that requests may name; ``[]`` allows none."""
+        return _names(self.allowed_providers)
 
     @property
     def api_tokens(self) -> list[SecretStr]:
         """The tokens that open ``/runs*``; none leaves it open."""
-        joined = self.api_token.get_secret_value() if self.api_token is not None else ""
-        return [SecretStr(token.strip()) for token in joined.split(",") if token.strip()]
+        return _listed(self.api_token)
+
+    @property
+    def admin_tokens(self) -> list[SecretStr]:
+        """The operator's tokens; without any, what needs one is closed."""
+        return _listed(self.admin_token)
 
     @property
     def explicit_pool_timeout(self) -> float | None:
         """The pool timeout if it was set, and otherwise None: then a model call waits its turn without a bound."""
         return self.plugin_daemon_pool_timeout if "plugin_daemon_pool_timeout" in self.model_fields_set else None
+
+
+def _names(value: str) -> frozenset[str]:
+    """The names in a JSON list, or between commas."""
+    if value.lstrip().startswith("["):
+        return frozenset(TypeAdapter(list[str]).validate_json(value))
+    return frozenset(name.strip() for name in value.split(",") if name.strip())
+
+
+def _listed(tokens: SecretStr | None) -> list[SecretStr]:
+    joined = tokens.get_secret_value() if tokens is not None else ""
+    return [SecretStr(token.strip()) for token in joined.split(",") if token.strip()]

@@ -8,14 +8,19 @@ import re
 from flask import Blueprint, Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from errors import GreenrunError, RequestTooLarge
+from errors import GreenrunError, InvalidRequest, RequestTooLarge
 
 logger = logging.getLogger(__name__)
 
 
-def register_error_handlers(scope: Flask | Blueprint) -> None:
-    """Render errors of a blueprint, or of a whole application when it is ours."""
+def register_error_handlers(scope: Flask | Blueprint, *, malformed: type[InvalidRequest] = InvalidRequest) -> None:
+    """Render errors of a blueprint, or of a whole application when it is ours.
+
+    ``malformed`` is what a malformed body or query is told as: ``InvalidRequest`` (422) to Dify's clients, who expect
+    that, and ``MalformedRequest`` (400) elsewhere.
+    """
     scope.register_error_handler(GreenrunError, render_error)
+    scope.register_error_handler(InvalidRequest, lambda error: render_error(malformed(error.items)))
     scope.register_error_handler(RequestEntityTooLarge, lambda _: render_error(RequestTooLarge()))
     scope.register_error_handler(HTTPException, _render_http_exception)
     scope.register_error_handler(Exception, _render_unexpected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -44,6 +45,18 @@ class RunLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorRules:
+    """What requests may reach from this server. A request that breaks a rule is refused when it is made."""
+
+    allowed_providers: frozenset[str] = frozenset()
+    """The providers whose models may be called without Dify."""
+    allow_private_urls: bool = False
+    """Whether a URL in a request may lead to a private address."""
+    mcp_commands: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
+    """The programs that requests may start as MCP servers, by the names they have there: each with its arguments."""
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeConfig:
     """Everything that one worker's runtime is made from."""
 
@@ -58,4 +71,5 @@ class RuntimeConfig:
     dialect: Dialect | None
     """The dialect of every run; None chooses it from the request."""
     plugin_daemon: PluginDaemonConfig
+    rules: OperatorRules
     default_model: DefaultModelConfig | None

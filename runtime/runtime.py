@@ -24,6 +24,8 @@ from runtime.execution.runner import Runner
 from runtime.layers.default_model import default_model_layer
 from runtime.llm.clients import ModelClients
 from runtime.llm.plugin_daemon import PluginDaemonClient
+from runtime.llm.providers import ProviderClient
+from runtime.output import close_shared_pool
 from runtime.protocol.ids import new_id
 
 logger = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ class Runtime:
         self.config = config
         self.worker = new_id()
         self.is_draining = False
-        self._default_model = default_model_layer(config.default_model)
+        self._default_model = default_model_layer(config.default_model, config.rules)
         self._keys = Keys(config.redis_prefix)
         self._grace = config.shutdown_grace_seconds
         self._started = False
@@ -75,8 +77,7 @@ class Runtime:
         )
         self.hub = Hub(config.redis_url, self._keys, worker=self.worker, on_control=self._on_control)
         self._bridge = LoopBridge(config.event_loop)
-        daemon = dataclasses.asdict(config.plugin_daemon)
-        self._clients = ModelClients(plugin_daemon=PluginDaemonClient(**daemon))
+        self._clients = _clients(config)
         runner = Runner(self._clients, default_model=self._default_model, limits=config.limits)
         self.pool = RunPool(bridge=self._bridge, runner=runner, log=self.log, size=config.max_active_runs)
         self._bridge.start()
@@ -129,6 +130,7 @@ class Runtime:
             self._bridge.run(self._clients.aclose())
         self._bridge.close()
         self.store.close()
+        close_shared_pool()
 
     def _cut_viewers(self) -> None:
         """Viewers of runs that have just ended get their last event; the others are cut."""
@@ -142,6 +144,22 @@ class Runtime:
             self.pool.stop(run_id, StopReason.ENDED_ELSEWHERE)
         else:
             logger.warning("control stream: unknown message %r", message)
+
+
+def _clients(config: RuntimeConfig) -> ModelClients:
+    daemon = config.plugin_daemon
+    return ModelClients(
+        plugin_daemon=PluginDaemonClient(**dataclasses.asdict(daemon)),
+        providers=ProviderClient(
+            allow_private=config.rules.allow_private_urls,
+            connect_timeout=daemon.connect_timeout,
+            read_timeout=daemon.read_timeout,
+            write_timeout=daemon.write_timeout,
+            max_keepalive_connections=daemon.max_keepalive_connections,
+            keepalive_expiry=daemon.keepalive_expiry,
+        ),
+        rules=config.rules,
+    )
 
 
 def _calm_garbage_collection() -> None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from errors import InvalidComposition, RunAlreadyEnded, RunNotFound, StorageUnavailable
-from runtime.composition.binding import bind_composition
-from runtime.composition.composition import Composition
+from errors import RunAlreadyEnded, RunNotFound, StorageUnavailable
 from runtime.events.entries import StreamEntry
 from runtime.events.follow import Follower
 from runtime.events.store import EndOutcome
 from runtime.execution.active_run import ActiveRun
 from runtime.execution.failures import STORAGE_LOST
-from runtime.layers.registry import LAYER_TYPES
 from runtime.protocol.dialects import choose_dialect
 from runtime.protocol.events import EventEncoder, RunEnd
 from runtime.protocol.ids import is_id, new_id
@@ -21,6 +18,7 @@ from runtime.protocol.records import RunRecord
 from runtime.protocol.requests import CancelRunRequest, CreateRunRequest
 from runtime.protocol.sse import HEARTBEAT_SECONDS
 from runtime.runtime import Runtime
+from services.run_checks import is_cleanup, prove_run
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +40,9 @@ class RunService:
 
     def create_run(self, request: CreateRunRequest) -> RunRecord:
         """Accept a run and start it. Nothing is stored when it is refused."""
-        composition = self._prove(request)
-        pool, store, log = self._runtime.pool, self._runtime.store, self._runtime.log
         dialect = self._runtime.config.dialect or choose_dialect(request)
+        composition = prove_run(request, dialect, self._runtime.config.rules)
+        pool, store, log = self._runtime.pool, self._runtime.store, self._runtime.log
         with pool.admission():
             record = RunRecord.begin(new_id(), dialect=dialect, worker=self._runtime.worker)
             encoder = EventEncoder(record.run_id, dialect)
@@ -54,7 +52,15 @@ class RunService:
                 # The answer is lost, and perhaps not the run: nobody will execute it, so it must not stay running.
                 log.abandon(record, STORAGE_LOST)
                 raise
-            pool.start(ActiveRun(record, composition, encoder, log.open_run(record)))
+            run = ActiveRun(
+                record,
+                composition,
+                encoder,
+                log.open_run(record),
+                deferred_results=request.deferred_tool_results,
+                is_cleanup=is_cleanup(request),
+            )
+            pool.start(run)
         return record
 
     def get_run(self, run_id: str) -> RunRecord:
@@ -100,17 +106,3 @@ class RunService:
         if not record.cancelled:
             raise RunAlreadyEnded(f"the run has already ended as {record.status}")
         return record
-
-    def _prove(self, request: CreateRunRequest) -> Composition:
-        """The composition, if it can run. No IO, no hooks. Raises InvalidComposition."""
-        composition = bind_composition(
-            request.composition,
-            registry=LAYER_TYPES,
-            on_exit=request.on_exit,
-            snapshot=request.session_snapshot,
-        )
-        if request.deferred_tool_results is not None:
-            raise InvalidComposition("deferred_tool_results: no layer of the composition defers tool calls")
-        if not composition.user_prompts():
-            raise InvalidComposition("run.user_prompts must not be empty")
-        return composition

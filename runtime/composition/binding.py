@@ -12,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from errors import InvalidComposition
 from runtime.composition.composition import AnyLayer, Composition, LayerSlot
+from runtime.config import OperatorRules
+from runtime.protocol.problems import problems_text
 from runtime.protocol.requests import COMPOSITION_SCHEMA_VERSION, CompositionSpec, LayerSpec, OnExit
 from runtime.protocol.snapshots import (
     ENTERABLE,
@@ -20,12 +22,6 @@ from runtime.protocol.snapshots import (
     LifecycleState,
     SessionSnapshot,
 )
-
-MAX_PROBLEMS_TOLD = 5
-"""Of a bad config or state; one wrong message of a history fails in dozens of ways."""
-
-MAX_PROBLEMS_COUNTED = 1000
-"""Above this only their number is told: pydantic makes all of them or none, at a kilobyte each."""
 
 LayerRegistry = Mapping[str, type[AnyLayer]]
 
@@ -36,8 +32,13 @@ def bind_composition(
     registry: LayerRegistry,
     on_exit: OnExit,
     snapshot: SessionSnapshot | None,
+    pass_over_closed: bool = False,
+    rules: OperatorRules | None = None,
 ) -> Composition:
     """The composition with its layers built, its dependencies bound and its state restored.
+
+    With ``pass_over_closed`` the snapshot may have closed layers, which stay closed and are not entered. Without
+    ``rules`` nothing is forbidden.
 
     Raises InvalidComposition with a text that names the layer and what is wrong with it.
     """
@@ -45,12 +46,13 @@ def bind_composition(
         raise InvalidComposition(f"composition.schema_version {spec.schema_version} is not supported")
     _check_names(spec.layers)
     types = [_layer_type(layer, registry) for layer in spec.layers]
+    _check_single(types)
     _check_dependencies(spec.layers, registry)
     configs = [_parse_config(layer, layer_type) for layer, layer_type in zip(spec.layers, types, strict=True)]
     for layer, layer_type, config in zip(spec.layers, types, configs, strict=True):
         _check_fit(layer, layer_type, config)
     _check_exits(spec.layers, on_exit)
-    entries = _snapshot_entries(spec.layers, snapshot)
+    entries = _snapshot_entries(spec.layers, snapshot, pass_over_closed=pass_over_closed)
     states = [_parse_state(entry, layer_type) for entry, layer_type in zip(entries, types, strict=True)]
 
     layers = [
@@ -67,6 +69,8 @@ def bind_composition(
         ]
     )
     _check_tool_names(composition)
+    if rules is not None:
+        _check_rules(layers, rules)
     return composition
 
 
@@ -75,7 +79,7 @@ def parse_layer_config(layer_type: type[AnyLayer], config: Mapping[str, object] 
     try:
         return layer_type.config_type.model_validate(config or {})
     except ValidationError as error:
-        raise InvalidComposition(f"layer '{name}': config is invalid: {_summary(error)}") from None
+        raise InvalidComposition(f"layer '{name}': config is invalid: {problems_text(error)}") from None
 
 
 def _check_names(layers: Sequence[LayerSpec]) -> None:
@@ -97,6 +101,12 @@ def _layer_type(layer: LayerSpec, registry: LayerRegistry) -> type[AnyLayer]:
             f"layer '{layer.name}': a layer of type '{layer.type}' must be named '{layer_type.required_name}'"
         )
     return layer_type
+
+
+def _check_single(types: Sequence[type[AnyLayer]]) -> None:
+    for layer_type in types:
+        if layer_type.at_most_one and types.count(layer_type) > 1:
+            raise InvalidComposition(f"there may be only one layer of type '{layer_type.type_id}'")
 
 
 def _check_dependencies(layers: Sequence[LayerSpec], registry: LayerRegistry) -> None:
@@ -136,6 +146,14 @@ def _check_exits(layers: Sequence[LayerSpec], on_exit: OnExit) -> None:
             raise InvalidComposition(f"on_exit.layers names no layer: '{name}'")
 
 
+def _check_rules(layers: Sequence[AnyLayer], rules: OperatorRules) -> None:
+    for layer in layers:
+        try:
+            layer.check_rules(rules)
+        except ValueError as error:
+            raise InvalidComposition(f"layer '{layer.name}': {error}") from None
+
+
 def _check_tool_names(composition: Composition) -> None:
     names: set[str] = set()
     for name in composition.tool_names():
@@ -144,15 +162,18 @@ def _check_tool_names(composition: Composition) -> None:
         names.add(name)
 
 
-def _snapshot_entries(layers: Sequence[LayerSpec], snapshot: SessionSnapshot | None) -> list[LayerSnapshot]:
+def _snapshot_entries(
+    layers: Sequence[LayerSpec], snapshot: SessionSnapshot | None, *, pass_over_closed: bool
+) -> list[LayerSnapshot]:
     if snapshot is None:
         return [LayerSnapshot(name=layer.name, lifecycle_state=LifecycleState.NEW) for layer in layers]
     if snapshot.schema_version != SNAPSHOT_SCHEMA_VERSION:
         raise InvalidComposition(f"session_snapshot.schema_version {snapshot.schema_version} is not supported")
     if [entry.name for entry in snapshot.layers] != [layer.name for layer in layers]:
         raise InvalidComposition("session_snapshot must have the layers of the composition, in the same order")
+    accepted = ENTERABLE | {LifecycleState.CLOSED} if pass_over_closed else ENTERABLE
     for entry in snapshot.layers:
-        if entry.lifecycle_state not in ENTERABLE:
+        if entry.lifecycle_state not in accepted:
             raise InvalidComposition(
                 f"session_snapshot: layer '{entry.name}' is '{entry.lifecycle_state}' and cannot be entered"
             )
@@ -164,14 +185,5 @@ def _parse_state(entry: LayerSnapshot, layer_type: type[AnyLayer]) -> BaseModel:
         return layer_type.state_type.model_validate(entry.runtime_state)
     except ValidationError as error:
         raise InvalidComposition(
-            f"session_snapshot: layer '{entry.name}': runtime_state is invalid: {_summary(error)}"
+            f"session_snapshot: layer '{entry.name}': runtime_state is invalid: {problems_text(error)}"
         ) from None
-
-
-def _summary(error: ValidationError) -> str:
-    if error.error_count() > MAX_PROBLEMS_COUNTED:
-        return f"{error.error_count()} problems"
-    problems = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_PROBLEMS_TOLD]
-    return "; ".join(
-        f"{'.'.join(str(part) for part in problem['loc']) or 'value'}: {problem['msg']}" for problem in problems
-    )

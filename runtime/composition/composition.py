@@ -49,6 +49,7 @@ class Composition:
 
     def __init__(self, slots: Sequence[LayerSlot]) -> None:
         self._slots = tuple(slots)
+        self._enterable = [slot for slot in slots if slot.lifecycle is not LifecycleState.CLOSED]
         self._entered: list[LayerSlot] = []
 
     @property
@@ -72,13 +73,13 @@ class Composition:
 
     @asynccontextmanager
     async def entered(self) -> AsyncGenerator[None]:
-        """Enter every layer in order; at the end leave them in reverse order.
+        """Enter every layer in order, those bound as closed aside; at the end leave them in reverse order.
 
         When a layer fails to enter, those before it are left again. All exit hooks run, whatever fails; the first
         error is raised, and an error from inside the context comes before those of exit hooks.
         """
         try:
-            for slot in self._slots:
+            for slot in self._enterable:
                 await slot.enter()
                 self._entered.append(slot)
             yield

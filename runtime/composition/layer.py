@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from runtime.config import OperatorRules
+
 
 class LayerConfigModel(BaseModel):
     """Base of layer configs: closed, so that a misspelt key is refused."""
@@ -51,6 +53,8 @@ class Layer(Generic[ConfigT, StateT]):
     dependencies: ClassVar[tuple[Dependency, ...]] = ()
     required_name: ClassVar[str | None] = None
     """The one name this layer may have, and so at most one of it; None is any name."""
+    at_most_one: ClassVar[bool] = False
+    """Whether a composition may have only one layer of this type, under whatever name."""
 
     def __init__(self, name: str, config: ConfigT, state: StateT) -> None:
         self.name = name
@@ -61,6 +65,9 @@ class Layer(Generic[ConfigT, StateT]):
     @classmethod
     def check_dependencies(cls, config: ConfigT, deps: Mapping[str, str]) -> None:
         """Raise ValueError when the bound dependency keys and the config do not fit together."""
+
+    def check_rules(self, rules: OperatorRules) -> None:
+        """Raise ValueError, with a text for the caller, when the operator's rules forbid what the config asks for."""
 
     async def on_create(self) -> None:
         """Called when the layer is entered for the first time."""

@@ -10,6 +10,7 @@ from runtime.composition.composition import Composition
 from runtime.events.run_log import LossReason, RunLog
 from runtime.protocol.events import EventEncoder
 from runtime.protocol.records import RunRecord
+from runtime.protocol.requests import DeferredToolResults
 
 
 class StopReason(StrEnum):
@@ -31,6 +32,10 @@ class ActiveRun:
     composition: Composition
     encoder: EventEncoder
     log: RunLog
+    deferred_results: DeferredToolResults | None = field(default=None, repr=False)
+    """What the request answers to the tool call that ended the run before."""
+    is_cleanup: bool = False
+    """Whether it only leaves the layers of a session for good, and calls no model."""
     stop_reason: StopReason | None = None
     task: asyncio.Task[object] | None = field(default=None, repr=False)
 

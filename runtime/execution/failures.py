@@ -7,9 +7,12 @@ import traceback
 
 from pydantic_ai.exceptions import AgentRunError, ModelHTTPError, UsageLimitExceeded, UserError
 
+from errors import OutputCheckUnavailable
 from runtime.events.run_log import EventBytesExceeded
+from runtime.execution.checked_output import OutputValidationFailed
 from runtime.execution.limits import RunLimitExceeded
 from runtime.llm.plugin_daemon import PluginDaemonError
+from runtime.llm.providers import ProviderError
 from runtime.protocol.events import RunEnd
 from runtime.protocol.redaction import Redactor
 
@@ -33,10 +36,16 @@ def failed_end(run_id: str, error: BaseException, redactor: Redactor) -> RunEnd:
             return RunEnd.failed(redactor.clean(error.daemon_message), reason=error.error_type)
         case UsageLimitExceeded():
             return RunEnd.failed("the run reached its limit of model requests", error_type=RUN_LIMIT_EXCEEDED)
+        case ProviderError():
+            return RunEnd.failed(redactor.clean(str(error)), reason=error.reason)
         case ModelHTTPError():
             return RunEnd.failed(f"the model provider answered with status {error.status_code}")
         case RunCannotProceed() | UserError() | AgentRunError():
             return RunEnd.failed(redactor.clean(str(error)))
+        case OutputValidationFailed():
+            return RunEnd.failed(redactor.clean(str(error)), reason="output_validation_failed")
+        case OutputCheckUnavailable():
+            return RunEnd.failed(error.message, reason=error.code)
         case RunLimitExceeded():
             return RunEnd.failed(redactor.clean(str(error)), reason=error.reason)
         case EventBytesExceeded():

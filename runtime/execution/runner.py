@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable
+from dataclasses import replace
 from typing import Any
 
 from pydantic_ai import Agent, RunContext
 from pydantic_ai.messages import AgentStreamEvent, ModelMessage, ModelRequest, SystemPromptPart
 from pydantic_ai.run import AgentRunResult
+from pydantic_ai.tools import DeferredToolRequests
 from pydantic_ai.toolsets import AbstractToolset
 from pydantic_ai.usage import UsageLimits
 
 from runtime.composition.composition import Composition
 from runtime.config import RunLimits
 from runtime.execution.active_run import ActiveRun
+from runtime.execution.checked_output import LIBRARY_RETRIES, CheckedOutputs
+from runtime.execution.deferral import deferred_results, deferred_tool_call
 from runtime.execution.failures import RunCannotProceed, failed_end
 from runtime.execution.limits import check_limits
+from runtime.layers.dify_output import DifyOutputLayer
 from runtime.layers.history import HistoryLayer
 from runtime.layers.model_layer import MODEL_LAYER_NAME, ModelLayer
 from runtime.layers.tool_layer import ToolLayer
@@ -26,6 +31,7 @@ from runtime.protocol.events import RunEnd
 from runtime.protocol.redaction import Redactor
 
 AnyModelLayer = ModelLayer[Any]
+AgentOutput = str | dict[str, Any] | DeferredToolRequests
 
 
 class Runner:
@@ -35,7 +41,7 @@ class Runner:
         self._clients = clients
         self._default_model = default_model
         self._limits = limits
-        self._agent: Agent[None, str] = Agent(name="greenrun")
+        self._agent: Agent[None, AgentOutput] = Agent(name="greenrun", output_type=[str, DeferredToolRequests])
         self._usage_limits = UsageLimits(request_limit=limits.model_requests)
 
     async def execute(self, run: ActiveRun) -> RunEnd:
@@ -43,35 +49,40 @@ class Runner:
         model_layer = _model_layer(run.composition) or self._default_model
         redactor = Redactor(run.composition.secrets() + (model_layer.secrets() if model_layer else []))
         usage = UsageLedger()
+        outputs = _checked_outputs(run)
         deadline = asyncio.timeout(self._limits.seconds)
         try:
             async with deadline, run.composition.entered():
-                result = await self._call_model(run, model_layer, usage)
-            return RunEnd.succeeded(
-                output=result.output,
-                snapshot=run.composition.snapshot().model_dump(mode="json"),
-                usage=_total_usage(usage, result).model_dump(mode="json"),
-            )
-        except TimeoutError as error:
-            return self._timed_out() if deadline.expired() else failed_end(run.run_id, error, redactor)
+                result = None if run.is_cleanup else await self._call_model(run, model_layer, usage, outputs)
+            end = _success(run.composition, result, usage)
         except Exception as error:
-            return failed_end(run.run_id, error, redactor)
+            if isinstance(error, TimeoutError) and deadline.expired():
+                end = self._timed_out()
+            else:
+                end = failed_end(run.run_id, error, redactor)
+        return replace(end, output_validation=outputs.report(redactor)) if outputs is not None else end
 
     async def _call_model(
-        self, run: ActiveRun, model_layer: AnyModelLayer | None, usage: UsageLedger
-    ) -> AgentRunResult[str]:
+        self,
+        run: ActiveRun,
+        model_layer: AnyModelLayer | None,
+        usage: UsageLedger,
+        outputs: CheckedOutputs | None,
+    ) -> AgentRunResult[AgentOutput]:
         if model_layer is None:
             raise RunCannotProceed(f"the composition has no layer named {MODEL_LAYER_NAME}, and no default is set")
         composition = run.composition
         history = _history_layer(composition)
-        result = await self._agent.run(
-            _user_prompt(composition.user_prompts()),
+        result: AgentRunResult[AgentOutput] = await self._agent.run(
+            _user_prompt(composition.user_prompts()) if run.deferred_results is None else None,
+            deferred_tool_results=deferred_results(run.deferred_results, history),
             model=model_layer.create_model(self._clients, usage),
             message_history=_messages(composition.system_prompts(), history),
             toolsets=self._toolsets(composition, model_layer),
             usage_limits=self._usage_limits,
             event_stream_handler=_event_writer(run, self._limits),
             infer_name=False,
+            **_output_options(outputs),
         )
         if history is not None:
             history.append(result.new_messages())
@@ -93,6 +104,22 @@ def _model_layer(composition: Composition) -> AnyModelLayer | None:
 
 def _history_layer(composition: Composition) -> HistoryLayer | None:
     return next((layer for layer in composition.layers if isinstance(layer, HistoryLayer)), None)
+
+
+def _checked_outputs(run: ActiveRun) -> CheckedOutputs | None:
+    layers = [layer for layer in run.composition.layers if isinstance(layer, DifyOutputLayer)]
+    return CheckedOutputs(layers[0], run.record.dialect) if layers and not run.is_cleanup else None
+
+
+def _output_options(outputs: CheckedOutputs | None) -> dict[str, Any]:
+    """What the agent needs to answer by the output tool, in the place of text."""
+    if outputs is None:
+        return {}
+    return {
+        "output_type": [outputs.output_type, DeferredToolRequests],
+        "capabilities": [outputs],
+        "retries": {"output": LIBRARY_RETRIES},
+    }
 
 
 def _event_writer(run: ActiveRun, limits: RunLimits) -> Any:
@@ -123,7 +150,18 @@ def _messages(system_prompts: list[str], history: HistoryLayer | None) -> list[M
     return messages
 
 
-def _total_usage(usage: UsageLedger, result: AgentRunResult[str]) -> ModelUsage:
+def _success(composition: Composition, result: AgentRunResult[AgentOutput] | None, usage: UsageLedger) -> RunEnd:
+    """The end of a run that no error broke; without a result no model was called."""
+    snapshot = composition.snapshot().model_dump(mode="json")
+    if result is None:
+        return RunEnd.succeeded(output=None, snapshot=snapshot, usage=None)
+    total = _total_usage(usage, result).model_dump(mode="json")
+    if isinstance(result.output, DeferredToolRequests):
+        return RunEnd.deferred(call=deferred_tool_call(result.output, composition), snapshot=snapshot, usage=total)
+    return RunEnd.succeeded(output=result.output, snapshot=snapshot, usage=total)
+
+
+def _total_usage(usage: UsageLedger, result: AgentRunResult[AgentOutput]) -> ModelUsage:
     """What the model reported of its calls, or the tokens that Pydantic AI counted."""
     total = usage.total()
     if total is not None:

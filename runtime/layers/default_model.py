@@ -7,7 +7,7 @@ from typing import Any
 from errors import InvalidComposition
 from runtime.composition.binding import parse_layer_config
 from runtime.composition.layer import NoState
-from runtime.config import DefaultModelConfig
+from runtime.config import DefaultModelConfig, OperatorRules
 from runtime.layers.model_layer import MODEL_LAYER_NAME, ModelLayer
 from runtime.layers.registry import LAYER_TYPES
 
@@ -16,8 +16,13 @@ class InvalidDefaultModel(ValueError):
     """The default model of the settings cannot work."""
 
 
-def default_model_layer(default: DefaultModelConfig | None) -> ModelLayer[Any] | None:
-    """The layer that the settings describe. Raises InvalidDefaultModel; its text repeats no value of the config."""
+def default_model_layer(
+    default: DefaultModelConfig | None, rules: OperatorRules | None = None
+) -> ModelLayer[Any] | None:
+    """The layer that the settings describe, held to the rules as one of a request would be.
+
+    Raises InvalidDefaultModel; its text repeats no credential of the config.
+    """
     if default is None:
         return None
     layer_type = LAYER_TYPES.get(default.type)
@@ -26,6 +31,9 @@ def default_model_layer(default: DefaultModelConfig | None) -> ModelLayer[Any] |
     try:
         config = parse_layer_config(layer_type, default.config, name=MODEL_LAYER_NAME)
         layer_type.check_dependencies(config, {})
+        layer = layer_type(MODEL_LAYER_NAME, config, NoState())
+        if rules is not None:
+            layer.check_rules(rules)
     except (InvalidComposition, ValueError) as error:
         raise InvalidDefaultModel(f"the default model cannot be used: {error}") from None
-    return layer_type(MODEL_LAYER_NAME, config, NoState())
+    return layer

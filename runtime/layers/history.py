@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic_ai.messages import ModelMessage, ModelRequest, SystemPromptPart
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, SystemPromptPart, ToolCallPart
 
 from runtime.composition.layer import Layer, NoConfig
 
@@ -19,6 +19,14 @@ class HistoryState(BaseModel):
     )
 
     messages: list[ModelMessage] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_local_downloads(cls, value: object) -> object:
+        """A snapshot comes from the caller: it must not make this server fetch from its own network."""
+        if _allows_local_download(value):
+            raise ValueError("a file URL may not be downloaded from a local address")
+        return value
 
 
 class HistoryLayer(Layer[NoConfig, HistoryState]):
@@ -33,6 +41,24 @@ class HistoryLayer(Layer[NoConfig, HistoryState]):
         self.state.messages.extend(
             kept for message in messages if (kept := _without_system_prompts(message)) is not None
         )
+
+    def unanswered_calls(self) -> list[ToolCallPart]:
+        """The tool calls of the model's last message that have no result: those of a run that they have ended."""
+        answered: set[str] = set()
+        for message in reversed(self.state.messages):
+            if isinstance(message, ModelResponse):
+                return [call for call in message.tool_calls if call.tool_call_id not in answered]
+            # Pydantic AI 1.x wrote a refused call as a retry prompt.
+            answered.update(
+                part.tool_call_id for part in message.parts if part.part_kind in ("tool-return", "retry-prompt")
+            )
+        return []
+
+
+def _allows_local_download(value: object) -> bool:
+    if isinstance(value, dict):
+        return value.get("force_download") == "allow-local" or any(map(_allows_local_download, value.values()))
+    return isinstance(value, list) and any(map(_allows_local_download, value))
 
 
 def _without_system_prompts(message: ModelMessage) -> ModelMessage | None:

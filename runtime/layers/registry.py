@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from runtime.composition.binding import LayerRegistry
 from runtime.layers.demo_llm import DemoLlmLayer
+from runtime.layers.dify_ask_human import AskHumanLayer
 from runtime.layers.dify_identity import DifyPluginLayer, ExecutionContextLayer
+from runtime.layers.dify_output import DifyOutputLayer
 from runtime.layers.dify_plugin_llm import DifyPluginLlmLayer
+from runtime.layers.dify_plugin_tools import DifyPluginToolsLayer
+from runtime.layers.greenrun_llm import GreenrunLlmLayer
+from runtime.layers.greenrun_mcp import GreenrunMcpLayer
 from runtime.layers.history import HistoryLayer
 from runtime.layers.plain_prompt import PlainPromptLayer
 
@@ -16,7 +21,12 @@ LAYER_TYPES: LayerRegistry = {
         DifyPluginLayer,
         ExecutionContextLayer,
         DifyPluginLlmLayer,
+        DifyPluginToolsLayer,
+        DifyOutputLayer,
         HistoryLayer,
+        AskHumanLayer,
+        GreenrunLlmLayer,
+        GreenrunMcpLayer,
         DemoLlmLayer,
     )
 }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
+from pydantic_ai.messages import ToolCallPart
 from pydantic_ai.toolsets import AbstractToolset
 
 from runtime.composition.layer import Layer
@@ -20,3 +21,11 @@ class ToolLayer(Layer[ConfigT, StateT]):
     def toolsets(self, clients: ModelClients) -> list[AbstractToolset[None]]:
         """The tools of this run, in the order in which the model sees them. Called once the layer is entered."""
         return []
+
+    def deferred_tool_names(self) -> list[str]:
+        """Those of its tools whose call ends the run; the request of the next run brings the result."""
+        return []
+
+    def deferred_args(self, call: ToolCallPart) -> dict[str, Any]:
+        """The arguments of a valid deferred call, as the caller of the run gets them."""
+        return call.args_as_dict()

@@ -1,10 +1,16 @@
-"""The HTTP clients that the model calls of a worker share."""
+"""What the runs of a worker share when they call models and tools."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
+from runtime.config import OperatorRules
 from runtime.llm.plugin_daemon import PluginDaemonClient
+from runtime.llm.providers import ProviderClient
+
+MAX_COMMANDS = 32
+"""Commands that a worker runs at once as MCP servers; further ones wait for their turn, as long as they may connect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +18,11 @@ class ModelClients:
     """One of each for a worker, open until the last run has ended."""
 
     plugin_daemon: PluginDaemonClient
+    providers: ProviderClient = field(default_factory=ProviderClient)
+    rules: OperatorRules = field(default_factory=OperatorRules)
+    command_turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_COMMANDS))
+    """Held by each command that runs as an MCP server."""
 
     async def aclose(self) -> None:
         await self.plugin_daemon.aclose()
+        await self.providers.aclose()

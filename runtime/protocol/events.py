@@ -65,10 +65,18 @@ class RunEnd:
     error: str | None = None
     error_type: str | None = None
     reason: str | None = None
+    output_validation: dict[str, Any] | None = None
+    """What became of a checked output on its way."""
 
     @classmethod
     def succeeded(cls, *, output: Any, snapshot: dict[str, Any], usage: dict[str, Any] | None) -> RunEnd:
         data = {"output": output, "session_snapshot": snapshot, "usage": usage}
+        return cls(RunStatus.SUCCEEDED, data=data)
+
+    @classmethod
+    def deferred(cls, *, call: dict[str, Any], snapshot: dict[str, Any], usage: dict[str, Any] | None) -> RunEnd:
+        """A success whose tool call waits for its caller's answer, in the place of an output."""
+        data = {"deferred_tool_call": call, "session_snapshot": snapshot, "usage": usage}
         return cls(RunStatus.SUCCEEDED, data=data)
 
     @classmethod
@@ -110,6 +118,7 @@ class EventEncoder:
             data = dict(end.data)
             if not self._rules.usage or data["usage"] is None:
                 del data["usage"]
+            data.update(self._validation(end))
             return self._event(EventType.RUN_SUCCEEDED, _dump(data))
         if end.status is RunStatus.CANCELLED and self._rules.cancelled_event:
             return self._event(EventType.RUN_CANCELLED, _dump(_without_nulls(end.data)))
@@ -120,7 +129,12 @@ class EventEncoder:
             data["error_type"] = end.error_type
         if end.reason is not None:
             data["reason"] = end.reason
-        return self._event(EventType.RUN_FAILED, _dump(data))
+        return self._event(EventType.RUN_FAILED, _dump({**data, **self._validation(end)}))
+
+    def _validation(self, end: RunEnd) -> dict[str, Any]:
+        if not self._rules.output_validation or end.output_validation is None:
+            return {}
+        return {"output_validation": end.output_validation}
 
     def _event(self, event_type: EventType, data: bytes, extra: bytes = b"") -> Event:
         payload = b'{"run_id":%b,"type":"%b","data":%b,"created_at":"%b"%b}' % (

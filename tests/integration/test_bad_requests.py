@@ -307,7 +307,7 @@ def snapshot(*entries: tuple[str, str], **rest: Any) -> dict[str, Any]:
         ),
         (
             {**composition(prompt()), "deferred_tool_results": {"calls": {"call-1": {}}}},
-            "deferred_tool_results: no layer of the composition defers tool calls",
+            "deferred_tool_results need a layer of type 'pydantic_ai.history'",
         ),
         (
             {**composition(prompt()), "session_snapshot": snapshot(("prompt", "new"), schema_version=2)},

@@ -47,6 +47,7 @@ def test_errors_and_settings_import_nothing_of_ours(module: str) -> None:
 
 def test_the_product_imports_only_what_its_requirements_declare() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    requirements = [project["dependencies"], *project["optional-dependencies"].values()]
     distributions = packages_distributions()
 
     external = {
@@ -56,9 +57,7 @@ def test_the_product_imports_only_what_its_requirements_declare() -> None:
         if name not in OURS and name not in sys.stdlib_module_names
     }
     undeclared = {
-        name
-        for name in external
-        if not declared(project["dependencies"]) & {normal(d) for d in distributions.get(name, [])}
+        name for name in external if not declared(*requirements) & {normal(d) for d in distributions.get(name, [])}
     }
 
     assert "flask" in external

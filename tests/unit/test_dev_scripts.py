@@ -12,7 +12,9 @@ CHECKOUT = Path(__file__).parents[2]
 pytest_plugins = ["pytester"]
 
 
-@pytest.mark.parametrize("script", [".ci/run", "dev/lint", "dev/pin", "dev/setup", "dev/start", "dev/test"])
+@pytest.mark.parametrize(
+    "script", [".ci/run", "dev/bench", "dev/lint", "dev/pin", "dev/setup", "dev/start", "dev/test"]
+)
 def test_a_script_can_be_run_and_parses(script: str) -> None:
     path = CHECKOUT / script
 
@@ -20,7 +22,7 @@ def test_a_script_can_be_run_and_parses(script: str) -> None:
     subprocess.run(["bash", "-n", str(path)], check=True)
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-providers.txt", "requirements-dev.txt"])
 def test_every_requirement_is_pinned_with_hashes_and_names_no_registry(name: str) -> None:
     text = (CHECKOUT / name).read_text()
     # An entry goes on over lines that end with a backslash.
@@ -35,7 +37,7 @@ def test_what_runs_in_production_is_tested_in_the_same_version() -> None:
     def pins(name: str) -> set[str]:
         return set(re.findall(r"^([a-z0-9._-]+==[^ ;]+)", (CHECKOUT / name).read_text(), re.MULTILINE))
 
-    assert pins("requirements.txt") <= pins("requirements-dev.txt")
+    assert pins("requirements.txt") <= pins("requirements-providers.txt") <= pins("requirements-dev.txt")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from settings import Settings
+from runtime.llm.providers import FAMILIES
+from settings import PROVIDERS, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +79,9 @@ def test_tokens_are_a_list_and_are_not_shown(monkeypatch: pytest.MonkeyPatch) ->
         ("EVENT_LOOP", "uvloop"),
         ("MAX_ACTIVE_RUNS", "many"),
         ("DEFAULT_LLM", '{"config": {}}'),
+        ("ALLOWED_PROVIDERS", "openai,nobody"),
+        ("ALLOWED_PROVIDERS", "[openai]"),
+        ("ALLOW_PRIVATE_URLS", "perhaps"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -93,3 +97,33 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("DIFY_AGENT_REDIS_PREFIX", "")
 
     assert Settings().redis_prefix == "dify-agent"
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("openai", {"openai"}),
+        ("openai, google", {"openai", "google"}),
+        ('["anthropic"]', {"anthropic"}),
+        ("[]", set()),
+    ],
+)
+def test_allowed_providers_are_names_between_commas_or_a_json_list(
+    monkeypatch: pytest.MonkeyPatch, value: str, names: set[str]
+) -> None:
+    monkeypatch.setenv("DIFY_AGENT_ALLOWED_PROVIDERS", value)
+
+    assert Settings().allowed_provider_names == names
+
+
+def test_every_provider_there_is_is_allowed_by_default() -> None:
+    assert {family.name for family in FAMILIES.values()} == set(PROVIDERS) == Settings().allowed_provider_names
+
+
+def test_nobody_is_the_operator_until_there_is_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().admin_tokens == []
+
+    monkeypatch.setenv("DIFY_AGENT_ADMIN_TOKEN", "first-token, second-token")
+
+    assert [token.get_secret_value() for token in Settings().admin_tokens] == ["first-token", "second-token"]
+    assert "first-token" not in repr(Settings())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from enum import StrEnum
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import quote
 
@@ -19,13 +20,21 @@ MAX_ERROR_BYTES = 1 << 20
 """How much of the body of a refusal is read."""
 
 
+class CallKind(StrEnum):
+    """What the daemon is called for, by its name in the address."""
+
+    MODEL = "llm"
+    TOOL = "tool"
+
+
 class PluginDaemonClient:
-    """Opens model streams at the plugin daemon. One per worker, shared by all runs on the worker's loop.
+    """Calls models and tools through the plugin daemon. One per worker, shared by all runs on the worker's loop.
 
     Times are seconds. A connect, read, write or pool timeout of 0 means no limit, since a call that may take no time
-    at all could never succeed. ``max_connections`` bounds the open streams: further calls wait for their turn, for
-    ever when ``pool_timeout`` is None, and in the order in which they came. A ``keepalive_expiry`` of 0 means that
-    no connection is used twice. Proxy variables of the environment are ignored.
+    at all could never succeed. ``max_connections`` bounds the open model streams, and likewise the open tool calls,
+    so that slow tools keep no model waiting. Further calls wait for their turn, for ever when ``pool_timeout`` is
+    None, and in the order in which they came. A ``keepalive_expiry`` of 0 means that no connection is used twice.
+    Proxy variables of the environment are ignored.
 
     Opens nothing before the first call. Must be closed with ``aclose``, after the last run has ended.
     """
@@ -58,7 +67,7 @@ class PluginDaemonClient:
             keepalive_expiry=keepalive_expiry,
         )
         self._turn_timeout = pool_timeout or None
-        self._turns = asyncio.Semaphore(max_connections)
+        self._turns = {kind: asyncio.Semaphore(max_connections) for kind in CallKind}
         self._http: httpx2.AsyncClient | None = None
         self._closed = False
 
@@ -78,16 +87,27 @@ class PluginDaemonClient:
         if self._http is not None:
             await self._http.aclose()
 
-    @asynccontextmanager
-    async def invoke_llm(
+    def invoke_llm(
         self, *, tenant_id: str, plugin_id: str, body: bytes, failures: Failures
-    ) -> AsyncGenerator[BodyReader]:
+    ) -> AbstractAsyncContextManager[BodyReader]:
         """Call a model and read its stream; the connection is closed at once when the context is left early.
 
         Raises an error of ``failures`` when the call does not get its turn or its answer.
         """
-        async with self._turn(failures):
-            response = await self._send(tenant_id, plugin_id, body, failures)
+        return self._invoke(CallKind.MODEL, tenant_id, plugin_id, body, failures)
+
+    def invoke_tool(
+        self, *, tenant_id: str, plugin_id: str, body: bytes, failures: Failures
+    ) -> AbstractAsyncContextManager[BodyReader]:
+        """Call a tool and read its stream; otherwise like ``invoke_llm``."""
+        return self._invoke(CallKind.TOOL, tenant_id, plugin_id, body, failures)
+
+    @asynccontextmanager
+    async def _invoke(
+        self, kind: CallKind, tenant_id: str, plugin_id: str, body: bytes, failures: Failures
+    ) -> AsyncGenerator[BodyReader]:
+        async with self._turn(kind, failures):
+            response = await self._send(kind, tenant_id, plugin_id, body, failures)
             try:
                 if response.status_code != httpx2.codes.OK:
                     raise failures.refused(response.status_code, await _error_body(response), response.headers)
@@ -101,24 +121,27 @@ class PluginDaemonClient:
                     await response.aclose()
 
     @asynccontextmanager
-    async def _turn(self, failures: Failures) -> AsyncGenerator[None]:
+    async def _turn(self, kind: CallKind, failures: Failures) -> AsyncGenerator[None]:
         try:
             async with asyncio.timeout(self._turn_timeout):
-                await self._turns.acquire()
+                await self._turns[kind].acquire()
         except TimeoutError:
+            in_use = "model streams" if kind is CallKind.MODEL else "tool calls"
             raise failures.timed_out(
-                f"all model streams of this worker were in use for {self._turn_timeout:g} seconds", "pool"
+                f"all {in_use} of this worker were in use for {self._turn_timeout:g} seconds", "pool"
             ) from None
         try:
             yield
         finally:
-            self._turns.release()
+            self._turns[kind].release()
 
-    async def _send(self, tenant_id: str, plugin_id: str, body: bytes, failures: Failures) -> httpx2.Response:
+    async def _send(
+        self, kind: CallKind, tenant_id: str, plugin_id: str, body: bytes, failures: Failures
+    ) -> httpx2.Response:
         http = self._open_http()
         request = http.build_request(
             "POST",
-            f"{self._base_url}/plugin/{quote(tenant_id, safe='')}/dispatch/llm/invoke",
+            f"{self._base_url}/plugin/{quote(tenant_id, safe='')}/dispatch/{kind}/invoke",
             content=body,
             headers={
                 "X-Api-Key": self._api_key.get_secret_value(),

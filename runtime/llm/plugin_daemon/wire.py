@@ -1,4 +1,4 @@
-"""The lines of a model stream: what the daemon writes, read into what the adapter works with."""
+"""The lines of an answer: what the daemon writes, read into what the adapters work with."""
 
 from __future__ import annotations
 
@@ -46,7 +46,16 @@ class ReportedFailure:
 
 
 def read_line(line: bytes) -> Chunk | ReportedFailure | None:
-    """Read one line; None for a blank one or a comment.
+    """Read one line of a model's answer; None for a blank one or a comment.
+
+    Raises WireError for everything that is not the daemon's protocol.
+    """
+    data = read_frame(line)
+    return _read_chunk(data) if isinstance(data, dict) else data
+
+
+def read_frame(line: bytes) -> dict[str, Any] | ReportedFailure | None:
+    """Read the frame that every answer of the daemon comes in, down to its data; None for a blank line or a comment.
 
     Raises WireError for everything that is not the daemon's protocol.
     """
@@ -65,7 +74,7 @@ def read_line(line: bytes) -> Chunk | ReportedFailure | None:
         raise WireError("a frame of the plugin daemon's answer has no code")
     if code != 0:
         return ReportedFailure(frame.get("message"))
-    return _read_chunk(_required(frame, "data", dict))
+    return _required(frame, "data", dict)
 
 
 def _read_chunk(data: dict[str, Any]) -> Chunk:

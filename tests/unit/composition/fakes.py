@@ -111,13 +111,20 @@ def note(name: str, *, type: str = "test.note", deps: dict[str, str] | None = No
     return {"name": name, "type": type, "deps": deps or {}, "config": config}
 
 
-def bind(*layers: dict[str, Any], snapshot: Any = None, on_exit: Any = None, schema_version: int = 1) -> Composition:
+def bind(
+    *layers: dict[str, Any],
+    snapshot: Any = None,
+    on_exit: Any = None,
+    schema_version: int = 1,
+    pass_over_closed: bool = False,
+) -> Composition:
     """The composition that a request of these parts has."""
     return bind_composition(
         CompositionSpec.model_validate({"schema_version": schema_version, "layers": list(layers)}),
         registry=REGISTRY,
         on_exit=OnExit.model_validate(on_exit or {}),
         snapshot=None if snapshot is None else SessionSnapshot.model_validate(snapshot),
+        pass_over_closed=pass_over_closed,
     )
 
 

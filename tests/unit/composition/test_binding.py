@@ -248,6 +248,14 @@ def test_a_layer_that_cannot_be_entered_is_refused(state: str) -> None:
     assert message == f"session_snapshot: layer 'b' is '{state}' and cannot be entered"
 
 
+def test_an_active_layer_is_refused_where_closed_ones_are_passed_over() -> None:
+    snapshot = snapshot_of(("a", "closed"), ("b", "active"))
+
+    message = refusal(note("a"), note("b"), snapshot=snapshot, pass_over_closed=True)
+
+    assert message == "session_snapshot: layer 'b' is 'active' and cannot be entered"
+
+
 def test_a_bad_runtime_state_is_refused_without_repeating_it() -> None:
     message = refusal(note("a"), snapshot=snapshot_of(("a", "suspended"), a={"seen": CANARY}))
 

@@ -222,3 +222,16 @@ def test_a_closed_layer_cannot_be_entered_again(notes: list[str]) -> None:
         live(composition)
 
     assert hooks(notes)[4:] == ["a.resume", "a.suspend"]
+
+
+def test_closed_layers_that_are_passed_over_stay_closed_and_see_no_hook(notes: list[str]) -> None:
+    snapshot = snapshot_of(("a", "suspended"), ("b", "closed"), ("c", "new"), b={"seen": 5})
+    composition = bind(
+        note("a"), note("b"), note("c"), snapshot=snapshot, on_exit={"default": "delete"}, pass_over_closed=True
+    )
+
+    live(composition)
+
+    assert hooks(notes) == ["a.resume", "c.create", "c.delete", "a.delete"]
+    assert states(composition) == ["closed", "closed", "closed"]
+    assert composition.layers[1].state.seen == 5

@@ -7,6 +7,7 @@ import logging
 import pytest
 from pydantic_ai.exceptions import ModelHTTPError, UnexpectedModelBehavior, UsageLimitExceeded
 
+from errors import OutputCheckUnavailable
 from runtime.events.run_log import EventBytesExceeded
 from runtime.execution.failures import failed_end
 from runtime.protocol.redaction import Redactor
@@ -30,6 +31,12 @@ def test_an_agents_error_is_told_without_secrets() -> None:
     end = failed_end("run", UnexpectedModelBehavior(f"no output with {SECRET}"), Redactor([SECRET, SECRET[:6]]))
 
     assert end.error == "no output with [REDACTED]"
+
+
+def test_an_output_that_cannot_be_checked_is_no_internal_error() -> None:
+    end = failed_end("run", OutputCheckUnavailable(), Redactor([]))
+
+    assert (end.reason, end.error) == ("output_check_unavailable", OutputCheckUnavailable().message)
 
 
 def test_too_many_event_bytes_are_a_storage_failure() -> None:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from pydantic_ai.messages import (
     BinaryContent,
     ImageUrl,
@@ -24,7 +25,7 @@ from pydantic_ai.messages import (
 from errors import InvalidComposition
 from runtime.composition.binding import bind_composition
 from runtime.composition.composition import Composition
-from runtime.layers.history import HistoryLayer
+from runtime.layers.history import HistoryLayer, HistoryState
 from runtime.layers.registry import LAYER_TYPES
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.events import EventEncoder, RunEnd
@@ -179,3 +180,16 @@ def test_every_way_a_message_can_come_back_stays_small_enough_to_be_written_agai
     (kept,) = stored(ModelResponse(parts=[ToolCallPart("lookup", {"deep": nested}, "call-1")]))
 
     assert kept.parts[0].args == {"deep": nested}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("place", ["prompt", "tool result"])
+def test_a_file_of_a_local_address_is_refused(place: str) -> None:
+    image = {"kind": "image-url", "url": "http://127.0.0.1/secret.png", "force_download": "allow-local"}
+    part = (
+        {"part_kind": "user-prompt", "content": ["look", image]}
+        if place == "prompt"
+        else {"part_kind": "tool-return", "tool_name": "t", "tool_call_id": "1", "content": [image]}
+    )
+
+    with pytest.raises(ValidationError, match="local address"):
+        HistoryState.model_validate({"messages": [{"kind": "request", "parts": [part]}]})

@@ -1,0 +1,47 @@
+"""``/structured-output``: answers of any model, checked without a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from flask import Blueprint, Response, request
+from pydantic import SecretStr
+
+from blueprints.auth import require_key
+from blueprints.errors import register_error_handlers
+from blueprints.parsing import parse_body
+from errors import MalformedRequest
+from services.structured_output import ValidateOutputRequest, Verdict, validate_output
+
+
+def structured_output_blueprint(*, tokens: Sequence[SecretStr], max_request_bytes: int) -> Blueprint:
+    """The routes below ``/structured-output``, closed to everybody when there are no tokens."""
+    blueprint = Blueprint("structured_output", __name__, url_prefix="/structured-output")
+    register_error_handlers(blueprint, malformed=MalformedRequest)
+
+    @blueprint.before_request
+    def admit() -> None:
+        request.max_content_length = max_request_bytes
+        require_key(request, tokens)
+
+    @blueprint.post("/validate")
+    def validate_structured_output() -> Response:
+        """Check an output against a schema."""
+        verdict = validate_output(parse_body(request, ValidateOutputRequest))
+        return Response(_answer(verdict), content_type="application/json")
+
+    return blueprint
+
+
+def _answer(verdict: Verdict) -> bytes:
+    """JSON with the JSON of the value in it as it is: reading and writing a large one would hold up other requests."""
+    answer = {
+        "valid": json.dumps(verdict.is_valid),
+        "value": verdict.value,
+        "source": json.dumps(verdict.source),
+        "repairs": json.dumps(verdict.repairs),
+        "errors": json.dumps(verdict.errors),
+    }
+    members = ", ".join(f'"{key}": {text}' for key, text in answer.items() if text is not None)
+    return f"{{{members}}}\n".encode()

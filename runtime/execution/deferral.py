@@ -1,0 +1,45 @@
+"""Tool calls that end one run and are answered by the request of the next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic_ai.tools import DeferredToolRequests
+from pydantic_ai.tools import DeferredToolResults as AgentToolResults
+
+from runtime.composition.composition import Composition
+from runtime.layers.history import HistoryLayer
+from runtime.layers.tool_layer import ToolLayer
+from runtime.protocol.ask_human import AskHumanResult
+from runtime.protocol.requests import DeferredToolResults
+
+NOT_ANSWERED = AskHumanResult(status="unavailable", message="The conversation went on without an answer.")
+"""The result of a call whose session goes on by an ordinary run."""
+
+
+def deferred_results(given: DeferredToolResults | None, history: HistoryLayer | None) -> AgentToolResults | None:
+    """The results of the calls that the history leaves open: those given, or that there is none.
+
+    A model is never shown a call without a result.
+    """
+    if given is not None:
+        return AgentToolResults(calls=dict(given.calls), metadata=dict(given.metadata))
+    unanswered = history.unanswered_calls() if history is not None else []
+    if not unanswered:
+        return None
+    return AgentToolResults(
+        calls={call.tool_call_id: NOT_ANSWERED.model_dump(mode="json", exclude_none=True) for call in unanswered}
+    )
+
+
+def deferred_tool_call(requests: DeferredToolRequests, composition: Composition) -> dict[str, Any]:
+    """The call that ended a run, as its terminal event has it."""
+    (call,) = requests.calls  # the layers let no second one through
+    layers = [layer for layer in composition.layers if isinstance(layer, ToolLayer)]
+    (asking,) = [layer for layer in layers if call.tool_name in layer.deferred_tool_names()]
+    return {
+        "tool_call_id": call.tool_call_id,
+        "tool_name": call.tool_name,
+        "args": asking.deferred_args(call),
+        "metadata": requests.metadata.get(call.tool_call_id, {}),
+    }

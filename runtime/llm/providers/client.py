@@ -1,0 +1,51 @@
+"""The HTTP client that all calls of direct providers share."""
+
+from __future__ import annotations
+
+import httpx2
+
+from runtime.llm.address_guard import guarded_client
+
+
+class ProviderClient:
+    """One per worker. Opens nothing before the first call; close it after the last run has ended.
+
+    Times are seconds, and 0 means no limit. It has no cap of its own: a worker has at most one call for each of its
+    runs, and those are bounded. Private addresses are refused unless ``allow_private``.
+    """
+
+    def __init__(
+        self,
+        *,
+        allow_private: bool = False,
+        connect_timeout: float = 10,
+        read_timeout: float = 600,
+        write_timeout: float = 30,
+        max_keepalive_connections: int = 20,
+        keepalive_expiry: float = 30,
+    ) -> None:
+        self._allow_private = allow_private
+        self._timeout = httpx2.Timeout(
+            connect=connect_timeout or None, read=read_timeout or None, write=write_timeout or None, pool=None
+        )
+        self._limits = httpx2.Limits(
+            max_connections=None,
+            max_keepalive_connections=max_keepalive_connections,
+            keepalive_expiry=keepalive_expiry,
+        )
+        self._http: httpx2.AsyncClient | None = None
+        self._closed = False
+
+    def http(self) -> httpx2.AsyncClient:
+        """The client, opened with the first call. Raises RuntimeError after ``aclose``."""
+        if self._closed:
+            raise RuntimeError("the client of direct providers is closed")
+        if self._http is None:
+            self._http = guarded_client(allow_private=self._allow_private, timeout=self._timeout, limits=self._limits)
+        return self._http
+
+    async def aclose(self) -> None:
+        """Close all connections. No call may follow."""
+        self._closed = True
+        if self._http is not None:
+            await self._http.aclose()

@@ -1,0 +1,20 @@
+"""Structured output: the schema of an answer, its repair and its check. Knows no agent, no HTTP and no storage."""
+
+from runtime.output.checker import OutputChecker
+from runtime.output.elsewhere import close_shared_pool
+from runtime.output.errors import InvalidOutputSchema, OutputRejected
+from runtime.output.judge import CheckedOutput
+from runtime.output.policy import OnFailure, OutputPolicy, Repair
+from runtime.output.schema import OutputSchema
+
+__all__ = [
+    "CheckedOutput",
+    "InvalidOutputSchema",
+    "OnFailure",
+    "OutputChecker",
+    "OutputPolicy",
+    "OutputRejected",
+    "OutputSchema",
+    "Repair",
+    "close_shared_pool",
+]

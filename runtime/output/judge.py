@@ -1,0 +1,57 @@
+"""The judgement of one answer: read it, repair it as far as allowed, validate it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from runtime.output.errors import OutputRejected
+from runtime.output.policy import Repair
+from runtime.output.repair import read_output
+from runtime.output.strict import NotJson, check_size
+from runtime.output.validation import Validation
+
+CUT_OFF = "$: the output was cut off before its end, for it became too long"
+
+
+class OutputUnreadable(OutputRejected):
+    """The answer holds no value that may be read from it."""
+
+
+@dataclass(frozen=True)
+class CheckedOutput:
+    """An answer that satisfies its schema.
+
+    Attributes:
+        text: its JSON.
+        repairs: names of what was repaired; none when the answer was valid as it came.
+    """
+
+    text: str
+    repairs: list[str]
+
+    @cached_property
+    def value(self) -> Any:
+        """What the JSON says; read when it is first asked for, which takes up to 50 ms of a whole megabyte."""
+        return json.loads(self.text)
+
+
+def judge(validation: Validation, text: str, repair: Repair) -> CheckedOutput:
+    """Check an answer in this process.
+
+    Raises:
+        OutputUnreadable: no value can be read from it.
+        OutputRejected: the value is not as the schema says.
+        OutOfTime: it takes longer than it may here.
+    """
+    try:
+        check_size(text)
+        reading = read_output(text, repair)
+    except NotJson as error:
+        raise OutputUnreadable([f"$: {error}"]) from None
+    problems = validation.problems(reading.value)
+    if problems:
+        raise OutputRejected(problems)
+    return CheckedOutput(reading.text, reading.repairs)

@@ -1,0 +1,83 @@
+"""Patterns of JSON Schema, by an engine whose time is bounded wherever that is possible.
+
+RE2 takes time in proportion to the text. It knows neither look-around nor back references; patterns with these go to
+Python's own engine, which can take for ever and cannot be interrupted: they are matched in a process that can be
+killed.
+JSON Schema means ECMA-262's patterns, whose `\\d` and `\\w` are ASCII and whose `$` is the end of the text alone.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import re2
+
+MAX_UNBOUNDED_CHARS = 1000
+"""Longest pattern for Python's engine: its compiler is slow."""
+
+_ESCAPE = re.compile(
+    r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\.", re.DOTALL
+)
+_PYTHON_DIFFERS = re.compile(r"\\k<(\w+)>|\\.|\[(?:\\.|[^\]\\])*\]|\(\?<(?=[A-Za-z_])|\$", re.DOTALL)
+_PYTHON_FLAGS = re.ASCII
+
+
+class InvalidPattern(ValueError):
+    """no engine here can take the pattern"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A compiled pattern.
+
+    Attributes:
+        steps: at most so many steps are made for each character of a text; None when there is no such bound.
+    """
+
+    steps: int | None
+    _compiled: Any
+
+    def found_in(self, text: str) -> bool:
+        """Whether it matches anywhere in the text."""
+        return self._compiled.search(text) is not None
+
+
+@lru_cache(maxsize=256)
+def compile_pattern(source: str) -> Pattern:
+    """Raises InvalidPattern."""
+    options = re2.Options()
+    options.log_errors = False  # they would go straight to stderr, pattern and all
+    try:
+        compiled = re2.compile(_ESCAPE.sub(_as_re2_escape, source), options)
+        return Pattern(compiled.programsize, compiled)
+    except (re2.error, UnicodeEncodeError):
+        return Pattern(None, compile_for_python(source))
+
+
+def compile_for_python(source: str) -> re.Pattern[str]:
+    """Raises InvalidPattern."""
+    if len(source) > MAX_UNBOUNDED_CHARS:
+        raise InvalidPattern
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return re.compile(_PYTHON_DIFFERS.sub(_as_python_has_it, source), _PYTHON_FLAGS)
+    except (re.error, OverflowError, RecursionError):
+        raise InvalidPattern from None
+
+
+def _as_re2_escape(match: re.Match[str]) -> str:
+    high, low, single = match.groups()
+    if high is not None:
+        code = 0x10000 + (int(high, 16) - 0xD800) * 0x400 + int(low, 16) - 0xDC00
+        return f"\\x{{{code:x}}}"
+    return f"\\x{{{single}}}" if single is not None else match.group()
+
+
+def _as_python_has_it(match: re.Match[str]) -> str:
+    if match.group(1) is not None:
+        return f"(?P={match.group(1)})"
+    return {"$": r"\Z", "(?<": "(?P<"}.get(match.group(), match.group())

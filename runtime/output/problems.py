@@ -1,0 +1,35 @@
+"""Validation errors in words: few, short, the place first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+from jsonschema.exceptions import ValidationError
+
+MAX_PROBLEMS = 10
+MAX_PLACE_CHARS = 120
+MAX_MESSAGE_CHARS = 240
+_ELLIPSIS = " … "
+
+
+def describe(errors: Iterable[ValidationError]) -> list[str]:
+    """The first errors, each as ``$.place: what is wrong``."""
+    told = [
+        f"{shorten(error.json_path, MAX_PLACE_CHARS)}: {shorten(error.message, MAX_MESSAGE_CHARS)}"
+        for error in islice(errors, MAX_PROBLEMS + 1)
+    ]
+    return told if len(told) <= MAX_PROBLEMS else [*told[:MAX_PROBLEMS], "there are more problems"]
+
+
+def describe_without_values(error: ValidationError) -> str:
+    """One error with its place and the keyword that was not satisfied, and nothing of the value."""
+    return f"{shorten(error.json_path, MAX_PLACE_CHARS)} does not satisfy {error.validator or 'the schema false'!r}"
+
+
+def shorten(text: str, length: int) -> str:
+    """The text with its middle left out when it is too long: messages begin with the value and end with the reason."""
+    if len(text) <= length:
+        return text
+    tail = length * 2 // 3
+    return text[: length - tail - len(_ELLIPSIS)] + _ELLIPSIS + text[-tail:]

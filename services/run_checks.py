@@ -1,0 +1,99 @@
+"""What a request must pass before its run is stored. No IO, no hooks."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from errors import InvalidComposition
+from runtime.composition.binding import bind_composition
+from runtime.composition.composition import Composition
+from runtime.config import OperatorRules
+from runtime.layers.history import HistoryLayer
+from runtime.layers.model_layer import MODEL_LAYER_NAME
+from runtime.layers.registry import LAYER_TYPES
+from runtime.layers.tool_layer import ToolLayer
+from runtime.protocol.ask_human import AskHumanResult
+from runtime.protocol.dialects import RULES, Dialect
+from runtime.protocol.problems import problems_text
+from runtime.protocol.requests import CreateRunRequest, DeferredToolResults, ExitIntent
+
+LIFECYCLE_KEY = "agent_backend_lifecycle"
+CLEANUP = "session_cleanup"
+"""The value by which the metadata of a request mark it as one that only ends a session."""
+
+MAX_IDS_TOLD = 5
+MAX_ID_CHARS_TOLD = 100
+
+
+def is_cleanup(request: CreateRunRequest) -> bool:
+    """Whether the request only leaves the layers of a session for good: no model is called, no prompt needed."""
+    return (
+        request.metadata.get(LIFECYCLE_KEY) == CLEANUP
+        and request.session_snapshot is not None
+        and request.on_exit.default is ExitIntent.DELETE
+        and all(layer.name != MODEL_LAYER_NAME for layer in request.composition.layers)
+    )
+
+
+def prove_run(request: CreateRunRequest, dialect: Dialect, rules: OperatorRules) -> Composition:
+    """The composition, if it can run. Raises InvalidComposition."""
+    cleanup = is_cleanup(request)
+    composition = bind_composition(
+        request.composition,
+        registry=LAYER_TYPES,
+        on_exit=request.on_exit,
+        snapshot=request.session_snapshot,
+        pass_over_closed=cleanup,
+        rules=rules,
+    )
+    results = request.deferred_tool_results
+    if cleanup:
+        if results is not None:
+            raise InvalidComposition("deferred_tool_results: a cleanup run calls no model that could take them")
+        return composition
+    history = _history_of(composition)
+    _check_deferring(composition, history, dialect)
+    if results is not None:
+        _check_results(results, history)
+    elif not composition.user_prompts():
+        raise InvalidComposition("run.user_prompts must not be empty")
+    return composition
+
+
+def _history_of(composition: Composition) -> HistoryLayer | None:
+    return next((layer for layer in composition.layers if isinstance(layer, HistoryLayer)), None)
+
+
+def _check_deferring(composition: Composition, history: HistoryLayer | None, dialect: Dialect) -> None:
+    """A deferred call must reach its caller, and stay in the snapshot until it is answered."""
+    for layer in composition.layers:
+        if not isinstance(layer, ToolLayer) or not layer.deferred_tool_names():
+            continue
+        if history is None:
+            raise InvalidComposition(f"layer '{layer.name}': it needs a layer of type '{HistoryLayer.type_id}'")
+        if not RULES[dialect].deferred_tool_call:
+            raise InvalidComposition(f"layer '{layer.name}': the dialect {dialect} knows no deferred tool calls")
+
+
+def _check_results(results: DeferredToolResults, history: HistoryLayer | None) -> None:
+    """Each open call of the history has its result, and nothing else has one."""
+    if history is None:
+        raise InvalidComposition(f"deferred_tool_results need a layer of type '{HistoryLayer.type_id}'")
+    unanswered = {call.tool_call_id for call in history.unanswered_calls()}
+    if unknown := [call_id for call_id in {**results.calls, **results.metadata} if call_id not in unanswered]:
+        raise InvalidComposition(f"deferred_tool_results: no such call waits for a result: {_told(unknown)}")
+    if missing := [call_id for call_id in unanswered if call_id not in results.calls]:
+        raise InvalidComposition(f"deferred_tool_results: a result is missing: {_told(missing)}")
+    if not results.calls:
+        raise InvalidComposition("deferred_tool_results: no call of the history waits for a result")
+    for call_id, value in results.calls.items():
+        try:
+            AskHumanResult.model_validate(value)
+        except ValidationError as error:
+            raise InvalidComposition(
+                f"deferred_tool_results: the result of {_told([call_id])} is invalid: {problems_text(error)}"
+            ) from None
+
+
+def _told(call_ids: list[str]) -> str:
+    return ", ".join(f"'{call_id[:MAX_ID_CHARS_TOLD]}'" for call_id in call_ids[:MAX_IDS_TOLD])

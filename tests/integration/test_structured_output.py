@@ -1,0 +1,330 @@
+"""POST /structured-output/validate, over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+
+from tests.conftest import StartServer, environment
+from tests.support.client import wait_until
+from tests.support.gunicorn_server import GunicornServer, running_server
+from tests.support.process_tree import descendants, still_running
+from tests.support.redis_server import RedisServer
+
+PATH = "/structured-output/validate"
+KEY = {"Authorization": "Bearer first-admin"}
+MAX_BYTES = 4_000_000
+CANARY = "sk-canary-90a1"
+SCHEMA = {
+    "type": "object",
+    "properties": {"n": {"type": "array", "items": {"$ref": "#/$defs/number"}}, "b": {}, "a": {}},
+    "required": ["n"],
+    "$defs": {"number": {"type": "integer"}},
+}
+
+
+@pytest.fixture(scope="module")
+def guarded(redis_server: RedisServer) -> Iterator[GunicornServer]:
+    """A server with one worker, two admin tokens and another token for runs."""
+    env = environment(
+        redis_server.url,
+        "http://127.0.0.1:9",
+        redis_prefix="structured-output",
+        admin_token="first-admin, second-admin",
+        api_token="run-token",
+        max_request_bytes=MAX_BYTES,
+    )
+    with running_server(env) as server:
+        yield server
+
+
+def validate(server: GunicornServer, **body: Any) -> dict[str, Any]:
+    response = server.post(PATH, json={"schema": SCHEMA, **body}, headers=KEY)
+    assert response.status_code == 200, response.text
+    assert response.headers["Content-Type"] == "application/json"
+    return dict(response.json())
+
+
+def error(response: requests.Response, status: int, code: str) -> Any:
+    """The detail of an error in the one shape of the service."""
+    body = response.json()
+    assert (response.status_code, body["status"], body["code"]) == (status, status, code), response.text
+    assert set(body) == {"code", "message", "status", "detail"}
+    return body["detail"]
+
+
+def megabyte() -> str:
+    return json.dumps({"n": list(range(130_000))})
+
+
+# What is valid, repaired, replaced and refused
+
+
+@pytest.mark.parametrize("given", [{"text": '{"n": [1]}'}, {"value": {"n": [1]}}, {"text": None, "value": {"n": [1]}}])
+def test_a_valid_output_is_told_as_it_is(guarded: GunicornServer, given: dict[str, Any]) -> None:
+    answer = validate(guarded, **given)
+
+    assert answer == {"valid": True, "value": {"n": [1]}, "source": "direct", "repairs": [], "errors": []}
+
+
+def test_a_repaired_output_says_what_was_repaired(guarded: GunicornServer) -> None:
+    answer = validate(guarded, text='So: {"n": [1,]}', repair="safe")
+
+    repairs = ["surrounding_text", "trailing_commas"]
+    assert answer == {"valid": True, "value": {"n": [1]}, "source": "repaired", "repairs": repairs, "errors": []}
+
+
+def test_an_invalid_output_has_no_value(guarded: GunicornServer) -> None:
+    answer = validate(guarded, text='{"n": ["x"]}', repair="lenient")
+
+    problem = "$.n[0]: 'x' is not of type 'integer'"
+    assert answer == {"valid": False, "source": None, "repairs": [], "errors": [problem]}
+
+
+def test_a_default_does_not_look_like_a_success(guarded: GunicornServer) -> None:
+    answer = validate(guarded, text="no", default={"n": []})
+
+    assert answer["errors"]
+    assert {**answer, "errors": []} == {
+        "valid": False,
+        "value": {"n": []},
+        "source": "default",
+        "repairs": [],
+        "errors": [],
+    }
+
+
+@pytest.mark.parametrize("value", [None, [], "text", 5, True, {"n": {}}, {"n": [1.5]}])
+def test_a_value_of_another_type_is_invalid(guarded: GunicornServer, value: Any) -> None:
+    assert validate(guarded, value=value)["valid"] is False
+
+
+def test_keys_keep_their_order_and_numbers_their_digits(guarded: GunicornServer) -> None:
+    text = '{"n": [123456789012345678901234567890], "b": "\\u2028é", "a": 1.50}'
+
+    response = guarded.post(PATH, json={"schema": SCHEMA, "text": text}, headers=KEY)
+
+    assert f'"value": {text},' in response.text
+
+
+# Who may ask
+
+
+@pytest.mark.parametrize(
+    "header",
+    [None, "", "Bearer", "Bearer wrong", "Bearer run-token", "Basic first-admin", "Bearer first-admin, second-admin"],
+)
+def test_without_an_admin_key_nobody_is_answered(guarded: GunicornServer, header: str | None) -> None:
+    headers = {"Authorization": header} if header is not None else {}
+
+    response = guarded.post(PATH, data="judged later", headers=headers)
+
+    error(response, 401, "unauthorized")
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("header", ["Bearer first-admin", "bearer second-admin"])
+def test_each_admin_key_is_answered(guarded: GunicornServer, header: str) -> None:
+    response = guarded.post(PATH, json={"schema": SCHEMA, "value": {"n": []}}, headers={"Authorization": header})
+
+    assert response.status_code == 200
+
+
+def test_an_admin_key_does_not_open_runs(guarded: GunicornServer) -> None:
+    error(guarded.get("/runs/x", headers=KEY), 401, "unauthorized")
+
+
+@pytest.mark.parametrize("header", [None, "Bearer ", "Bearer None", "Bearer anything"])
+def test_without_any_admin_token_the_route_is_closed_to_everybody(server: GunicornServer, header: str | None) -> None:
+    headers = {"Authorization": header} if header is not None else {}
+
+    response = server.post(PATH, json={"schema": SCHEMA, "value": {}}, headers=headers)
+
+    error(response, 401, "unauthorized")
+
+
+# Bodies that are malformed
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "place"),
+    [
+        ({}, "missing", ["body", "schema"]),
+        ({"schema": SCHEMA}, "value_error", ["body"]),
+        ({"schema": SCHEMA, "text": "{}", "value": {}}, "value_error", ["body"]),
+        ({"schema": SCHEMA, "text": None}, "value_error", ["body"]),
+        ({"schema": SCHEMA, "text": 5}, "string_type", ["body", "text"]),
+        ({"schema": SCHEMA, "text": ["{}"]}, "string_type", ["body", "text"]),
+        ({"schema": [], "text": "{}"}, "dict_type", ["body", "schema"]),
+        ({"schema": None, "text": "{}"}, "dict_type", ["body", "schema"]),
+        ({"schema": "{}", "text": "{}"}, "dict_type", ["body", "schema"]),
+        ({"schema": SCHEMA, "text": "{}", "repair": "some"}, "enum", ["body", "repair"]),
+        ({"schema": SCHEMA, "text": "{}", "repair": None}, "enum", ["body", "repair"]),
+        ({"schema": SCHEMA, "text": "{}", "json_schema": {}}, "extra_forbidden", ["body", "json_schema"]),
+        ([], "model_attributes_type", ["body"]),
+        ("{}", "model_attributes_type", ["body"]),
+    ],
+)
+def test_a_malformed_body_is_refused_with_400_and_the_place(
+    guarded: GunicornServer, body: Any, kind: str, place: list[str]
+) -> None:
+    detail = error(guarded.post(PATH, json=body, headers=KEY), 400, "invalid_param")
+
+    assert [(item["type"], item["loc"]) for item in detail] == [(kind, place)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"\xff", b'{"schema": NaN}', b'{"text": "\\ud800"}', b"[" * 100_000, b'{"a": 1' + b"0" * 5000 + b"}"],
+)
+def test_a_body_that_is_no_json_is_refused_with_400(guarded: GunicornServer, body: bytes) -> None:
+    headers = {**KEY, "Content-Type": "application/json"}
+
+    error(guarded.post(PATH, data=body, headers=headers), 400, "invalid_param")
+
+
+def test_other_content_types_are_refused(guarded: GunicornServer) -> None:
+    error(guarded.post(PATH, data={"schema": "{}"}, headers=KEY), 400, "invalid_param")
+
+
+def test_a_body_that_is_too_large_is_refused(guarded: GunicornServer) -> None:
+    response = guarded.post(PATH, json={"schema": SCHEMA, "text": "x" * MAX_BYTES}, headers=KEY)
+
+    error(response, 413, "request_too_large")
+
+
+def test_the_run_routes_still_answer_422(guarded: GunicornServer) -> None:
+    response = guarded.post("/runs", json={}, headers={"Authorization": "Bearer run-token"})
+
+    error(response, 422, "invalid_param")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_other_methods_are_refused(guarded: GunicornServer, method: str) -> None:
+    error(guarded.session.request(method, guarded.url + PATH, headers=KEY, timeout=30), 405, "method_not_allowed")
+
+
+# Schemas and defaults that cannot be used
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"schema": {}},
+        {"schema": {"type": "array"}},
+        {"schema": {"type": "object", "properties": {"a": {"type": CANARY}}}},
+        {"schema": {"type": "object", "$schema": CANARY}},
+        {"schema": {"type": "object", "properties": {"a": {"$ref": f"https://{CANARY}"}}}},
+        {"schema": {"type": "object", "properties": {"a": {"pattern": f"({CANARY}"}}}},
+        {"schema": {"type": "object", "description": "x" * 300_000}},
+        {"schema": SCHEMA, "default": {"n": [CANARY]}},
+        {"schema": SCHEMA, "default": None},
+        {"schema": SCHEMA, "default": [CANARY]},
+    ],
+)
+def test_a_schema_or_default_that_cannot_be_used_is_refused_without_its_values(
+    guarded: GunicornServer, body: dict[str, Any]
+) -> None:
+    response = guarded.post(PATH, json={"text": "{}", **body}, headers=KEY)
+
+    assert error(response, 400, "invalid_output_schema")
+    assert CANARY not in response.text
+    assert CANARY not in guarded.log
+
+
+# What is large, hostile or all at once
+
+
+def test_an_output_above_a_megabyte_is_invalid(guarded: GunicornServer) -> None:
+    answer = validate(guarded, text='{"n": [], "a": "' + "x" * 1_048_576 + '"}', repair="lenient")
+
+    assert answer["errors"] == ["$: larger than 1,048,576 bytes"]
+
+
+@pytest.mark.parametrize("text", ["[" * 1_000_000, '{"n":' * 200_000, '"' * 1_000_000, "\x00" * 1000, '{"a"' * 250_000])
+def test_hostile_texts_are_invalid_and_the_server_lives(guarded: GunicornServer, text: str) -> None:
+    assert validate(guarded, text=text, repair="lenient")["valid"] is False
+
+
+def test_the_same_request_twice_at_once_is_answered_twice(guarded: GunicornServer) -> None:
+    text = megabyte().replace('"n"', "n")
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: validate(guarded, text=text, repair="lenient"), range(4)))
+
+    assert [answer["repairs"] for answer in answers] == [["json_repair"]] * 4
+
+
+def test_other_requests_stay_quick_while_a_megabyte_is_repaired(guarded: GunicornServer) -> None:
+    text = megabyte().replace('"n"', "n")
+    validate(guarded, text="{n: []}", repair="lenient")  # the process is there
+    waits: list[float] = []
+    done = threading.Event()
+
+    def ask_for_health() -> None:
+        with requests.Session() as session:
+            session.trust_env = False
+            while not done.is_set():
+                begun = time.perf_counter()
+                assert session.get(f"{guarded.url}/health", timeout=30).status_code == 200
+                waits.append(time.perf_counter() - begun)
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask_for_health)
+        answer = validate(guarded, text=text, repair="lenient")
+        done.set()
+        asking.result()
+
+    assert answer["source"] == "repaired"
+    assert len(waits) > 10
+    assert max(waits) < 1.0
+
+
+def test_a_checking_process_that_dies_is_a_503_and_the_next_request_is_served(start_server: StartServer) -> None:
+    server = start_server(redis_prefix="dying-check", admin_token="first-admin")
+    (worker,) = server.workers()
+    pattern = {"type": "object", "properties": {"a": {"pattern": "^(?!z)(a+)+$"}}}
+    text = '{"a": "' + "a" * 60 + '!"}'
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(server.post, PATH, json={"schema": pattern, "text": text}, headers=KEY)
+        wait_until(lambda: descendants(worker))
+        for pid in descendants(worker):
+            os.kill(pid, signal.SIGKILL)
+
+        response = asking.result()
+
+    error(response, 503, "output_check_unavailable")
+    assert validate(server, text=megabyte())["valid"] is True
+
+
+def test_a_worker_that_stops_leaves_no_checking_process_behind(start_server: StartServer) -> None:
+    server = start_server(redis_prefix="leaving-none", admin_token="first-admin")
+    validate(server, text=megabyte())
+    processes = descendants(server.pid)
+
+    assert server.stop() == 0
+
+    assert len(processes) == 2
+    wait_until(lambda: not still_running(processes))
+
+
+def test_a_killed_worker_leaves_no_checking_process_behind(start_server: StartServer) -> None:
+    server = start_server(redis_prefix="leaving-none-either", admin_token="first-admin")
+    validate(server, text=megabyte())
+    (worker,) = [pid for pid in descendants(server.pid) if descendants(pid)]
+    checking = descendants(worker)
+
+    os.kill(worker, signal.SIGKILL)
+
+    assert checking
+    wait_until(lambda: not still_running(checking))
