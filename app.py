@@ -89,6 +89,7 @@ def runtime_config(settings: Settings) -> RuntimeConfig:
             max_connections=settings.plugin_daemon_max_connections,
             max_keepalive_connections=settings.plugin_daemon_max_keepalive_connections,
             keepalive_expiry=settings.plugin_daemon_keepalive_expiry,
+            merges_text=settings.delta_merging == "adaptive",
         ),
         rules=OperatorRules(
             allowed_providers=settings.allowed_provider_names,

@@ -126,6 +126,9 @@ class Settings(BaseSettings):
     max_tool_result_bytes: int = Field(
         default=4_194_304, ge=1, description="Largest result of one tool call; a larger one ends the run as failed."
     )
+    delta_merging: Literal["adaptive", "off"] = Field(
+        default="adaptive", description="Whether text chunks of a model that have arrived together become one delta."
+    )
     event_loop: Literal["hub", "selector"] = Field(
         default="hub", description="How the asyncio loop shares the worker with gevent; selector is the way out."
     )

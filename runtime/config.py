@@ -24,6 +24,8 @@ class PluginDaemonConfig:
     max_connections: int
     max_keepalive_connections: int
     keepalive_expiry: float
+    merges_text: bool
+    """Whether text chunks of a model that have arrived together become one delta."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Sequence
@@ -52,6 +53,31 @@ def test_fifty_concurrent_runs_are_each_followed_whole_by_their_own_reader(
         assert frames[-1].data["data"]["output"] == "word " * CHUNKS
         assert text_of(frames) == "word " * CHUNKS
     assert len({frames[0].data["run_id"] for frames in streams}) == RUNS
+
+
+def test_without_merging_every_chunk_of_the_model_is_an_event(
+    start_server: StartServer, daemon: ScriptedDaemon
+) -> None:
+    daemon.script("unmerged", [{"stream": {"chunks": CHUNKS, "rate": 0, "text": "word "}}, {"finish": "stop"}])
+    client = RunClient(start_server(redis_prefix="unmerged", delta_merging="off").url)
+
+    frames = client.follow(client.create(prompt(), *plugin_layers("unmerged")))
+
+    # started, part start, final result, all but the first chunk as deltas, part end, succeeded
+    assert len(frames) == CHUNKS + 4
+    assert text_of(frames) == "word " * CHUNKS
+
+
+def test_chunks_that_arrived_together_are_fewer_events_with_the_same_text(
+    client: RunClient, daemon: ScriptedDaemon
+) -> None:
+    frame = {"code": 0, "message": "", "data": {"model": "m", "delta": {"index": 0, "message": {"content": "word "}}}}
+    daemon.script("at-once", [{"write": f"data: {json.dumps(frame)}\n\n" * CHUNKS}, {"finish": "stop"}])
+
+    frames = client.follow(client.create(prompt(), *plugin_layers("at-once")))
+
+    assert len(frames) < CHUNKS
+    assert frames[-1].data["data"]["output"] == text_of(frames) == "word " * CHUNKS
 
 
 def test_viewers_that_join_at_any_moment_on_any_worker_see_the_same_events(client: RunClient) -> None:

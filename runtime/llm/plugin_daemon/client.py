@@ -51,7 +51,9 @@ class PluginDaemonClient:
         max_connections: int,
         max_keepalive_connections: int,
         keepalive_expiry: float,
+        merges_text: bool = False,
     ) -> None:
+        self.merges_text = merges_text
         self._base_url = base_url.rstrip("/")
         self._api_key = api_key
         self._timeout = httpx2.Timeout(

@@ -98,6 +98,7 @@ class PluginDaemonModel(Model[None]):
                 _body=reader,
                 _failures=failures,
                 _on_usage=self._usage.add,
+                _merges_text=self._client.merges_text,
             )
             try:
                 yield response

@@ -16,9 +16,10 @@ from runtime.llm.plugin_daemon.body import BodyReader
 from runtime.llm.plugin_daemon.content import FILE_KINDS, answered_file
 from runtime.llm.plugin_daemon.failures import Failures
 from runtime.llm.plugin_daemon.lines import LineBatches
+from runtime.llm.plugin_daemon.merging import read_lines, read_lines_merged
 from runtime.llm.plugin_daemon.thinking import Segment, ThinkTagParser
 from runtime.llm.plugin_daemon.tool_calls import ToolCallAssembler, ToolCallEdit
-from runtime.llm.plugin_daemon.wire import Chunk, ReportedFailure, WireError, read_line
+from runtime.llm.plugin_daemon.wire import Chunk, ReportedFailure, WireError
 from runtime.llm.usage import ModelUsage
 
 FINISH_REASONS: dict[str, FinishReason] = {
@@ -43,6 +44,7 @@ class PluginDaemonStreamedResponse(StreamedResponse):
     _body: BodyReader
     _failures: Failures
     _on_usage: Callable[[ModelUsage], None]
+    _merges_text: bool = False
     _timestamp: datetime = field(default_factory=lambda: datetime.now(UTC), init=False)
     _thinking: ThinkTagParser = field(default_factory=ThinkTagParser, init=False)
     _tool_calls: ToolCallAssembler = field(default_factory=ToolCallAssembler, init=False)
@@ -53,9 +55,10 @@ class PluginDaemonStreamedResponse(StreamedResponse):
 
     async def _get_event_iterator(self) -> AsyncIterator[ModelResponseStreamEvent]:
         try:
+            read = read_lines_merged if self._merges_text else read_lines
             async for lines in LineBatches(self._body):
-                for line in lines:
-                    for event in self._line_events(line):
+                for chunk in read(lines):
+                    for event in self._events(chunk):
                         yield event
             for event in self._end_events():
                 yield event
@@ -75,11 +78,10 @@ class PluginDaemonStreamedResponse(StreamedResponse):
         """Close the connection at once, wherever the stream is."""
         await self._body.aclose()
 
-    def _line_events(self, line: bytes) -> Iterable[ModelResponseStreamEvent]:
-        chunk = read_line(line)
+    def _events(self, chunk: Chunk | ReportedFailure) -> Iterator[ModelResponseStreamEvent]:
         if isinstance(chunk, ReportedFailure):
             raise self._failures.reported(chunk.message)
-        return self._chunk_events(chunk) if chunk is not None else ()
+        return self._chunk_events(chunk)
 
     def _chunk_events(self, chunk: Chunk) -> Iterator[ModelResponseStreamEvent]:
         self._has_chunks = True
