@@ -41,6 +41,23 @@ class Unauthorized(GreenrunError):
         super().__init__(headers={"WWW-Authenticate": 'Bearer realm="greenrun"'})
 
 
+class InvalidToken(GreenrunError):
+    """the stream token is not valid for this run, or no longer"""
+
+    status = 401
+    code = "invalid_token"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": 'Bearer realm="greenrun", error="invalid_token"'})
+
+
+class OriginNotAllowed(GreenrunError):
+    """pages of this origin may not open a socket here"""
+
+    status = 403
+    code = "origin_not_allowed"
+
+
 class RunNotFound(GreenrunError):
     """run not found"""
 
@@ -60,6 +77,18 @@ class RequestTooLarge(GreenrunError):
 
     status = 413
     code = "request_too_large"
+
+
+class UpgradeRequired(GreenrunError):
+    """this route speaks WebSocket: ask for an upgrade"""
+
+    status = 426
+    code = "upgrade_required"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(
+            message, headers={"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+        )
 
 
 class InvalidRequest(GreenrunError):
@@ -128,3 +157,10 @@ class OutputCheckUnavailable(GreenrunError):
 
     def __init__(self) -> None:
         super().__init__(headers={"Retry-After": "1"})
+
+
+class StreamTokensUnavailable(GreenrunError):
+    """this server makes no stream tokens: DIFY_AGENT_SECRET_KEYS is not set"""
+
+    status = 503
+    code = "stream_tokens_unavailable"

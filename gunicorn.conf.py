@@ -5,6 +5,8 @@ Nothing imported here opens a socket or takes a lock: the master forks, and each
 
 from __future__ import annotations
 
+import logging
+import re
 import sys
 from typing import Any
 
@@ -20,6 +22,8 @@ except (ValidationError, SettingsError) as error:
 
 DRAIN_MARGIN_SECONDS = 4
 """After the grace a worker needs this long to end what is left and to exit."""
+
+_QUERY = re.compile(r"\?\S*|\btoken=[^\s&]*")
 
 bind = "127.0.0.1:5050"
 workers = 1
@@ -45,6 +49,8 @@ def on_starting(server: Any) -> None:
         f"{DRAIN_MARGIN_SECONDS}), or runs are killed while they may still go on",
     )
     _raise_descriptor_limit()
+    for name in ("gunicorn.error", "gunicorn.access"):
+        logging.getLogger(name).addFilter(_cut_queries)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -79,6 +85,12 @@ def _runtime(worker: Any) -> Any:
 def _refuse_if(wrong: bool, message: str) -> None:
     if wrong:
         sys.exit(f"Greenrun cannot start: {message}")
+
+
+def _cut_queries(record: logging.LogRecord) -> bool:
+    """A query may hold a stream token; gunicorn logs it with access, and with requests that are malformed or fail."""
+    record.msg, record.args = _QUERY.sub("", record.getMessage()), None
+    return True
 
 
 def _raise_descriptor_limit() -> None:

@@ -6,6 +6,7 @@ have the prefix ``DIFY_AGENT_``.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, field_validator
@@ -15,6 +16,8 @@ ENV_PREFIX = "DIFY_AGENT_"
 PROVIDERS = ("openai", "anthropic", "google")
 
 Seconds = Annotated[float, Field(ge=0)]
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@*,A-Z]+")
 
 
 def _transport(name: str, default: float | int, description: str, *, at_least: int = 0) -> Any:
@@ -101,6 +104,13 @@ class Settings(BaseSettings):
     admin_token: SecretStr | None = Field(
         default=None, description="The operator's bearer tokens, separated by commas. Unset, nobody has them."
     )
+    secret_keys: SecretStr | None = Field(
+        default=None,
+        description="The key ring, separated by commas: the first key signs, all verify. Without it, no stream tokens.",
+    )
+    cors_origins: str = Field(
+        default="", description="Origins whose pages may call /runs*, separated by commas, or * for all of them."
+    )
     default_llm: DefaultLlm | None = Field(
         default=None,
         repr=False,
@@ -134,12 +144,20 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level logged.")
 
-    @field_validator("api_token", "admin_token")
+    @field_validator("api_token", "admin_token", "secret_keys")
     @classmethod
-    def _holds_a_token(cls, value: SecretStr | None) -> SecretStr | None:
+    def _holds_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
         """A value without any token would silently leave ``/runs*`` open."""
         if value is not None and not _listed(value):
-            raise ValueError("names no token; leave it unset to have none")
+            raise ValueError("names no token or key; leave it unset to have none")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _names_origins(cls, value: str) -> str:
+        """Origins are compared as they are, so one that no browser sends would silently never match."""
+        if _names(value) != {"*"} and not all(_ORIGIN.fullmatch(name) for name in _names(value)):
+            raise ValueError("takes * alone, or origins such as https://app.example.com: no path, in lower case")
         return value
 
     @field_validator("allowed_providers")
@@ -164,6 +182,16 @@ class Settings(BaseSettings):
     def admin_tokens(self) -> list[SecretStr]:
         """The operator's tokens; without any, what needs one is closed."""
         return _listed(self.admin_token)
+
+    @property
+    def key_ring(self) -> list[SecretStr]:
+        """The keys of the ring; the first is the one to use, the others are on their way out."""
+        return _listed(self.secret_keys)
+
+    @property
+    def allowed_origins(self) -> frozenset[str]:
+        """The origins whose pages may call ``/runs*``, or ``*`` for all."""
+        return _names(self.cors_origins)
 
     @property
     def explicit_pool_timeout(self) -> float | None:

@@ -1,4 +1,4 @@
-"""Bearer tokens."""
+"""Bearer tokens, and the stream tokens of readers that cannot send a header."""
 
 from __future__ import annotations
 
@@ -9,6 +9,26 @@ from flask import Request
 from pydantic import SecretStr
 
 from errors import Unauthorized
+from services.stream_tokens import StreamTokens
+
+STREAM_TOKEN = "token"  # noqa: S105 (the name of the query parameter)
+
+
+def require_bearer_or_stream_token(request: Request, tokens: Sequence[SecretStr], stream_tokens: StreamTokens) -> None:
+    """Raise InvalidToken or Unauthorized unless the request has one of the tokens, or a stream token for what it reads.
+
+    A stream token that is given counts alone: a bad one is refused also where everybody may pass.
+    """
+    if has_stream_token(request):
+        stream_tokens.check(request.args[STREAM_TOKEN], run_id=(request.view_args or {})["run_id"])
+    else:
+        require_bearer(request, tokens)
+
+
+def has_stream_token(request: Request) -> bool:
+    """Whether the request reads one run by a stream token, and may do nothing else. Nothing but a GET can have one."""
+    reads_a_run = request.method in ("GET", "HEAD") and "run_id" in (request.view_args or {})
+    return reads_a_run and STREAM_TOKEN in request.args
 
 
 def require_bearer(request: Request, tokens: Sequence[SecretStr]) -> None:

@@ -77,7 +77,7 @@ def _read(request: Request) -> bytes:
 def _parse(body: bytes, request: Request, model: type[BodyT]) -> BodyT:
     if not body:
         _refuse("missing", ["body"], "Field required")
-    if request.mimetype and not _JSON_TYPE.fullmatch(request.mimetype):
+    if not _JSON_TYPE.fullmatch(request.mimetype):  # none at all is what a page of any origin can send unasked
         _refuse_non_object()
     value = _decode(body)
     if not isinstance(value, dict):

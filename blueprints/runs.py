@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 
 from flask import Blueprint, Response, jsonify, request
 from pydantic import SecretStr
 
-from blueprints.auth import require_bearer
+from blueprints.auth import has_stream_token, require_bearer_or_stream_token
+from blueprints.cors import allow_origins, require_known_origin
 from blueprints.errors import register_error_handlers
 from blueprints.parsing import parse_body, parse_cursor_parameter, parse_optional_body, parse_page_query
+from blueprints.run_socket import SocketResponse, require_upgrade, socket_response
 from blueprints.slashes import redirect_trailing_slashes
 from runtime.events.follow import Follower
 from runtime.protocol import sse
+from runtime.protocol.clock import wire_time
 from runtime.protocol.cursors import BEGINNING
 from runtime.protocol.records import RunStatus
-from runtime.protocol.requests import CancelRunRequest, CreateRunRequest
+from runtime.protocol.requests import CancelRunRequest, CreateRunRequest, CreateStreamTokenRequest
 from runtime.runtime import Runtime
 from services.runs import RunService
+from services.stream_tokens import StreamTokens
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-def runs_blueprint(runtime: Runtime, *, tokens: Sequence[SecretStr], max_request_bytes: int) -> Blueprint:
+def runs_blueprint(
+    runtime: Runtime,
+    *,
+    tokens: Sequence[SecretStr],
+    stream_tokens: StreamTokens,
+    origins: Collection[str],
+    max_request_bytes: int,
+) -> Blueprint:
     """The routes below ``/runs``, open to everybody when there are no tokens."""
     blueprint = Blueprint("runs", __name__, url_prefix="/runs")
     runs = RunService(runtime)
@@ -32,8 +44,14 @@ def runs_blueprint(runtime: Runtime, *, tokens: Sequence[SecretStr], max_request
     @blueprint.before_request
     def admit() -> None:
         request.max_content_length = max_request_bytes
-        require_bearer(request, tokens)
+        require_bearer_or_stream_token(request, tokens, stream_tokens)
         runtime.start()
+
+    @blueprint.after_request
+    def keep_address_private(response: Response) -> Response:
+        """The address may hold a stream token."""
+        response.headers["Referrer-Policy"] = "no-referrer"
+        return response
 
     @blueprint.post("")
     def create_run() -> tuple[Response, int]:
@@ -51,6 +69,15 @@ def runs_blueprint(runtime: Runtime, *, tokens: Sequence[SecretStr], max_request
         """Cancel a run."""
         runs.cancel_run(run_id, parse_optional_body(request, CancelRunRequest))
         return jsonify(run_id=run_id, status=RunStatus.CANCELLED)
+
+    @blueprint.post("/<run_id>/stream-tokens")
+    def create_stream_token(run_id: str) -> tuple[Response, int, dict[str, str]]:
+        """Make a token that opens this run to a reader."""
+        wanted = parse_optional_body(request, CreateStreamTokenRequest)
+        record = runs.get_run(run_id)
+        made = stream_tokens.issue(record.run_id, ttl_seconds=wanted.ttl_seconds)
+        answer = jsonify(token=made.token, expires_at=wire_time(made.expires_at), run_id=record.run_id)
+        return answer, 201, {"Cache-Control": "no-store"}
 
     @blueprint.get("/<run_id>/events")
     def list_run_events(run_id: str) -> Response:
@@ -72,16 +99,31 @@ def runs_blueprint(runtime: Runtime, *, tokens: Sequence[SecretStr], max_request
         follower = runs.follow_run(run_id, after=_stream_cursor())
         return Response(_frames(follower), content_type=sse.CONTENT_TYPE, headers=STREAM_HEADERS)
 
+    # Two rules: werkzeug gives handshakes only to the first, and what is none, and has to be told so, to the second.
+    @blueprint.get("/<run_id>/events/ws", websocket=True)
+    @blueprint.get("/<run_id>/events/ws")
+    def stream_run_events_by_socket(run_id: str) -> SocketResponse:
+        """A run's events as they come, over a WebSocket."""
+        if not has_stream_token(request):
+            require_known_origin(request, origins)
+        key = require_upgrade(request)
+        follower = runs.follow_run(run_id, after=_stream_cursor())
+        cancel = None if has_stream_token(request) else partial(runs.cancel_run, run_id)
+        return socket_response(request, key, follower, cancel=cancel)
+
     redirect_trailing_slashes(
         blueprint,
         {
             "": "POST",
             "/<run_id>": "GET",
             "/<run_id>/cancel": "POST",
+            "/<run_id>/stream-tokens": "POST",
             "/<run_id>/events": "GET",
             "/<run_id>/events/sse": "GET",
+            "/<run_id>/events/ws": "GET",
         },
     )
+    allow_origins(blueprint, origins)
     return blueprint
 
 

@@ -133,11 +133,16 @@ class Runtime:
         close_shared_pool()
 
     def _cut_viewers(self) -> None:
-        """Viewers of runs that have just ended get their last event; the others are cut."""
+        """Viewers of runs that have just ended get their last event; the others are cut, and the stuck ones ended."""
+        self._wait_for_viewers()
+        self.hub.cut_all()
+        self._wait_for_viewers()
+        self.hub.abandon_all()
+
+    def _wait_for_viewers(self) -> None:
         begun = time.monotonic()
         while self.hub.viewer_count and time.monotonic() - begun < CUT_SECONDS:
             gevent.sleep(DRAIN_POLL_SECONDS)
-        self.hub.cut_all()
 
     def _on_control(self, message: str, run_id: str) -> None:
         if message == STOP_MESSAGE:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
-from runtime.protocol import sse
+from runtime.protocol import sse, ws
 from runtime.protocol.cursors import Position, position
 from runtime.protocol.events import TERMINAL_TYPES
 
 
 class StreamEntry:
-    """One stored event. Its frame is rendered once, for all viewers."""
+    """One stored event. Its frame and its message are rendered once, for all viewers."""
 
     def __init__(self, cursor: str, event_type: str, payload: bytes) -> None:
         self.cursor = cursor
@@ -26,6 +26,11 @@ class StreamEntry:
     def frame(self) -> bytes:
         """The entry as a server-sent event."""
         return sse.frame(self.cursor, self.event_type, self.payload)
+
+    @cached_property
+    def message(self) -> bytes:
+        """The entry as a WebSocket message."""
+        return ws.text_frame(self.as_event())
 
     @property
     def is_terminal(self) -> bool:

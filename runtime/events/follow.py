@@ -36,7 +36,18 @@ class Follower:
     def is_cut(self) -> bool:
         return self._viewer.is_cut and not self._finished
 
+    def stop(self) -> None:
+        """End the iteration soon, as if it were cut. For another greenlet than the one that iterates."""
+        self._viewer.cut()
+
     def __iter__(self) -> Iterator[list[StreamEntry]]:
+        self._hub.admit(self._viewer)
+        try:
+            yield from self._follow()
+        finally:
+            self._hub.leave(self._viewer)
+
+    def _follow(self) -> Iterator[list[StreamEntry]]:
         after = self._after
         yield from self._pages()
         if after == self._after and not self._has_ended:
@@ -48,15 +59,12 @@ class Follower:
         if cursor is None:
             return
         self._hub.join(self._viewer, cursor=cursor)
-        try:
-            while not self._finished and not self._viewer.is_cut:
-                # What comes while this page is read is both in it and in the queue: no gap, and _advance drops doubles.
-                self._viewer.catch_up()
-                yield from self._pages()
-                yield from self._live()
-                yield from self._pages()
-        finally:
-            self._hub.leave(self._viewer)
+        while not self._finished and not self._viewer.is_cut:
+            # What comes while this page is read is both in it and in the queue: no gap, and _advance drops doubles.
+            self._viewer.catch_up()
+            yield from self._pages()
+            yield from self._live()
+            yield from self._pages()
 
     def _pages(self) -> Iterator[list[StreamEntry]]:
         while not self._finished and not self._viewer.is_cut:

@@ -44,6 +44,7 @@ class Hub:
         self._waker = RedisLink(url, name="greenrun-waker", read_timeout=READ_TIMEOUT_SECONDS)
         self._reader_id: int | None = None
         self._cursors: dict[bytes, str] = {self._control_key: BEGINNING}
+        self._readers: set[Viewer] = set()
         self._viewers: dict[bytes, set[Viewer]] = {}
         self._cutting = False
         self._joins = 0
@@ -53,24 +54,30 @@ class Hub:
 
     @property
     def viewer_count(self) -> int:
-        return sum(len(viewers) for viewers in self._viewers.values())
+        """Readers of any run, also those that still read its history."""
+        return len(self._readers)
 
     def start(self) -> None:
         self._greenlets = [gevent.spawn(self._read_for_ever), gevent.spawn(self._wake_for_ever)]
+
+    def admit(self, viewer: Viewer) -> None:
+        """Know of a reader from its beginning to its ``leave``."""
+        self._readers.add(viewer)
+        if self._cutting:
+            viewer.cut()
 
     def join(self, viewer: Viewer, *, cursor: str) -> None:
         """Begin to fill a viewer. ``cursor`` is where to begin reading if nobody watches the run yet."""
         key = self._keys.events(viewer.run_id).encode()
         self._viewers.setdefault(key, set()).add(viewer)
-        if self._cutting:
-            viewer.cut()
         if key not in self._cursors:
             self._cursors[key] = cursor
             self._joins += 1
             self._joined.set()
 
     def leave(self, viewer: Viewer) -> None:
-        """Stop filling a viewer; the last one of a run ends the reading of its stream."""
+        """Forget a reader; the last one that watched a run ends the reading of its stream."""
+        self._readers.discard(viewer)
         key = self._keys.events(viewer.run_id).encode()
         viewers = self._viewers.get(key, set())
         viewers.discard(viewer)
@@ -81,9 +88,13 @@ class Hub:
     def cut_all(self) -> None:
         """Make every reader leave, and those that come later."""
         self._cutting = True
-        for viewers in self._viewers.values():
-            for viewer in viewers:
-                viewer.cut()
+        for viewer in self._readers:
+            viewer.cut()
+
+    def abandon_all(self) -> None:
+        """End every reader that has not left although it was cut."""
+        for viewer in list(self._readers):
+            viewer.abandon()
 
     def close(self) -> None:
         gevent.killall(self._greenlets)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
+import gevent
 from gevent.event import Event
+from greenlet import getcurrent
 
 from runtime.events.entries import StreamEntry
 
@@ -20,6 +22,7 @@ class Viewer:
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
+        self._reader = getcurrent()
         self.lagging = True
         self.is_cut = False
         self._queue: deque[StreamEntry] = deque()
@@ -56,6 +59,10 @@ class Viewer:
         """Make the reader leave soon, although its run goes on."""
         self.is_cut = True
         self._arrived.set()
+
+    def abandon(self) -> None:
+        """End the reading greenlet, which hangs in a write that its client does not take."""
+        gevent.kill(self._reader)
 
     def _drop_queue(self) -> None:
         self._queue.clear()

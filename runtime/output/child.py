@@ -7,6 +7,7 @@ the worker is gone by then, the alarm does.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import sys
@@ -23,12 +24,15 @@ from runtime.output.schema import examine
 from runtime.output.validation import Validation
 
 ALARM_SECONDS = JOB_SECONDS + 5
+NICENESS = 5
+"""Where processors are scarce, the streams of the workers come first."""
 
 
 def main() -> None:
     # What stops the worker must not take its checks from the runs that may still finish.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    os.nice(NICENESS)
     with socket.socket(fileno=sys.stdin.fileno()) as worker:
         worker.setblocking(True)  # gevent has made it something else
         send_message(worker, [b"ready"])

@@ -7,4 +7,9 @@ from datetime import UTC, datetime
 
 def utc_now() -> str:
     """Now, as ISO 8601 with microseconds and the zone ``Z``."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return wire_time(datetime.now(UTC))
+
+
+def wire_time(moment: datetime) -> str:
+    """A time in UTC, in the same form."""
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

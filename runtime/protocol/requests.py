@@ -1,4 +1,4 @@
-"""The body of ``POST /runs`` and of a cancel. Unknown keys are refused at every level."""
+"""The bodies of requests below ``/runs``. Unknown keys are refused at every level."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from runtime.protocol.snapshots import MAX_LAYERS, SessionSnapshot
 COMPOSITION_SCHEMA_VERSION = 1
 MAX_IDEMPOTENCY_KEY_LENGTH = 512
 MAX_CANCEL_MESSAGE_LENGTH = 4096
+DEFAULT_STREAM_TOKEN_SECONDS = 300
+MAX_STREAM_TOKEN_SECONDS = 3600
 
 
 class WireModel(BaseModel):
@@ -92,3 +94,9 @@ class CancelRunRequest(WireModel):
 
     reason: str | None = Field(default=None, max_length=MAX_CANCEL_MESSAGE_LENGTH)
     message: str | None = Field(default=None, max_length=MAX_CANCEL_MESSAGE_LENGTH)
+
+
+class CreateStreamTokenRequest(WireModel):
+    """The body of ``POST /runs/{run_id}/stream-tokens``; it may be empty."""
+
+    ttl_seconds: int = Field(default=DEFAULT_STREAM_TOKEN_SECONDS, ge=1, le=MAX_STREAM_TOKEN_SECONDS, strict=True)

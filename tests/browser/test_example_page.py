@@ -3,59 +3,24 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import PATIENCE_MILLISECONDS, needs_chromium
 from tests.conftest import StartServer
 from tests.support.client import RunClient
 from tests.support.cutting_proxy import cutting_proxy
 from tests.support.gunicorn_server import GunicornServer
 
 EXAMPLE_PAGE = Path(__file__).parents[2] / "examples" / "browser.html"
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE_MILLISECONDS = 30_000
 SHOWS_A_PART_OF_THE_ANSWER = """() => {
     const text = document.getElementById("text").textContent;
     return document.getElementById("status").textContent === "running" && text && !text.includes("real answer.");
 }"""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is missing: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """An empty page that fails the test when a script of it fails."""
-    failures: list[str] = []
-    with ExitStack() as closing:
-        page = browser.new_page()
-        closing.callback(page.close)
-        page.set_default_timeout(PATIENCE_MILLISECONDS)
-        page.on("pageerror", lambda error: failures.append(str(error)))
-        yield page
-    assert failures == []
+pytestmark = needs_chromium
 
 
 @pytest.fixture

@@ -83,18 +83,44 @@ def test_stream_says_why_a_run_failed(start_server: StartServer) -> None:
     assert "out of order" in done.stderr
 
 
-def test_both_say_what_the_server_has_against_a_request(server: GunicornServer) -> None:
-    for name in ("poll.py", "stream.py"):
+def test_websocket_prints_the_text_of_its_run(server: GunicornServer) -> None:
+    done = run_example("websocket.py", "--url", server.url, PROMPT)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, ANSWER, "")
+
+
+def test_websocket_misses_nothing_and_doubles_nothing_over_broken_connections(start_server: StartServer) -> None:
+    server = start_server(default_llm=UNHURRIED_MODEL)
+
+    with cutting_proxy(server.url, cut_after=CUT_AFTER_BYTES) as proxy:
+        done = run_example("websocket.py", "--url", proxy.url, PROMPT)
+
+    assert (done.returncode, done.stdout) == (0, ANSWER)
+    assert proxy.cuts >= 2
+    assert "the connection broke" in done.stderr
+
+
+def test_websocket_says_why_a_run_failed(start_server: StartServer) -> None:
+    server = start_server(default_llm=FAILING_MODEL)
+
+    done = run_example("websocket.py", "--url", server.url, PROMPT)
+
+    assert done.returncode == 1
+    assert "out of order" in done.stderr
+
+
+def test_all_say_what_the_server_has_against_a_request(server: GunicornServer) -> None:
+    for name in ("poll.py", "stream.py", "websocket.py"):
         done = run_example(name, "--url", server.url, " ")
 
         assert done.returncode == 1
         assert "run.user_prompts must not be empty" in done.stderr
 
 
-def test_both_take_a_token(start_server: StartServer) -> None:
+def test_all_take_a_token(start_server: StartServer) -> None:
     server = start_server(api_token="made-up-token")
 
-    for name in ("poll.py", "stream.py"):
+    for name in ("poll.py", "stream.py", "websocket.py"):
         without = run_example(name, "--url", server.url, PROMPT)
         with_token = run_example(name, "--url", server.url, "--token", "made-up-token", PROMPT)
 

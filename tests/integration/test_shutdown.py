@@ -135,6 +135,26 @@ def test_a_viewer_of_another_servers_run_is_told_to_come_back(start_server: Star
     RunClient(executing.url).cancel(run_id)
 
 
+def test_a_reader_that_takes_nothing_does_not_hold_up_the_exit(
+    start_server: StartServer, daemon: ScriptedDaemon
+) -> None:
+    daemon.script("flood", [{"stream": {"chunks": 2000, "rate": 0, "text": "x" * 10_000}}, {"finish": "stop"}])
+    server = start_server(redis_prefix="stuck", shutdown_grace_seconds=1)
+    client = RunClient(server.url)
+    run_id = client.create(prompt(), *plugin_layers("flood"))
+    client.finish(run_id)
+    response = client.session.get(f"{client.url}/runs/{run_id}/events/sse?after=1-1", stream=True, timeout=30)
+    stuck = response.iter_content(1)
+    next(stuck)
+
+    begun = time.monotonic()
+    code = server.stop(signal.SIGTERM)
+
+    assert code == 0
+    assert time.monotonic() - begun < 1 + EXIT_MARGIN_SECONDS + 3
+    response.close()
+
+
 def test_a_reload_lets_runs_finish_on_the_old_worker(start_server: StartServer) -> None:
     server = start_server(redis_prefix="reload", shutdown_grace_seconds=20)
     client = RunClient(server.url)

@@ -14,7 +14,9 @@ call; the last one repeats. An answer is a list of steps:
     {"error": {"error_type": "T", "message": "m", "code": -500, "wrap": 1}}   a failure inside the stream
     {"write": "data: ..."}, {"write_hex": "e29c"}  raw body bytes
     {"stream": {"chunks": 200, "rate": 50, "text": "word "}}   many text deltas a second (rate 0: as fast as it goes)
+                                                   (with "stamped": true each text is the time it was sent)
     {"pause": 0.5}, {"hang": true}                 wait, for a while or for ever
+    {"wait": "go"}                                 wait for POST /_releases/go
     {"status": 429, "body": "...", "headers": {}}  an HTTP answer instead of a stream; must come first
     {"abort": true}                                cut the connection in the middle of the body
 
@@ -22,7 +24,8 @@ Any step that writes takes ``"bytes": n``, which cuts what it writes into pieces
 the pieces. A body ends well after the last step.
 
 Control, without a key: ``POST /_scripts/{name}`` with ``{"answers": [[step, ...], ...]}`` (forgets the recorded calls
-of that name), ``GET /_calls/{name}``, ``GET /_stats`` (open streams, now and at most), ``DELETE /_scripts``.
+of that name), ``GET /_calls/{name}``, ``GET /_stats`` (open streams, now and at most), ``POST /_releases/{name}``,
+``DELETE /_scripts``.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -92,6 +96,10 @@ class ScriptedDaemon:
         """``open``: calls being answered now; ``most_open``: the most at once since the scripts were cleared."""
         stats: dict[str, int] = self._control("GET", "/_stats")
         return stats
+
+    def release(self, name: str) -> None:
+        """Let all streams go on that wait for this name, and those that will."""
+        self._control("POST", f"/_releases/{quote(name, safe='')}")
 
     def clear(self) -> None:
         """Forget all scripts, calls and stats."""
@@ -238,6 +246,7 @@ class Daemon:
         self._calls: dict[str, list[Call]] = {}
         self._open = 0
         self._most_open = 0
+        self._releases: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
@@ -263,9 +272,13 @@ class Daemon:
                 self._scripts[name] = answers
                 self._calls[name] = []
                 return 200, {}
+            case "POST", "_releases":
+                self._releases[name].set()
+                return 200, {}
             case "DELETE", "_scripts":
                 self._scripts.clear()
                 self._calls.clear()
+                self._releases.clear()
                 self._most_open = self._open
                 return 200, {}
             case "GET", "_calls":
@@ -293,7 +306,8 @@ class Daemon:
         self._open += 1
         self._most_open = max(self._most_open, self._open)
         try:
-            call.ended = await _play(answers[min(len(calls), len(answers)) - 1], name, reader, writer)
+            answer = answers[min(len(calls), len(answers)) - 1]
+            call.ended = await _play(answer, name, reader, writer, self._releases)
         except ClientGoneError:
             call.ended = "client_closed"
             call.closed_by_client = True
@@ -303,7 +317,13 @@ class Daemon:
             call.open_seconds = time.monotonic() - began
 
 
-async def _play(answer: Answer, model: str, reader: WatchedReader, writer: asyncio.StreamWriter) -> str:
+async def _play(
+    answer: Answer,
+    model: str,
+    reader: WatchedReader,
+    writer: asyncio.StreamWriter,
+    releases: Mapping[str, asyncio.Event],
+) -> str:
     """Write one answer; how it ended."""
     body = Body(reader, writer)
     if answer and "status" in answer[0]:
@@ -318,6 +338,8 @@ async def _play(answer: Answer, model: str, reader: WatchedReader, writer: async
             return "aborted"
         if "hang" in step:
             await body.wait(None)
+        if "wait" in step:
+            await releases[step["wait"]].wait()
         pause = step.get("pause", 0)
         async for piece in _pieces(step, model, body):
             await body.write(piece)
@@ -364,7 +386,7 @@ async def _written(step: Step, model: str, body: Body) -> AsyncIterator[bytes]:
 
 
 async def _text_stream(
-    body: Body, model: str, chunks: int, rate: float = 0, text: str = "word "
+    body: Body, model: str, chunks: int, rate: float = 0, text: str = "word ", stamped: bool = False
 ) -> AsyncIterator[bytes]:
     """Equal text deltas at a steady rate a second, which a slow moment does not lower."""
     frame = _text_frame(model, text)
@@ -373,7 +395,7 @@ async def _text_stream(
         early = began + number / rate - time.monotonic() if rate else 0
         # Without a rate too, so that the streams of other connections take their turns.
         await (body.wait(early) if early > 0 else asyncio.sleep(0))
-        yield frame
+        yield _text_frame(model, f"{time.monotonic():.6f} ") if stamped else frame
     yield _delta_frame(model, {"message": {"content": ""}, "usage": USAGE, "finish_reason": "stop"})
 
 

@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
-OURS = {"app", "benchmarks", "blueprints", "dev", "errors", "models", "runtime", "services", "settings", "tests"}
+OURS = {
+    "app",
+    "app_config",
+    "benchmarks",
+    "blueprints",
+    "dev",
+    "errors",
+    "models",
+    "runtime",
+    "services",
+    "settings",
+    "tests",
+}
 PRODUCT = ["app.py", "errors.py", "gunicorn.conf.py", "settings.py", "blueprints", "runtime", "services"]
 
 

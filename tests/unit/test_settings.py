@@ -82,6 +82,13 @@ def test_tokens_are_a_list_and_are_not_shown(monkeypatch: pytest.MonkeyPatch) ->
         ("ALLOWED_PROVIDERS", "openai,nobody"),
         ("ALLOWED_PROVIDERS", "[openai]"),
         ("ALLOW_PRIVATE_URLS", "perhaps"),
+        ("SECRET_KEYS", " , "),
+        ("CORS_ORIGINS", "app.example.com"),
+        ("CORS_ORIGINS", "https://app.example.com/"),
+        ("CORS_ORIGINS", "https://App.example.com"),
+        ("CORS_ORIGINS", "*,https://app.example.com"),
+        ("CORS_ORIGINS", "https://*.example.com"),
+        ("CORS_ORIGINS", "null"),
     ],
 )
 def test_a_value_that_cannot_work_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -127,3 +134,29 @@ def test_nobody_is_the_operator_until_there_is_a_token(monkeypatch: pytest.Monke
 
     assert [token.get_secret_value() for token in Settings().admin_tokens] == ["first-token", "second-token"]
     assert "first-token" not in repr(Settings())
+
+
+@pytest.mark.parametrize(
+    ("value", "origins"),
+    [
+        ("", set()),
+        (" * ", {"*"}),
+        ("https://app.example.com", {"https://app.example.com"}),
+        ("http://localhost:3000, https://app.example.com,", {"http://localhost:3000", "https://app.example.com"}),
+        ("http://[::1]:3000", {"http://[::1]:3000"}),
+        ("chrome-extension://abcdef", {"chrome-extension://abcdef"}),
+    ],
+)
+def test_origins_are_a_list_or_a_star(monkeypatch: pytest.MonkeyPatch, value: str, origins: set[str]) -> None:
+    monkeypatch.setenv("DIFY_AGENT_CORS_ORIGINS", value)
+
+    assert Settings().allowed_origins == origins
+
+
+def test_the_key_ring_keeps_its_order_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFY_AGENT_SECRET_KEYS", "newest-key, older-key")
+
+    settings = Settings()
+
+    assert [key.get_secret_value() for key in settings.key_ring] == ["newest-key", "older-key"]
+    assert "-key" not in repr(settings)

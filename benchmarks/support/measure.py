@@ -1,0 +1,52 @@
+"""What a process and a Redis have used, as the machine and Redis tell it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from redis import Redis
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_OWN_COMMANDS = {"cmdstat_info", "cmdstat_mget"}
+"""What the benchmark itself asks while it measures."""
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used so far, in steps of 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory that a process holds now."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Rss:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"the kernel tells no memory of process {pid}")
+
+
+@dataclass(frozen=True, slots=True)
+class RedisWork:
+    """What a Redis has done since its start.
+
+    ``commands`` counts also those that scripts call. ``reads`` are reads of a socket in which commands came: one for
+    everything that a client sent at once, so about one a round trip. ``clients`` are the connections open now, without
+    the one that asks.
+    """
+
+    commands: int
+    reads: int
+    clients: int
+
+    @classmethod
+    def of(cls, client: Redis) -> Self:
+        commands = client.info("commandstats")
+        stats = client.info("stats")
+        return cls(
+            commands=sum(stat["calls"] for name, stat in commands.items() if name not in _OWN_COMMANDS),
+            reads=stats["total_reads_processed"],
+            clients=client.info("clients")["connected_clients"] - 1,
+        )

@@ -1,0 +1,70 @@
+"""Cross-origin requests: which pages may call a blueprint's routes from a browser (CORS)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Request, Response, request
+
+from errors import OriginNotAllowed
+
+ANY_ORIGIN = "*"
+PREFLIGHT_HEADERS = {
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID, Idempotency-Key",
+    "Access-Control-Max-Age": "600",
+}
+EXPOSED_HEADERS = "Retry-After, X-Request-Id"
+
+
+def allow_origins(blueprint: Blueprint, origins: Collection[str]) -> None:
+    """Let pages of these origins, or of all with ``*``, call a blueprint that is not registered yet.
+
+    Cookies are no part of it. The blueprint needs a ``url_prefix``: below it unknown paths and wrong methods get the
+    headers too, though they belong to no blueprint. Other routes of the application are left alone.
+    """
+    if not origins:
+        return
+
+    @blueprint.before_app_request
+    def answer_preflight() -> Response | None:
+        """A preflight never has the token that the request behind it will bring, so no door is asked."""
+        is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        if is_preflight and _is_below(blueprint) and _allowed_origin(origins):
+            return Response(status=204, headers=PREFLIGHT_HEADERS)
+        return None
+
+    @blueprint.after_app_request
+    def add_headers(response: Response) -> Response:
+        if _is_below(blueprint):
+            response.vary.add("Origin")
+            if allowed := _allowed_origin(origins):
+                response.headers["Access-Control-Allow-Origin"] = allowed
+                response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
+        return response
+
+
+def require_known_origin(request: Request, origins: Collection[str]) -> None:
+    """Raise OriginNotAllowed for a WebSocket that a page of another origin opens: browsers ask no preflight for it."""
+    origin = request.headers.get("Origin")
+    if origin is None or ANY_ORIGIN in origins or origin in origins:
+        return
+    if urlsplit(origin).netloc != request.host:
+        raise OriginNotAllowed
+
+
+def _is_below(blueprint: Blueprint) -> bool:
+    if request.url_rule is not None:
+        return request.blueprint == blueprint.name
+    return f"{request.path}/".startswith(f"{blueprint.url_prefix}/")
+
+
+def _allowed_origin(origins: Collection[str]) -> str | None:
+    """What to name as allowed; None when the request comes from nowhere else, or from where it may not."""
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return None
+    if ANY_ORIGIN in origins:
+        return ANY_ORIGIN
+    return origin if origin in origins else None

@@ -1,0 +1,53 @@
+"""Stream tokens: signed, short-lived leave to read one run, for browsers, which cannot send a header with a stream."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from itsdangerous import BadData, URLSafeSerializer
+from pydantic import SecretStr
+
+from errors import InvalidToken, StreamTokensUnavailable
+
+SALT = "greenrun.stream-token"
+"""Sets the keys derived for these tokens apart from those that the ring is used for elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamToken:
+    """A token that was made, and until when it opens its run."""
+
+    token: str
+    expires_at: datetime
+
+
+class StreamTokens:
+    """Makes and checks stream tokens with a ring of keys: the first signs, and all of them verify."""
+
+    def __init__(self, keys: Sequence[SecretStr]) -> None:
+        # itsdangerous wants the newest key last.
+        ring = [key.get_secret_value() for key in reversed(keys)]
+        how = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+        self._serializer = URLSafeSerializer(ring, salt=SALT, signer_kwargs=how) if ring else None
+
+    def issue(self, run_id: str, *, ttl_seconds: int) -> StreamToken:
+        """A token that opens this run for so long. Raises StreamTokensUnavailable when there is no key."""
+        if self._serializer is None:
+            raise StreamTokensUnavailable
+        expires_at = datetime.now(UTC) + timedelta(seconds=ttl_seconds)
+        token = self._serializer.dumps([run_id, expires_at.timestamp()])
+        return StreamToken(str(token), expires_at)
+
+    def check(self, token: str, *, run_id: str) -> None:
+        """Raise InvalidToken, the same for whatever is wrong, unless the token opens this run now."""
+        if self._serializer is None:
+            raise InvalidToken
+        try:
+            opened_run, expires_at = self._serializer.loads(token)
+        except BadData:
+            raise InvalidToken from None
+        if opened_run != run_id or expires_at <= datetime.now(UTC).timestamp():
+            raise InvalidToken

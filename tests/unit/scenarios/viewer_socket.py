@@ -1,0 +1,78 @@
+"""Scenarios of the server's end of a WebSocket, over a pair of connected sockets."""
+
+from __future__ import annotations
+
+import base64
+import socket
+
+import gevent
+
+from blueprints.guarded_socket import GuardedSocket
+from blueprints.viewer_socket import ViewerSocket
+from tests.support.patched import eventually
+
+KEY = base64.b64encode(b"0123456789abcdef").decode()
+LARGE = 2_000_000
+READ_BYTES = 65_536
+
+
+def a_client_that_answers_no_ping_counts_as_gone() -> None:
+    mine, theirs = socket.socketpair()
+    viewer = ViewerSocket(mine, KEY, on_message=lambda _: None, on_end=lambda: None)
+
+    assert [viewer.ping() for _ in range(4)] == [True, True, False, False]
+
+    theirs.close()
+
+
+def a_client_that_answers_a_late_ping_does_not_count_as_gone() -> None:
+    mine, theirs = socket.socketpair()
+    viewer = ViewerSocket(mine, KEY, on_message=lambda _: None, on_end=lambda: None)
+
+    assert [viewer.ping() for _ in range(2)] == [True, True]
+    theirs.sendall(b"\x8a\x80\0\0\0\0")
+    eventually(lambda: viewer.pong_received)
+    assert [viewer.ping() for _ in range(2)] == [True, True]
+
+    theirs.close()
+
+
+def the_end_of_the_client_is_told_once_it_is_noticed() -> None:
+    mine, theirs = socket.socketpair()
+    ends: list[str] = []
+    viewer = ViewerSocket(mine, KEY, on_message=lambda _: None, on_end=lambda: ends.append("end"))
+
+    theirs.close()
+
+    eventually(lambda: viewer.is_gone)
+    assert ends == ["end"]
+
+
+def writers_take_turns_and_everything_arrives_whole() -> None:
+    mine, theirs = socket.socketpair()
+    guarded = GuardedSocket(mine)
+
+    writers = [gevent.spawn(guarded.send, bytes([letter]) * LARGE) for letter in b"abc"]
+    gevent.sleep(0.1)
+    received = b""
+    while len(received) < 3 * LARGE:
+        received += theirs.recv(READ_BYTES)
+    gevent.joinall(writers, raise_error=True)
+
+    assert received == b"a" * LARGE + b"b" * LARGE + b"c" * LARGE
+
+
+def nothing_is_sent_behind_a_frame_that_was_interrupted() -> None:
+    mine, _theirs = socket.socketpair()
+    guarded = GuardedSocket(mine)
+    writer = gevent.spawn(guarded.send, b"x" * LARGE)
+    gevent.sleep(0.1)
+    assert not writer.ready()
+
+    writer.kill()
+
+    try:
+        guarded.send(b"more")
+    except BrokenPipeError:
+        return
+    raise AssertionError("a frame was sent into the middle of another")
