@@ -75,7 +75,13 @@ class Runtime:
             retention_seconds=config.run_retention_seconds,
             max_run_bytes=config.max_run_event_bytes,
         )
-        self.hub = Hub(config.redis_url, self._keys, worker=self.worker, on_control=self._on_control)
+        self.hub = Hub(
+            config.redis_url,
+            self._keys,
+            worker=self.worker,
+            on_control=self._on_control,
+            unblock=self.store.unblock,
+        )
         self._bridge = LoopBridge(config.event_loop)
         self._clients = _clients(config)
         runner = Runner(self._clients, default_model=self._default_model, limits=config.limits)

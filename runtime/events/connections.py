@@ -21,7 +21,7 @@ LINK_ERRORS = (RedisConnectionError, RedisTimeoutError, OSError)
 
 Command = Sequence[str | bytes | int]
 
-REQUEST_CONNECTIONS = 4
+REQUEST_CONNECTIONS = 2
 """Connections that the requests of a worker share; each command takes well under a millisecond."""
 
 REQUEST_TIMEOUT_SECONDS = 3.0

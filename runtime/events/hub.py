@@ -13,6 +13,7 @@ import gevent
 from gevent.event import Event
 from redis.exceptions import ResponseError
 
+from errors import StorageUnavailable
 from runtime.events.connections import LINK_ERRORS, RedisLink
 from runtime.events.entries import StreamEntry, raw_entries
 from runtime.events.keys import Keys
@@ -36,12 +37,14 @@ ControlHandler = Callable[[str, str], None]
 class Hub:
     """Reads streams for viewers, and this worker's control stream for its owner."""
 
-    def __init__(self, url: str, keys: Keys, *, worker: str, on_control: ControlHandler) -> None:
+    def __init__(
+        self, url: str, keys: Keys, *, worker: str, on_control: ControlHandler, unblock: Callable[[int], None]
+    ) -> None:
         self._keys = keys
         self._on_control = on_control
         self._control_key = keys.control(worker).encode()
         self._reader = RedisLink(url, name="greenrun-hub", read_timeout=READ_TIMEOUT_SECONDS)
-        self._waker = RedisLink(url, name="greenrun-waker", read_timeout=READ_TIMEOUT_SECONDS)
+        self._unblock = unblock
         self._reader_id: int | None = None
         self._cursors: dict[bytes, str] = {self._control_key: BEGINNING}
         self._readers: set[Viewer] = set()
@@ -99,7 +102,6 @@ class Hub:
     def close(self) -> None:
         gevent.killall(self._greenlets)
         self._reader.close()
-        self._waker.close()
 
     def _read_for_ever(self) -> None:
         delay = FIRST_RETRY_SECONDS
@@ -156,9 +158,6 @@ class Hub:
             gevent.sleep(FIRST_RETRY_SECONDS)
             return
         try:
-            if not self._waker.is_open:
-                self._waker.open()
-            self._waker.call("CLIENT", "UNBLOCK", self._reader_id)
-        except (*LINK_ERRORS, ResponseError) as error:
-            logger.warning("event hub: could not wake the reader: %s", error)
-            self._waker.close()
+            self._unblock(self._reader_id)
+        except StorageUnavailable as error:
+            logger.warning("event hub: could not wake the reader: %s", error.__cause__)

@@ -105,6 +105,11 @@ class RunStore:
             pipeline.expire(key, CONTROL_LIFETIME_SECONDS)
             pipeline.execute()
 
+    def unblock(self, connection_id: int) -> None:
+        """Let a blocking read on another connection return at once, if it blocks."""
+        with _unavailable_as_503():
+            self._client.client_unblock(connection_id)
+
     def close(self) -> None:
         self._client.close()
 

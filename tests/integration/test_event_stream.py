@@ -104,6 +104,27 @@ def test_viewers_see_runs_that_another_server_executes(start_server: StartServer
     assert text_of(frames) == ("word " * 50).strip()
 
 
+def test_a_worker_holds_four_redis_connections_however_many_readers_it_has(
+    start_server: StartServer, redis_server: RedisServer
+) -> None:
+    def connections() -> int:
+        names = [connection["name"] for connection in redis_server.client().client_list()]
+        return sum(name.startswith("greenrun-") for name in names)
+
+    others = connections()
+    client = RunClient(start_server(redis_prefix="connections").url)
+    run_id = client.create(prompt(), demo_llm(answer="word " * 100, delay_ms=20))
+
+    with ThreadPoolExecutor(40) as readers:
+        streams = [readers.submit(RunClient(client.url).follow, run_id) for _ in range(40)]
+        time.sleep(0.5)
+        held = connections() - others
+        whole = streams[0].result()
+        assert all(stream.result() == whole for stream in streams)
+
+    assert held <= 4
+
+
 def test_a_stream_resumes_behind_the_cursor_of_the_query_or_the_header(client: RunClient) -> None:
     run_id = client.create(prompt(), demo_llm(answer="one two three"))
     whole = client.follow(run_id)
