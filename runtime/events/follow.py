@@ -55,7 +55,8 @@ class Follower:
         if self._finished or self._has_ended:
             self._finished = True
             return
-        cursor = self._store.last_cursor(self._run_id)
+        # What was read is really in the stream; a cursor that a client made up may lie beyond its end.
+        cursor = self._after if self._after != after else self._store.last_cursor(self._run_id)
         if cursor is None:
             return
         self._hub.join(self._viewer, cursor=cursor)
