@@ -27,7 +27,6 @@ import argparse
 import asyncio
 import json
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -35,9 +34,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from tests.support import plugin_daemon
+from tests.support.child_server import running_child
 from tests.support.plugin_daemon import (
-    PROJECT,
-    START_SECONDS,
     Answer,
     Body,
     Call,
@@ -57,23 +55,8 @@ _GOOGLE_PATH = re.compile(r"/models/([^:/]+):")
 @contextmanager
 def running_openai_server() -> Iterator[ScriptedDaemon]:
     """A server in a process of its own, which ends with the context, and with this process at the latest."""
-    command = [sys.executable, "-m", "tests.support.openai_server", "--port", "0", "--stop-with-stdin"]
-    process = subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the scripted server did not start (exit code {process.wait(START_SECONDS)})")
-        yield ScriptedDaemon(int(line), None)
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(START_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+    with running_child("tests.support.openai_server") as port:
+        yield ScriptedDaemon(port, None)
 
 
 class OpenAIServer(Daemon):

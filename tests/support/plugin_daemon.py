@@ -35,22 +35,19 @@ import asyncio
 import http.client
 import json
 import os
-import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+from tests.support.child_server import START_SECONDS, running_child
+
 Step = dict[str, Any]
 Answer = list[Step]
-
-PROJECT = Path(__file__).parents[2]
-START_SECONDS = 30.0
 
 USAGE: dict[str, Any] = {
     "prompt_tokens": 7,
@@ -138,25 +135,9 @@ class ScriptedDaemon:
 @contextmanager
 def running_daemon(*, api_key: str | None = None) -> Iterator[ScriptedDaemon]:
     """A daemon in a process of its own, which ends with the context, and with this process at the latest."""
-    command = [sys.executable, "-m", "tests.support.plugin_daemon", "--port", "0", "--stop-with-stdin"]
-    if api_key is not None:
-        command += ["--api-key", api_key]
-    process = subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the scripted daemon did not start (exit code {process.wait(START_SECONDS)})")
-        yield ScriptedDaemon(int(line), api_key)
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(START_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+    arguments = [] if api_key is None else ["--api-key", api_key]
+    with running_child("tests.support.plugin_daemon", *arguments) as port:
+        yield ScriptedDaemon(port, api_key)
 
 
 # The server side.
