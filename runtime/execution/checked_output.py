@@ -64,6 +64,7 @@ class CheckedOutputs(AbstractCapability[None]):
         self._policy = layer.config.output_policy
         self._layer = layer
         self._rejections = 0
+        self._answer_was_rejected = False
         self._was_cut = False
         self._settled: dict[str, Any] | None = None
 
@@ -89,6 +90,7 @@ class CheckedOutputs(AbstractCapability[None]):
     ) -> ModelResponse:
         """Take a plain answer as if the model had called the output tool with it."""
         self._was_cut = response.finish_reason == "length"
+        self._answer_was_rejected = False
         if any(isinstance(part, ToolCallPart) for part in response.parts):
             return response
         text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
@@ -124,7 +126,9 @@ class CheckedOutputs(AbstractCapability[None]):
 
     def _reject(self, problems: list[str]) -> dict[str, Any]:
         self.validation.errors.extend(problems)
-        self._rejections += 1
+        if not self._answer_was_rejected:  # one answer may call the output tool several times
+            self._answer_was_rejected = True
+            self._rejections += 1
         if self._rejections <= self._policy.max_model_retries:
             raise ModelRetry("The answer does not satisfy the schema. Correct this: " + "; ".join(problems))
         if self._policy.on_failure is OnFailure.DEFAULT:

@@ -51,11 +51,11 @@ def failed_end(run_id: str, error: BaseException, redactor: Redactor) -> RunEnd:
         case EventBytesExceeded():
             return RunEnd.failed("the run wrote more events than this server stores for one run", reason=STORAGE)
         case _:
-            _log_unexpected(run_id, error, redactor)
+            log_unexpected(run_id, error, redactor.clean(str(error)))
             return RunEnd.failed(UNKNOWN)
 
 
-def _log_unexpected(run_id: str, error: BaseException, redactor: Redactor) -> None:
-    """Log the stack, and the text only after redaction: it may hold what a provider has echoed."""
+def log_unexpected(run_id: str, error: BaseException, text: str) -> None:
+    """Log the kind of an error and its stack, with ``text`` in the place of its own, which may hold anything."""
     stack = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("run %s: %s: %s\n%s", run_id, type(error).__name__, redactor.clean(str(error)), stack)
+    logger.error("run %s: %s: %s\n%s", run_id, type(error).__name__, text, stack)

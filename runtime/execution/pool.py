@@ -15,7 +15,7 @@ from runtime.events.log import EventLog
 from runtime.events.store import EndOutcome
 from runtime.execution.active_run import ActiveRun, StopReason
 from runtime.execution.bridge import LoopBridge
-from runtime.execution.failures import SHUTDOWN, STORAGE_LOST, UNKNOWN
+from runtime.execution.failures import SHUTDOWN, STORAGE_LOST, UNKNOWN, log_unexpected
 from runtime.execution.runner import Runner
 from runtime.protocol.events import RunEnd
 
@@ -93,8 +93,8 @@ class RunPool:
             end = self._execute(run)
             if end is not None:
                 self._write_end(run, end)
-        except Exception:  # whatever went wrong here, the run must not stay running
-            logger.exception("run %s: its end could not be made", run.run_id)
+        except Exception as error:  # whatever went wrong here, the run must not stay running
+            log_unexpected(run.run_id, error, "its end could not be made")
             self._write_end(run, RunEnd.failed(UNKNOWN))
         finally:
             self._log.close_run(run.log)

@@ -66,6 +66,21 @@ def test_an_invalid_answer_goes_back_to_the_model_with_the_reason(client: RunCli
     assert "people" in told["content"]
 
 
+def test_two_invalid_calls_in_one_answer_are_one_try(client: RunClient, daemon: ScriptedDaemon) -> None:
+    bad = json.dumps({"city": "Oslo"})
+    twice: list[dict[str, Any]] = [
+        {"tool_call": {"id": "call-1", "name": "final_output", "arguments": bad}},
+        {"tool_call": {"id": "call-2", "name": "final_output", "arguments": bad}},
+        {"finish": "tool_calls"},
+    ]
+    daemon.script("twice", twice, calls_output(GOOD))
+
+    terminal = ending(client, "twice", output(output_policy={"max_model_retries": 1}))
+
+    assert terminal["type"] == "run_succeeded", terminal
+    assert terminal["data"]["output_validation"]["source"] == "model_retry"
+
+
 def test_an_answer_that_stays_invalid_fails_the_run(client: RunClient, daemon: ScriptedDaemon) -> None:
     daemon.script("stubborn", calls_output({"city": "Oslo"}))
 
