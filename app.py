@@ -7,18 +7,24 @@ import logging
 from flask import Flask
 
 from app_config import runtime_config
+from app_logging import configure_logging
 from blueprints.errors import register_error_handlers
+from blueprints.feed import feed_blueprint
 from blueprints.health import health_blueprint
+from blueprints.parsing import BodyLimits
+from blueprints.rate_limit import limit_requests
 from blueprints.runs import runs_blueprint
+from blueprints.security_headers import add_security_headers
+from blueprints.slashes import refuse_double_slashes
 from blueprints.structured_output import structured_output_blueprint
 from runtime.runtime import Runtime
+from services.rate_limiter import RateLimiter
 from services.stream_tokens import StreamTokens
 from settings import Settings
 
 logger = logging.getLogger(__name__)
 
 EXTENSION = "greenrun"
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 def __getattr__(name: str) -> Flask:
@@ -32,13 +38,10 @@ def __getattr__(name: str) -> Flask:
 def create_app(settings: Settings | None = None) -> Flask:
     """A Flask application with Greenrun alone in it."""
     settings = settings or Settings()
-    logging.basicConfig(level=settings.log_level, format=LOG_FORMAT)
-    for name in ("httpx2", "httpcore2", "httpx", "httpcore", "openai", "anthropic", "google_genai"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # they have lines, and headers, of every model call
-    for name in ("mcp", "client"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # the MCP SDK logs what servers send when it is malformed
+    configure_logging(settings.log_level)
     flask_app = Flask("greenrun", static_folder=None)
     register_error_handlers(flask_app)
+    add_security_headers(flask_app)
     init_app(flask_app, settings)
     return flask_app
 
@@ -54,16 +57,24 @@ def init_app(flask_app: Flask, settings: Settings) -> Runtime:
         logger.warning("DIFY_AGENT_API_TOKEN is not set: /runs is open to everybody who can reach this server")
     runtime = Runtime(runtime_config(settings))
     flask_app.extensions[EXTENSION] = runtime
-    flask_app.register_blueprint(health_blueprint(runtime))
-    most = settings.max_request_bytes
-    flask_app.register_blueprint(
-        runs_blueprint(
-            runtime,
-            tokens=tokens,
-            stream_tokens=StreamTokens(settings.key_ring),
-            origins=settings.allowed_origins,
-            max_request_bytes=most,
-        )
+    limits = BodyLimits(settings.max_request_bytes, settings.max_json_values, settings.body_timeout_seconds)
+    stream_tokens, origins = StreamTokens(settings.key_ring), settings.allowed_origins
+    runs = runs_blueprint(runtime, tokens=tokens, stream_tokens=stream_tokens, origins=origins, body_limits=limits)
+    feed = feed_blueprint(
+        runtime,
+        tokens=settings.admin_tokens,
+        stream_tokens=stream_tokens,
+        origins=origins,
+        body_limits=limits,
+        max_subscriptions=settings.max_subscriptions,
     )
-    flask_app.register_blueprint(structured_output_blueprint(tokens=settings.admin_tokens, max_request_bytes=most))
+    structured_output = structured_output_blueprint(tokens=settings.admin_tokens, body_limits=limits)
+    limiter = RateLimiter(rate=settings.requests_a_second, burst=settings.requests_at_once)
+    limit_requests(runs, limiter, tokens)
+    for blueprint in (feed, structured_output):
+        limit_requests(blueprint, limiter, settings.admin_tokens)
+    for blueprint in (health_blueprint(runtime), runs, feed, structured_output):
+        refuse_double_slashes(blueprint)
+        add_security_headers(blueprint)
+        flask_app.register_blueprint(blueprint)
     return runtime

@@ -13,9 +13,13 @@ def runtime_config(settings: Settings) -> RuntimeConfig:
     return RuntimeConfig(
         redis_url=settings.redis_url,
         redis_prefix=settings.redis_prefix,
+        redis_cluster_buckets=settings.redis_cluster_buckets if settings.redis_cluster else None,
         run_retention_seconds=settings.run_retention_seconds,
+        lease_seconds=settings.lease_seconds,
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
         max_active_runs=settings.max_active_runs,
+        max_waiting_runs=settings.max_waiting_runs,
+        max_wait_seconds=settings.max_wait_seconds,
         max_run_event_bytes=settings.max_run_event_bytes,
         limits=RunLimits(
             model_requests=settings.max_model_requests,

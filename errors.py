@@ -42,7 +42,7 @@ class Unauthorized(GreenrunError):
 
 
 class InvalidToken(GreenrunError):
-    """the stream token is not valid for this run, or no longer"""
+    """the stream token is not valid here, or no longer"""
 
     status = 401
     code = "invalid_token"
@@ -70,6 +70,20 @@ class RunAlreadyEnded(GreenrunError):
 
     status = 409
     code = "run_already_ended"
+
+
+class IdempotencyKeyReused(GreenrunError):
+    """the idempotency key was already used for another request"""
+
+    status = 409
+    code = "idempotency_key_reused"
+
+
+class RequestTimedOut(GreenrunError):
+    """the request body did not arrive in time"""
+
+    status = 408
+    code = "request_timeout"
 
 
 class RequestTooLarge(GreenrunError):
@@ -115,6 +129,16 @@ class OutputSchemaRefused(GreenrunError):
     code = "invalid_output_schema"
 
 
+class RateLimited(GreenrunError):
+    """too many requests; try again shortly"""
+
+    status = 429
+    code = "rate_limited"
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(headers={"Retry-After": str(retry_after_seconds)})
+
+
 class InvalidComposition(GreenrunError):
     """the composition cannot run"""
 
@@ -130,7 +154,7 @@ class ShuttingDown(GreenrunError):
 
 
 class CapacityReached(GreenrunError):
-    """this worker runs as many runs as it may; try again shortly"""
+    """this worker has taken on as many runs as it may; try again shortly"""
 
     status = 503
     code = "run_capacity_reached"

@@ -6,8 +6,12 @@ Nothing imported here opens a socket or takes a lock: the master forks, and each
 from __future__ import annotations
 
 import logging
+import os
 import re
+import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,7 +27,13 @@ except (ValidationError, SettingsError) as error:
 DRAIN_MARGIN_SECONDS = 4
 """After the grace a worker needs this long to end what is left and to exit."""
 
+TRIAL_SECONDS = 120
+"""How long making the application may take before a reload is refused."""
+
+TRIAL = "from gevent import monkey; monkey.patch_all(); import sys, gunicorn.util as util; util.import_app(sys.argv[1])"
+
 _QUERY = re.compile(r"\?\S*|\btoken=[^\s&]*")
+_MALFORMED = re.compile(r"(Invalid request from ip=[^'\"]*)['\"].*", re.DOTALL)
 
 bind = "127.0.0.1:5050"
 workers = 1
@@ -35,6 +45,10 @@ timeout = int(_settings.shutdown_grace_seconds) + 120
 graceful_timeout = int(_settings.shutdown_grace_seconds) + DRAIN_MARGIN_SECONDS + 6
 accesslog = None
 control_socket_disable = True
+# A whole head is at most these three together, some 800 KB, and must arrive within ``keepalive`` seconds.
+limit_request_line = 4094
+limit_request_fields = 100
+limit_request_field_size = 8190
 
 
 def on_starting(server: Any) -> None:
@@ -42,6 +56,7 @@ def on_starting(server: Any) -> None:
     _refuse_if(server.cfg.worker_class_str != "gevent", "the worker class must be gevent")
     _refuse_if(server.cfg.preload_app, "preload_app must be off: connections are opened after the fork")
     _refuse_if(server.cfg.keepalive > 2, "keepalive must be at most 2 seconds, or idle connections hold up an exit")
+    _refuse_if(server.cfg.keepalive < 1, "keepalive must be at least 1 second: it bounds how long headers may take")
     least = _settings.shutdown_grace_seconds + DRAIN_MARGIN_SECONDS
     _refuse_if(
         server.cfg.graceful_timeout <= least,
@@ -49,15 +64,20 @@ def on_starting(server: Any) -> None:
         f"{DRAIN_MARGIN_SECONDS}), or runs are killed while they may still go on",
     )
     _raise_descriptor_limit()
+    server.handle_hup = partial(_reload_what_can_work, server, server.handle_hup)
     for name in ("gunicorn.error", "gunicorn.access"):
         logging.getLogger(name).addFilter(_cut_queries)
 
 
 def post_worker_init(worker: Any) -> None:
+    from blueprints.malformed_http import answer_in_our_shape
+    from blueprints.rate_limit import TRUSTED_PROXIES
     from runtime.gunicorn_worker import attach
 
+    answer_in_our_shape()
     runtime = _runtime(worker)
     if runtime is not None:
+        worker.wsgi.extensions[TRUSTED_PROXIES] = tuple(worker.cfg.forwarded_allow_ips)
         attach(runtime, worker)
 
 
@@ -82,14 +102,32 @@ def _runtime(worker: Any) -> Any:
     return getattr(getattr(worker, "wsgi", None), "extensions", {}).get("greenrun")
 
 
+def _reload_what_can_work(server: Any, reload: Callable[[], None]) -> None:
+    """Reload, unless the new workers could not start: gunicorn would then end itself, and the old workers with it."""
+    try:
+        Settings()
+    except (ValidationError, SettingsError) as error:
+        server.log.warning("Not reloaded, the settings are wrong; the workers go on with those they have:\n%s", error)
+        return
+    # Code and whatever else the settings lead to are tried in a process of its own: the master imports none of it.
+    command = [sys.executable, "-c", TRIAL, server.app.app_uri]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    try:
+        subprocess.run(command, env=environ, check=True, timeout=TRIAL_SECONDS)
+    except (subprocess.SubprocessError, OSError):
+        server.log.warning("Not reloaded, the application cannot be made; the workers go on as they are")
+        return
+    reload()
+
+
 def _refuse_if(wrong: bool, message: str) -> None:
     if wrong:
         sys.exit(f"Greenrun cannot start: {message}")
 
 
 def _cut_queries(record: logging.LogRecord) -> bool:
-    """A query may hold a stream token; gunicorn logs it with access, and with requests that are malformed or fail."""
-    record.msg, record.args = _QUERY.sub("", record.getMessage()), None
+    """A query may hold a stream token, and a malformed header anything; gunicorn logs them when requests fail."""
+    record.msg, record.args = _QUERY.sub("", _MALFORMED.sub(r"\1(not shown)", record.getMessage())), None
     return True
 
 

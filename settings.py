@@ -6,10 +6,23 @@ have the prefix ``DIFY_AGENT_``.
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ENV_PREFIX = "DIFY_AGENT_"
@@ -17,6 +30,7 @@ PROVIDERS = ("openai", "anthropic", "google")
 
 Seconds = Annotated[float, Field(ge=0)]
 
+_RATE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)(?:/(\d{1,6}))?", re.ASCII)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@*,A-Z]+")
 
 
@@ -24,6 +38,26 @@ def _transport(name: str, default: float | int, description: str, *, at_least: i
     """A setting of the plugin daemon's HTTP client, which later Dify releases renamed; the older name wins."""
     names = AliasChoices(f"{ENV_PREFIX}PLUGIN_DAEMON_{name}", f"{ENV_PREFIX}OUTBOUND_HTTP_{name}")
     return Field(default=default, ge=at_least, validation_alias=names, description=description)
+
+
+def _read_tokens(path: object) -> object:
+    """The tokens in a file, as the setting without a file would have them. Raises ValueError."""
+    if not isinstance(path, str):
+        return path
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(f"names no file: {path}")
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"names a file that cannot be read: {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"names a file that is no text in UTF-8: {path}") from None
+    return ",".join(text.splitlines())
+
+
+TokensOfFile = Annotated[SecretStr | None, BeforeValidator(_read_tokens)]
+"""The path of a file when it is given, and the tokens in it when it is used."""
 
 
 class DefaultLlm(BaseModel):
@@ -53,11 +87,18 @@ class Settings(BaseSettings):
         description="Redis connection URL: redis://, rediss:// or unix://.",
     )
     redis_prefix: str = Field(default="dify-agent", min_length=1, description="Prefix of every Redis key.")
+    redis_cluster: bool = Field(default=False, description="Whether Redis is a cluster, of which the URL is one node.")
+    redis_cluster_buckets: int = Field(
+        default=64, ge=1, le=1024, description="Buckets, each a hash slot, that runs are spread over in a cluster."
+    )
     shutdown_grace_seconds: Seconds = Field(
         default=30, description="How long active runs may go on during a graceful shutdown."
     )
     run_retention_seconds: int = Field(
         default=259_200, ge=1, description="Lifetime of run records and event streams, counted from the last write."
+    )
+    lease_seconds: float = Field(
+        default=10, ge=3, description="How long after its last sign of life a worker counts as lost, and its runs fail."
     )
     plugin_daemon_url: str = Field(
         default="http://localhost:5002", pattern=r"^https?://", description="Address of Dify's plugin daemon."
@@ -89,6 +130,9 @@ class Settings(BaseSettings):
     api_token: SecretStr | None = Field(
         default=None, description="Bearer tokens for /runs*, separated by commas. Unset leaves them open."
     )
+    api_token_file: TokensOfFile = Field(
+        default=None, description="File with more bearer tokens for /runs*, one a line or separated by commas."
+    )
     allowed_providers: str = Field(
         default=",".join(PROVIDERS),
         description="Providers whose models requests may call without Dify: names separated by commas, or a JSON list.",
@@ -104,12 +148,16 @@ class Settings(BaseSettings):
     admin_token: SecretStr | None = Field(
         default=None, description="The operator's bearer tokens, separated by commas. Unset, nobody has them."
     )
+    admin_token_file: TokensOfFile = Field(
+        default=None, description="File with more of the operator's tokens, one a line or separated by commas."
+    )
     secret_keys: SecretStr | None = Field(
         default=None,
         description="The key ring, separated by commas: the first key signs, all verify. Without it, no stream tokens.",
     )
     cors_origins: str = Field(
-        default="", description="Origins whose pages may call /runs*, separated by commas, or * for all of them."
+        default="",
+        description="Origins whose pages may call /runs* and /events*, separated by commas, or * for all of them.",
     )
     default_llm: DefaultLlm | None = Field(
         default=None,
@@ -120,7 +168,26 @@ class Settings(BaseSettings):
         default="auto", description="The dialect of every run; auto chooses it from each request."
     )
     max_request_bytes: int = Field(default=10_485_760, ge=1024, description="Largest request body accepted.")
+    max_json_values: int = Field(
+        default=150_000, ge=1000, description="Values that the JSON of one request body may hold."
+    )
+    body_timeout_seconds: float = Field(
+        default=60, gt=0, description="How long a caller may take to send a request body."
+    )
+    rate_limit: str = Field(
+        default="",
+        description="Requests a second that a worker takes from one caller, and after a slash how many at once.",
+    )
+    max_subscriptions: int = Field(
+        default=200, ge=1, description="Runs that one connection to the dashboard's feed may follow at once."
+    )
     max_active_runs: int = Field(default=1000, ge=1, description="Runs a worker executes at once.")
+    max_waiting_runs: int = Field(
+        default=100, ge=0, description="Runs a worker accepts beyond those, which wait for their turn."
+    )
+    max_wait_seconds: float = Field(
+        default=300, gt=0, description="How long an accepted run may wait for its turn before it ends as failed."
+    )
     max_run_event_bytes: int = Field(
         default=268_435_456, ge=1024, description="Bytes of events one run may store before it ends as failed."
     )
@@ -144,7 +211,7 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level logged.")
 
-    @field_validator("api_token", "admin_token", "secret_keys")
+    @field_validator("api_token", "admin_token", "api_token_file", "admin_token_file", "secret_keys")
     @classmethod
     def _holds_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
         """A value without any token would silently leave ``/runs*`` open."""
@@ -160,6 +227,14 @@ class Settings(BaseSettings):
             raise ValueError("takes * alone, or origins such as https://app.example.com: no path, in lower case")
         return value
 
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_a_rate(cls, value: str) -> str:
+        match = _RATE.fullmatch(value or "0")
+        if match is None or match[2] == "0":
+            raise ValueError("takes requests a second, such as 10, or 10/50 for up to 50 at once; 0 is no limit")
+        return value
+
     @field_validator("allowed_providers")
     @classmethod
     def _names_providers(cls, value: str) -> str:
@@ -167,6 +242,13 @@ class Settings(BaseSettings):
         if unknown:
             raise ValueError(f"knows only {', '.join(PROVIDERS)}")
         return value
+
+    @model_validator(mode="after")
+    def _leads_to_a_cluster(self) -> Self:
+        url = urlsplit(self.redis_url)
+        if self.redis_cluster and (url.scheme == "unix" or url.path not in ("", "/", "/0")):
+            raise ValueError("DIFY_AGENT_REDIS_CLUSTER takes a redis:// or rediss:// URL without a database")
+        return self
 
     @property
     def allowed_provider_names(self) -> frozenset[str]:
@@ -176,12 +258,12 @@ class Settings(BaseSettings):
     @property
     def api_tokens(self) -> list[SecretStr]:
         """The tokens that open ``/runs*``; none leaves it open."""
-        return _listed(self.api_token)
+        return _listed(self.api_token) + _listed(self.api_token_file)
 
     @property
     def admin_tokens(self) -> list[SecretStr]:
         """The operator's tokens; without any, what needs one is closed."""
-        return _listed(self.admin_token)
+        return _listed(self.admin_token) + _listed(self.admin_token_file)
 
     @property
     def key_ring(self) -> list[SecretStr]:
@@ -192,6 +274,16 @@ class Settings(BaseSettings):
     def allowed_origins(self) -> frozenset[str]:
         """The origins whose pages may call ``/runs*``, or ``*`` for all."""
         return _names(self.cors_origins)
+
+    @property
+    def requests_a_second(self) -> float:
+        """What one caller may ask of a worker in the long run; 0 is no limit."""
+        return float(self.rate_limit.partition("/")[0] or 0)
+
+    @property
+    def requests_at_once(self) -> int:
+        """What one caller may ask of a worker after a pause; as much as in a second when nothing else is set."""
+        return int(self.rate_limit.partition("/")[2] or max(1, math.ceil(self.requests_a_second)))
 
     @property
     def explicit_pool_timeout(self) -> float | None:

@@ -18,19 +18,20 @@ MODEL = "chunks"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Of one load; the last four are a chunk's."""
+    """Of one load; CPU, commands, reads and events are a chunk's, ``client_share`` the load process' of a core."""
 
     chunks_per_second: float
     cpu: float
     commands: float
     reads: float
     events: float
+    client_share: float
 
 
 def main() -> None:
     """Print both servers and their ratios for each number of runs."""
     count = table.rounds(__doc__, default=1)
-    columns = ["chunks/s", "CPU-s per 1k", "commands/chunk", "reads/chunk", "events/chunk"]
+    columns = ["chunks/s", "CPU-s per 1k", "commands/chunk", "reads/chunk", "events/chunk", table.CLIENT_CPU]
     with running_daemon(api_key=DAEMON_KEY) as daemon, running_load() as load, both_servers(daemon) as subjects:
         daemon.script(MODEL, [{"stream": {"chunks": CHUNKS, "text": TEXT}}])
         table.head(f"chunks delivered, {CHUNKS} a run, medians of {count} rounds", columns)
@@ -58,6 +59,7 @@ def _measure(subject: Subject, load: Load, runs: int) -> Result:
         commands=(work_after.commands - work.commands) / chunks,
         reads=(work_after.reads - work.reads) / chunks,
         events=followed.events / chunks,
+        client_share=followed.client_share,
     )
 
 
@@ -68,6 +70,7 @@ def _median(results: list[Result]) -> Result:
         commands=table.median([result.commands for result in results]),
         reads=table.median([result.reads for result in results]),
         events=table.median([result.events for result in results]),
+        client_share=table.median([result.client_share for result in results]),
     )
 
 
@@ -78,6 +81,7 @@ def _cells(result: Result) -> list[str]:
         f"{result.commands:.3f}",
         f"{result.reads:.3f}",
         f"{result.events:.3f}",
+        f"{result.client_share:.0%}",
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.support import table
 from benchmarks.support.load import Load, running_load
 from benchmarks.support.servers import DAEMON_KEY, Subject, both_servers
+from benchmarks.support.transport import Transport
 from tests.support.client import demo_llm, prompt
 from tests.support.plugin_daemon import running_daemon
 
@@ -15,21 +16,24 @@ WORDS = 10_000
 
 def main() -> None:
     """Print events a second and CPU of both, and their ratios."""
-    count = table.rounds(__doc__, default=5)
-    results: dict[str, list[list[float]]] = {}
+    options = table.options(__doc__, rounds=15)
+    results: dict[tuple[str, Transport], list[list[float]]] = {}
     with running_daemon(api_key=DAEMON_KEY) as daemon, running_load() as load, both_servers(daemon) as subjects:
         run_ids = {subject.name: subject.create(_layers()) for subject in subjects}
         for subject in subjects:
             subject.wait_until_ended([run_ids[subject.name]])
-        for _ in range(count):
-            for subject in subjects:
-                results.setdefault(subject.name, []).append(_measure(subject, load, run_ids[subject.name]))
-    table.head(f"replay of {WORDS:,} events, medians of {count} rounds", ["events/s", "CPU-s per 10k"])
-    medians = {name: [table.median(column) for column in zip(*rows, strict=True)] for name, rows in results.items()}
-    for name, (rate, cpu) in medians.items():
-        table.row(name, [f"{rate:,.0f}", f"{cpu * 10_000:.3f}"])
-    ours, yardstick = (medians[subject.name] for subject in subjects)
-    table.row("ratio", [table.ratio(one, other) for one, other in zip(ours, yardstick, strict=True)])
+        for _ in range(options.rounds):
+            for transport in options.transports:
+                for subject in subjects:
+                    result = _measure(subject, load, run_ids[subject.name], transport)
+                    results.setdefault((subject.name, transport), []).append(result)
+    columns = ["events/s", "CPU-s per 10k", table.CLIENT_CPU]
+    table.head(f"replay of {WORDS:,} events, medians of {options.rounds} readers, one after the other", columns)
+    for transport in options.transports:
+        rows = [_medians(results[subject.name, transport]) for subject in subjects]
+        for subject, (rate, cpu, client) in zip(subjects, rows, strict=True):
+            table.row(f"{transport}, {subject.name}", [f"{rate:,.0f}", f"{cpu * 10_000:.4f}", f"{client:.0%}"])
+        table.row("ratio", [table.ratio(one, other) for one, other in zip(*(row[:2] for row in rows), strict=True)])
 
 
 def _layers() -> list[dict[str, Any]]:
@@ -37,13 +41,18 @@ def _layers() -> list[dict[str, Any]]:
     return [prompt(), demo_llm(answer="word " * WORDS)]
 
 
-def _measure(subject: Subject, load: Load, run_id: str) -> list[float]:
-    """Events a second, and CPU-s an event."""
+def _measure(subject: Subject, load: Load, run_id: str, transport: Transport) -> list[float]:
+    """Events a second, CPU-s an event, and the load process' share of a core."""
     cpu = subject.cpu()
-    seconds, events = load.replay(subject.url, run_id)
-    if events < WORDS:
-        raise RuntimeError(f"{subject.name}: only {events} events came")
-    return [events / seconds, (subject.cpu() - cpu) / events]
+    replayed = load.replay(subject.url, run_id, transport)
+    cpu = subject.cpu() - cpu
+    if replayed.events < WORDS:
+        raise RuntimeError(f"{subject.name}: only {replayed.events} events came")
+    return [replayed.events / replayed.seconds, cpu / replayed.events, replayed.client_share]
+
+
+def _medians(results: list[list[float]]) -> list[float]:
+    return [table.median(column) for column in zip(*results, strict=True)]
 
 
 if __name__ == "__main__":

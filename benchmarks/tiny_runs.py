@@ -17,6 +17,7 @@ from pydantic_ai.messages import AgentStreamEvent
 from benchmarks.support import table
 from benchmarks.support.load import Load, running_load
 from benchmarks.support.servers import DAEMON_KEY, Subject, both_servers, tiny_layers
+from benchmarks.support.transport import Transport
 from runtime.llm.demo import DemoModel, DemoScript
 from runtime.llm.usage import UsageLedger
 from tests.support.gunicorn_server import CHECKOUT
@@ -29,10 +30,11 @@ BARE_OPTION = "--bare"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Of one load; ``cpu`` is one run's, in seconds."""
+    """Of one load; ``cpu`` is one run's, in seconds, and ``client_share`` the load process' of a core."""
 
     runs_per_second: float
     cpu: float
+    client_share: float | None = None
 
 
 def main() -> None:
@@ -54,10 +56,11 @@ def main() -> None:
             without_events, with_events = _measure_bare()
             add("bare Agent.run", without_events)
             add("bare Agent.run, events discarded", with_events)
-    table.head(f"{RUNS} tiny runs, medians of {count} rounds", ["runs/s", "CPU-ms a run"])
+    table.head(f"{RUNS} tiny runs, medians of {count} rounds", ["runs/s", "CPU-ms a run", table.CLIENT_CPU])
     medians = {name: _median(found) for name, found in results.items()}
     for name, result in medians.items():
-        table.row(name, [f"{result.runs_per_second:.0f}", f"{result.cpu * 1000:.2f}"])
+        client = "" if result.client_share is None else f"{result.client_share:.0%}"
+        table.row(name, [f"{result.runs_per_second:.0f}", f"{result.cpu * 1000:.2f}", client])
     for read in (False, True):
         ours, yardstick = (medians[_name(subject, read)] for subject in subjects)
         cells = [table.ratio(ours.runs_per_second, yardstick.runs_per_second), table.ratio(ours.cpu, yardstick.cpu)]
@@ -77,11 +80,11 @@ def _suffix(read: bool) -> str:
 
 def _measure(subject: Subject, load: Load, read: bool) -> Result:
     cpu, began = subject.cpu(), time.monotonic()
-    followed = load.follow(subject.url, tiny_layers(), runs=RUNS, read=read)
+    followed = load.follow(subject.url, tiny_layers(), runs=RUNS, transport=Transport.SSE if read else None)
     subject.wait_until_ended(followed.run_ids)
     # With readers the load's own time counts: it goes on to check what it has read.
     seconds = followed.seconds if read else time.monotonic() - began
-    return Result(RUNS / seconds, (subject.cpu() - cpu) / RUNS)
+    return Result(RUNS / seconds, (subject.cpu() - cpu) / RUNS, followed.client_share)
 
 
 def _measure_bare() -> tuple[Result, Result]:
@@ -122,8 +125,11 @@ def _time_bare(agent: Agent[None, str], *, with_events: bool) -> tuple[float, fl
 
 
 def _median(results: list[Result]) -> Result:
+    shares = [result.client_share for result in results if result.client_share is not None]
     return Result(
-        table.median([result.runs_per_second for result in results]), table.median([result.cpu for result in results])
+        runs_per_second=table.median([result.runs_per_second for result in results]),
+        cpu=table.median([result.cpu for result in results]),
+        client_share=table.median(shares) if shares else None,
     )
 
 

@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterable, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 import uvicorn
@@ -45,6 +45,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 _PATH = re.compile(r"/runs/([\w-]+)(/events/sse)?")
+_SOCKET_PATH = re.compile(r"/runs/([\w-]+)/events/ws")
 
 
 class Yardstick:
@@ -57,9 +58,9 @@ class Yardstick:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        if (scope["method"], scope["path"]) == ("POST", "/runs"):
+        if scope["type"] == "websocket":
+            await self._converse(scope["path"], receive, send)
+        elif (scope["method"], scope["path"]) == ("POST", "/runs"):
             await self._create(receive, send)
         elif found := _PATH.fullmatch(scope["path"]):
             await (self._stream if found[2] else self._status)(found[1], send)
@@ -131,15 +132,35 @@ class Yardstick:
     async def _stream(self, run_id: str, send: Send) -> None:
         await _start(send, 200, sse.CONTENT_TYPE)
         await send({"type": "http.response.body", "body": b": open\n\n", "more_body": True})
-        key, cursor, has_ended = _events_key(run_id), "0", False
+        async for page in self._pages(run_id):
+            for cursor, event_type, payload in page:
+                body = sse.frame(cursor, event_type, payload)
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _converse(self, path: str, receive: Receive, send: Send) -> None:
+        await receive()
+        found = _SOCKET_PATH.fullmatch(path)
+        if not found:
+            await send({"type": "websocket.close"})
+            return
+        await send({"type": "websocket.accept"})
+        async for page in self._pages(found[1]):
+            for cursor, _, payload in page:
+                await send({"type": "websocket.send", "text": sse.event_with_id(cursor, payload).decode()})
+        await send({"type": "websocket.close"})
+
+    async def _pages(self, run_id: str) -> AsyncIterator[list[tuple[bytes, bytes, bytes]]]:
+        """The cursors, types and payloads of a run's events, to its end."""
+        key, cursor, has_ended = _events_key(run_id), b"0", False
         while not has_ended:
             streams: Any = await self._redis.xread({key: cursor}, count=PAGE, block=BLOCK_MS)
-            for raw_id, fields in streams[0][1] if streams else []:
-                cursor, event_type = raw_id.decode(), fields[b"type"].decode()
-                frame = sse.frame(cursor, event_type, fields[b"payload"])
-                await send({"type": "http.response.body", "body": frame, "more_body": True})
-                has_ended = event_type in TERMINAL_TYPES
-        await send({"type": "http.response.body", "body": b""})
+            entries = streams[0][1] if streams else []
+            page = [(entry_id, fields[b"type"], fields[b"payload"]) for entry_id, fields in entries]
+            if page:
+                cursor, event_type, _ = page[-1]
+                has_ended = event_type.decode() in TERMINAL_TYPES
+                yield page
 
 
 def _record_key(run_id: str) -> str:
@@ -193,7 +214,7 @@ def serve() -> None:
     parser.add_argument("--fd", type=int, required=True, help="descriptor of the listening socket")
     options = parser.parse_args()
     app = Yardstick(options.redis_url, options.daemon_url, options.daemon_key)
-    uvicorn.run(app, fd=options.fd, log_level="warning", access_log=False, lifespan="off")
+    uvicorn.run(app, fd=options.fd, ws="wsproto", log_level="warning", access_log=False, lifespan="off")
 
 
 if __name__ == "__main__":

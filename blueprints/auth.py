@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Sequence
 
@@ -20,7 +21,7 @@ def require_bearer_or_stream_token(request: Request, tokens: Sequence[SecretStr]
     A stream token that is given counts alone: a bad one is refused also where everybody may pass.
     """
     if has_stream_token(request):
-        stream_tokens.check(request.args[STREAM_TOKEN], run_id=(request.view_args or {})["run_id"])
+        stream_tokens.check(request.args[STREAM_TOKEN], subject=(request.view_args or {})["run_id"])
     else:
         require_bearer(request, tokens)
 
@@ -39,9 +40,19 @@ def require_bearer(request: Request, tokens: Sequence[SecretStr]) -> None:
 
 def require_key(request: Request, tokens: Sequence[SecretStr]) -> None:
     """Raise Unauthorized unless the request has one of the tokens; with no tokens nobody may pass."""
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    given_bytes = given.strip().encode()
-    # All tokens are compared, so that the time taken says nothing about which one came close.
-    matches = [hmac.compare_digest(given_bytes, token.get_secret_value().encode()) for token in tokens]
-    if scheme.lower() != "bearer" or not any(matches):
+    if matching_digest(request, tokens) is None:
         raise Unauthorized
+
+
+def matching_digest(request: Request, tokens: Sequence[SecretStr]) -> bytes | None:
+    """The digest of the request's bearer token if it is one of ``tokens``, and otherwise None."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    # Digests all have one length, and all of them are compared: the time taken says neither how long a token is, nor
+    # which one came close.
+    digest = _digest(given.strip())
+    matches = [hmac.compare_digest(digest, _digest(token.get_secret_value())) for token in tokens]
+    return digest if any(matches) and scheme.lower() == "bearer" else None
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

@@ -50,7 +50,11 @@ def require_known_origin(request: Request, origins: Collection[str]) -> None:
     origin = request.headers.get("Origin")
     if origin is None or ANY_ORIGIN in origins or origin in origins:
         return
-    if urlsplit(origin).netloc != request.host:
+    try:
+        is_ours = urlsplit(origin).netloc == request.host
+    except ValueError:  # no browser sends what is no URL
+        is_ours = False
+    if not is_ours:
         raise OriginNotAllowed
 
 

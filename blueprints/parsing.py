@@ -5,16 +5,21 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
+import gevent
 from flask import Request
+from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ValidationError
 from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import BadRequest
 
-from errors import InvalidRequest, RequestTooLarge
+from errors import InvalidRequest, RequestTimedOut, RequestTooLarge
 from runtime.protocol.cursors import BEGINNING, parse_cursor
-from runtime.protocol.json_text import InvalidJson, read_json
+from runtime.protocol.json_text import InvalidJson, TooManyValues, ValueBudget, read_json
 from runtime.protocol.redaction import REDACTED
+from runtime.protocol.requests import JSON_BUDGET
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
@@ -34,10 +39,29 @@ DEFAULT_PAGE_LIMIT = 100
 MAX_PAGE_LIMIT = 500
 
 
+_LIMITS = "greenrun.body_limits"
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """What a request body may cost."""
+
+    bytes: int
+    values: int
+    seconds: float
+    """From the moment the body is asked for until all of it is there."""
+
+
+def limit_body(request: Request, limits: BodyLimits) -> None:
+    """Bound the body that is parsed later."""
+    request.max_content_length = limits.bytes
+    request.environ[_LIMITS] = limits
+
+
 def parse_body(request: Request, model: type[BodyT]) -> BodyT:
     """The JSON body as ``model``.
 
-    Raises InvalidRequest with every problem found, unless they are very many, and RequestTooLarge.
+    Raises InvalidRequest with every problem found, unless they are very many, RequestTooLarge and RequestTimedOut.
     """
     return _parse(_read(request), request, model)
 
@@ -63,8 +87,23 @@ def parse_cursor_parameter(text: str, name: str, *, source: str = "query") -> st
 
 
 def _read(request: Request) -> bytes:
-    """The body. Raises RequestTooLarge."""
-    body = request.get_data(cache=False)
+    """The body. Raises RequestTooLarge, and RequestTimedOut so that no caller holds memory by sending slowly."""
+    limits: BodyLimits | None = request.environ.get(_LIMITS)
+    timeout = gevent.Timeout(limits.seconds if limits else None)
+    try:
+        with timeout:
+            return _read_within_bytes(request)
+    except gevent.Timeout as expired:
+        if expired is not timeout:
+            raise
+        raise RequestTimedOut from None
+
+
+def _read_within_bytes(request: Request) -> bytes:
+    try:
+        body = request.get_data(cache=False)
+    except (ParseException, OSError):  # malformed chunks, or a caller who has gone; gunicorn's say what was sent
+        raise BadRequest from None
     limit = request.max_content_length
     if request.content_length is not None or limit is None or len(body) < limit:
         return body
@@ -79,13 +118,18 @@ def _parse(body: bytes, request: Request, model: type[BodyT]) -> BodyT:
         _refuse("missing", ["body"], "Field required")
     if not _JSON_TYPE.fullmatch(request.mimetype):  # none at all is what a page of any origin can send unasked
         _refuse_non_object()
-    value = _decode(body)
-    if not isinstance(value, dict):
-        _refuse_non_object()
+    limits: BodyLimits | None = request.environ.get(_LIMITS)
+    budget = ValueBudget(limits.values) if limits else None
     try:
-        return model.model_validate(value)
+        value = _decode(body, budget)
+        if not isinstance(value, dict):
+            _refuse_non_object()
+        return model.model_validate(value, context={JSON_BUDGET: budget})
     except ValidationError as error:
         raise InvalidRequest(_items(error)) from None
+    except TooManyValues:
+        most = limits.values if limits else 0
+        raise RequestTooLarge(f"the request body holds more than {most} JSON values") from None
 
 
 def _parse_limit(text: str | None) -> int:
@@ -104,9 +148,9 @@ def _parse_limit(text: str | None) -> int:
     return limit
 
 
-def _decode(body: bytes) -> object:
+def _decode(body: bytes, budget: ValueBudget | None) -> object:
     try:
-        return read_json(body.decode())
+        return read_json(body.decode(), budget=budget)
     except UnicodeDecodeError as error:
         position, reason = error.start, "Body is not UTF-8"
     except InvalidJson as error:

@@ -12,9 +12,18 @@ from pydantic import SecretStr
 from blueprints.auth import has_stream_token, require_bearer_or_stream_token
 from blueprints.cors import allow_origins, require_known_origin
 from blueprints.errors import register_error_handlers
-from blueprints.parsing import parse_body, parse_cursor_parameter, parse_optional_body, parse_page_query
-from blueprints.run_socket import SocketResponse, require_upgrade, socket_response
+from blueprints.idempotency import parse_idempotency_key
+from blueprints.parsing import (
+    BodyLimits,
+    limit_body,
+    parse_body,
+    parse_cursor_parameter,
+    parse_optional_body,
+    parse_page_query,
+)
+from blueprints.run_socket import socket_response
 from blueprints.slashes import redirect_trailing_slashes
+from blueprints.upgrade import SocketResponse, require_upgrade
 from runtime.events.follow import Follower
 from runtime.protocol import sse
 from runtime.protocol.clock import wire_time
@@ -34,7 +43,7 @@ def runs_blueprint(
     tokens: Sequence[SecretStr],
     stream_tokens: StreamTokens,
     origins: Collection[str],
-    max_request_bytes: int,
+    body_limits: BodyLimits,
 ) -> Blueprint:
     """The routes below ``/runs``, open to everybody when there are no tokens."""
     blueprint = Blueprint("runs", __name__, url_prefix="/runs")
@@ -43,7 +52,7 @@ def runs_blueprint(
 
     @blueprint.before_request
     def admit() -> None:
-        request.max_content_length = max_request_bytes
+        limit_body(request, body_limits)
         require_bearer_or_stream_token(request, tokens, stream_tokens)
         runtime.start()
 
@@ -54,10 +63,13 @@ def runs_blueprint(
         return response
 
     @blueprint.post("")
-    def create_run() -> tuple[Response, int]:
-        """Accept a run."""
-        record = runs.create_run(parse_body(request, CreateRunRequest))
-        return jsonify(run_id=record.run_id, status=record.status), 202
+    def create_run() -> Response:
+        """Accept a run, or find the one that its idempotency key has already made."""
+        wanted = parse_body(request, CreateRunRequest)
+        key = parse_idempotency_key(request, wanted.idempotency_key)
+        record = runs.create_run(wanted, idempotency_key=key)
+        body = b'{"run_id":"%b","status":"%b"}\n' % (record.run_id.encode(), record.status.encode())
+        return Response(body, 202, content_type="application/json")
 
     @blueprint.get("/<run_id>")
     def get_run(run_id: str) -> Response:
@@ -97,7 +109,10 @@ def runs_blueprint(
     def stream_run_events(run_id: str) -> Response:
         """A run's events as they come."""
         follower = runs.follow_run(run_id, after=_stream_cursor())
-        return Response(_frames(follower), content_type=sse.CONTENT_TYPE, headers=STREAM_HEADERS)
+        # Passed through as it is: werkzeug's own iterator around it would cost each waiting stream memory.
+        return Response(
+            _frames(follower), content_type=sse.CONTENT_TYPE, headers=STREAM_HEADERS, direct_passthrough=True
+        )
 
     # Two rules: werkzeug gives handshakes only to the first, and what is none, and has to be told so, to the second.
     @blueprint.get("/<run_id>/events/ws", websocket=True)
@@ -137,7 +152,14 @@ def _stream_cursor() -> str:
 
 
 def _frames(follower: Follower) -> Iterator[bytes]:
-    for entries in follower:
-        yield b"".join(entry.frame for entry in entries) or sse.HEARTBEAT
+    with follower:
+        while (frames := _next_frames(follower)) is not None:
+            yield frames
     if follower.is_cut:
         yield sse.RECONNECT_SOON
+
+
+def _next_frames(follower: Follower) -> bytes | None:
+    """What to send next; None at the end. Of its own, so that nobody holds the entries while he waits for more."""
+    entries = follower.read()
+    return None if entries is None else b"".join([entry.frame for entry in entries]) or sse.HEARTBEAT

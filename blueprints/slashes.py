@@ -1,4 +1,4 @@
-"""Redirects from a path with a trailing slash to the one without, keeping method, body and query."""
+"""Slashes too many: one at the end is redirected, keeping method, body and query; any others are no path of ours."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from flask import Blueprint, Response, redirect, request
+from flask.blueprints import BlueprintSetupState
 from werkzeug.wrappers import Response as BaseResponse
 
 
@@ -18,7 +19,19 @@ def redirect_trailing_slashes(blueprint: Blueprint, rules: Mapping[str, str]) ->
         blueprint.add_url_rule(f"{rule}/", f"slash_{rule}", _without_slash, methods=[method])
 
 
+def refuse_double_slashes(blueprint: Blueprint) -> None:
+    """Answer 404 where werkzeug would redirect to an address made of the Host header, which a caller may write."""
+
+    def refuse(state: BlueprintSetupState) -> None:
+        for rule in state.app.url_map.iter_rules():
+            if rule.endpoint.startswith(f"{blueprint.name}."):
+                rule.merge_slashes = False
+
+    blueprint.record(refuse)
+
+
 def _without_slash(**_: str) -> BaseResponse:
-    path = quote(request.script_root + request.path.rstrip("/"), safe="/:")
+    # With one slash at its beginning and no backslash it cannot be taken for the address of another host.
+    path = quote("/" + (request.script_root + request.path).strip("/"), safe="/:")
     query = request.query_string.decode("latin-1")
     return redirect(f"{path}?{query}" if query else path, code=308, Response=Response)

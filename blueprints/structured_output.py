@@ -10,19 +10,19 @@ from pydantic import SecretStr
 
 from blueprints.auth import require_key
 from blueprints.errors import register_error_handlers
-from blueprints.parsing import parse_body
+from blueprints.parsing import BodyLimits, limit_body, parse_body
 from errors import MalformedRequest
 from services.structured_output import ValidateOutputRequest, Verdict, validate_output
 
 
-def structured_output_blueprint(*, tokens: Sequence[SecretStr], max_request_bytes: int) -> Blueprint:
+def structured_output_blueprint(*, tokens: Sequence[SecretStr], body_limits: BodyLimits) -> Blueprint:
     """The routes below ``/structured-output``, closed to everybody when there are no tokens."""
     blueprint = Blueprint("structured_output", __name__, url_prefix="/structured-output")
     register_error_handlers(blueprint, malformed=MalformedRequest)
 
     @blueprint.before_request
     def admit() -> None:
-        request.max_content_length = max_request_bytes
+        limit_body(request, body_limits)
         require_key(request, tokens)
 
     @blueprint.post("/validate")

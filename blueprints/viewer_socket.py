@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import socket
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -55,6 +56,7 @@ class ViewerSocket(Server):
         self._on_end = on_end
         self._is_closing = False
         self._missed_pongs = 0
+        self._sent_at = time.monotonic()
         # The offer of compression is left out: it would cost memory for each viewer, and CPU for each event and viewer.
         handshake = {
             "gunicorn.socket": GuardedSocket(sock),
@@ -77,9 +79,18 @@ class ViewerSocket(Server):
         """One message an entry. Raises one of CLOSED_ERRORS."""
         self._send_frames(b"".join(entry.message for entry in entries))
 
+    def send_texts(self, texts: Iterable[bytes]) -> None:
+        """One message a text. Raises one of CLOSED_ERRORS."""
+        self._send_frames(b"".join(text_frame(text) for text in texts))
+
     def send_json(self, value: object) -> None:
         """Raises one of CLOSED_ERRORS."""
         self._send_frames(text_frame(json.dumps(value).encode()))
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long ago the last thing was sent."""
+        return time.monotonic() - self._sent_at
 
     def ping(self) -> bool:
         """Ask for a sign of life. False when the last ones were asked for in vain. Raises one of CLOSED_ERRORS."""
@@ -104,6 +115,7 @@ class ViewerSocket(Server):
         if self._is_closing or not self.connected:
             raise ConnectionClosed(self.close_reason, self.close_message)
         self.sock.send(frames)
+        self._sent_at = time.monotonic()
 
     def _reading_greenlet(self, target: Callable[[], None]) -> Greenlet[..., None]:
         return Greenlet(self._read, target)

@@ -64,9 +64,16 @@ class RuntimeConfig:
 
     redis_url: str = field(repr=False)
     redis_prefix: str
+    redis_cluster_buckets: int | None
+    """In how many buckets keys are, when Redis is a cluster; None when it is not."""
     run_retention_seconds: int
+    lease_seconds: float
+    """How long after its last sign of life a worker counts as lost."""
     shutdown_grace_seconds: float
     max_active_runs: int
+    max_waiting_runs: int
+    """Runs that are accepted beyond the active ones."""
+    max_wait_seconds: float
     max_run_event_bytes: int
     limits: RunLimits
     event_loop: Literal["hub", "selector"]

@@ -27,6 +27,7 @@ def hurry(runtime: Runtime) -> None:
 
 def detach(runtime: Runtime) -> None:
     """For gunicorn's ``worker_exit``: gunicorn waits for open requests, but not for runs that nobody watches."""
+    runtime.expect_no_callers()
     runtime.drain()
     runtime.close()
 

@@ -12,15 +12,19 @@ from gevent import monkey
 from gevent.event import Event
 
 from runtime.config import RuntimeConfig
-from runtime.events.connections import request_client
 from runtime.events.hub import Hub
 from runtime.events.keys import Keys
+from runtime.events.leases import Leases
 from runtime.events.log import EventLog
-from runtime.events.store import RunStore
+from runtime.events.store import Lifetimes, RunStore
+from runtime.events.topology import Cluster, SingleServer, Topology
 from runtime.execution.active_run import StopReason
 from runtime.execution.bridge import LoopBridge
+from runtime.execution.lease_keeper import LeaseKeeper
 from runtime.execution.pool import RunPool
+from runtime.execution.reaper import Reaper
 from runtime.execution.runner import Runner
+from runtime.execution.turnstile import Turnstile
 from runtime.layers.default_model import default_model_layer
 from runtime.llm.clients import ModelClients
 from runtime.llm.plugin_daemon import PluginDaemonClient
@@ -30,6 +34,9 @@ from runtime.protocol.ids import new_id
 
 logger = logging.getLogger(__name__)
 
+ACCEPT_SECONDS = 3.5
+"""How long a worker that is to stop still takes runs: gunicorn closes its door within a second, and a connection that
+is kept alive may bring one more request within two. To refuse them would fail requests at every reload."""
 FINALISE_SECONDS = 2.0
 """After the grace: time for stopped runs to write their ends."""
 FLUSH_SECONDS = 1.0
@@ -53,9 +60,10 @@ class Runtime:
         self.worker = new_id()
         self.is_draining = False
         self._default_model = default_model_layer(config.default_model, config.rules)
-        self._keys = Keys(config.redis_prefix)
+        self.keys = Keys(config.redis_prefix, config.redis_cluster_buckets)
         self._grace = config.shutdown_grace_seconds
         self._started = False
+        self._callers_gone = Event()
         self._drained = Event()
 
     def start(self) -> None:
@@ -66,30 +74,51 @@ class Runtime:
             raise NotPatched
         self._started = True
         config = self.config
+        redis: Topology = (Cluster if self.keys.buckets else SingleServer)(config.redis_url, self.keys)
+        self._request_link = redis.requests
         self.store = RunStore(
-            request_client(config.redis_url), self._keys, retention_seconds=config.run_retention_seconds
+            self._request_link, self.keys, Lifetimes(config.run_retention_seconds, config.lease_seconds)
         )
-        self.log = EventLog(
-            config.redis_url,
-            self._keys,
-            retention_seconds=config.run_retention_seconds,
-            max_run_bytes=config.max_run_event_bytes,
-        )
-        self.hub = Hub(
-            config.redis_url,
-            self._keys,
-            worker=self.worker,
-            on_control=self._on_control,
-            unblock=self.store.unblock,
+        self.hub = Hub(redis, self.keys.control(self.worker), on_control=self._on_control)
+        self.feed = redis.feed(self.hub)
+        self.log = redis.log(
+            lambda link: EventLog(
+                link,
+                self.keys,
+                self.hub,
+                retention_seconds=config.run_retention_seconds,
+                max_run_bytes=config.max_run_event_bytes,
+            )
         )
         self._bridge = LoopBridge(config.event_loop)
         self._clients = _clients(config)
         runner = Runner(self._clients, default_model=self._default_model, limits=config.limits)
-        self.pool = RunPool(bridge=self._bridge, runner=runner, log=self.log, size=config.max_active_runs)
+        turnstile = Turnstile(runner, places=config.max_active_runs, wait_seconds=config.max_wait_seconds)
+        size = config.max_active_runs + config.max_waiting_runs
+        self._lease_keeper = LeaseKeeper(
+            config.redis_url,
+            self.keys,
+            lease_seconds=config.lease_seconds,
+            owned=lambda: self.pool.run_ids(),
+            on_gone=lambda run_id: self.pool.stop(run_id, StopReason.LEASE_LOST),
+        )
+        self.pool = RunPool(
+            bridge=self._bridge, runner=turnstile, log=self.log, size=size, on_start=self._lease_keeper.tell
+        )
+        self._reaper = Reaper(
+            Leases(self._request_link, self.keys, worker=self.worker),
+            self.store,
+            lease_seconds=config.lease_seconds,
+            stop_owner=self.stop_run,
+        )
         self._bridge.start()
+        self._request_link.start()
         self.log.start()
         self.hub.start()
+        self._lease_keeper.start()
+        self._reaper.start()
         _calm_garbage_collection()
+        gevent.config.track_greenlet_tree = False  # a look at the stack for each greenlet, of use only in a debugger
 
     def stop_run(self, run_id: str, worker: str) -> None:
         """Tell a run's owner that it has ended elsewhere."""
@@ -101,9 +130,14 @@ class Runtime:
     def hurry(self) -> None:
         """Let a drain, under way or to come, end now."""
         self._grace = 0.0
+        self._callers_gone.set()
+
+    def expect_no_callers(self) -> None:
+        """Tell a drain, under way or to come, that no connection is left that could bring another run."""
+        self._callers_gone.set()
 
     def drain(self) -> None:
-        """Accept no more runs, let the active ones go on for the grace, end the rest, and write what is left.
+        """Wait for the last callers, let the active runs go on for the grace, end the rest, and write what is left.
 
         A second caller waits for the first.
         """
@@ -113,9 +147,11 @@ class Runtime:
             self._drained.wait()
             return
         self.is_draining = True
-        self.pool.refuse()
-        logger.info("draining: %d runs, %d viewers", self.pool.active_count, self.hub.viewer_count)
         begun = time.monotonic()
+        self._callers_gone.wait(min(ACCEPT_SECONDS, self._grace))
+        self.pool.refuse()
+        self.hub.cut_endless()
+        logger.info("draining: %d runs, %d viewers", self.pool.active_count, self.hub.viewer_count)
         while (self.pool.is_busy or self.hub.viewer_count) and time.monotonic() - begun < self._grace:
             gevent.sleep(DRAIN_POLL_SECONDS)
         self.pool.stop_all(StopReason.SHUTDOWN)
@@ -130,12 +166,14 @@ class Runtime:
         """End everything. Drain first, or the active runs are left to the reaper."""
         if not self._started:
             return
+        self._reaper.close()
         self.hub.close()
         self.log.close()
+        self._lease_keeper.close()
         if not self._bridge.loop.is_closed():
             self._bridge.run(self._clients.aclose())
         self._bridge.close()
-        self.store.close()
+        self._request_link.close()
         close_shared_pool()
 
     def _cut_viewers(self) -> None:

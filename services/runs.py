@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 
-from errors import RunAlreadyEnded, RunNotFound, StorageUnavailable
+from errors import (
+    CapacityReached,
+    IdempotencyKeyReused,
+    RunAlreadyEnded,
+    RunNotFound,
+    ShuttingDown,
+    StorageUnavailable,
+)
+from runtime.composition.composition import Composition
 from runtime.events.entries import StreamEntry
-from runtime.events.follow import Follower
-from runtime.events.store import EndOutcome
+from runtime.events.follow import FIRST_PAGE_ENTRIES, Follower
+from runtime.events.store import CreateOutcome, EndOutcome
 from runtime.execution.active_run import ActiveRun
 from runtime.execution.failures import STORAGE_LOST
-from runtime.protocol.dialects import choose_dialect
-from runtime.protocol.events import EventEncoder, RunEnd
-from runtime.protocol.ids import is_id, new_id
+from runtime.protocol.dialects import Dialect, choose_dialect
+from runtime.protocol.events import Event, EventEncoder, RunEnd
+from runtime.protocol.ids import is_id
 from runtime.protocol.records import RunRecord
 from runtime.protocol.requests import CancelRunRequest, CreateRunRequest
 from runtime.protocol.sse import HEARTBEAT_SECONDS
 from runtime.runtime import Runtime
+from services.idempotency import Claim, claim_of, new_run_id
 from services.run_checks import is_cleanup, prove_run
 
 logger = logging.getLogger(__name__)
@@ -38,29 +48,73 @@ class RunService:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    def create_run(self, request: CreateRunRequest) -> RunRecord:
-        """Accept a run and start it. Nothing is stored when it is refused."""
+    def create_run(self, request: CreateRunRequest, *, idempotency_key: str | None = None) -> RunRecord:
+        """Accept a run and start it. Nothing is stored when it is refused.
+
+        Answers the run that the idempotency key has already made, where there is one; the refusals of a worker that is
+        full or stops are for new runs alone. Raises IdempotencyKeyReused when that run was of another request.
+        """
         dialect = self._runtime.config.dialect or choose_dialect(request)
         composition = prove_run(request, dialect, self._runtime.config.rules)
-        pool, store, log = self._runtime.pool, self._runtime.store, self._runtime.log
-        with pool.admission():
-            record = RunRecord.begin(new_id(), dialect=dialect, worker=self._runtime.worker)
-            encoder = EventEncoder(record.run_id, dialect)
+        claim = claim_of(request, idempotency_key)
+        try:
+            with self._runtime.pool.admission():
+                return self._begin_run(request, composition, dialect, claim)
+        except (CapacityReached, ShuttingDown):
+            earlier = self._find_run(claim) if claim else None
+            if earlier is None:
+                raise
+            return earlier
+
+    def _begin_run(
+        self, request: CreateRunRequest, composition: Composition, dialect: Dialect, claim: Claim | None
+    ) -> RunRecord:
+        record = RunRecord.begin(
+            new_run_id(self._runtime.keys, claim),
+            dialect=dialect,
+            worker=self._runtime.worker,
+            idempotency_digest=claim.digest if claim else None,
+        )
+        encoder = EventEncoder(record.run_id, dialect)
+        earlier = self._store_run(record, encoder.started(), claim)
+        if earlier is not None:
+            return earlier
+        run = ActiveRun(
+            record,
+            composition,
+            encoder,
+            self._runtime.log.open_run(record),
+            deferred_results=request.deferred_tool_results,
+            is_cleanup=is_cleanup(request),
+        )
+        self._runtime.pool.start(run)
+        return record
+
+    def _store_run(self, record: RunRecord, started: Event, claim: Claim | None) -> RunRecord | None:
+        """Store a new run, or nothing and answer the run that its claim has already made."""
+        store, fingerprint, gone = self._runtime.store, claim.fingerprint if claim else "", ""
+        while True:
             try:
-                store.create(record, encoder.started())
+                outcome, holder = store.create(record, started, fingerprint=fingerprint, gone=gone)
             except StorageUnavailable:
                 # The answer is lost, and perhaps not the run: nobody will execute it, so it must not stay running.
-                log.abandon(record, STORAGE_LOST)
+                self._runtime.log.abandon(record, STORAGE_LOST)
                 raise
-            run = ActiveRun(
-                record,
-                composition,
-                encoder,
-                log.open_run(record),
-                deferred_results=request.deferred_tool_results,
-                is_cleanup=is_cleanup(request),
-            )
-            pool.start(run)
+            if holder is None:
+                return None
+            earlier = store.get(holder)
+            if earlier is None:
+                gone = holder  # its record has expired, or Redis has lost it: the key is free
+            elif outcome is CreateOutcome.CONFLICT:
+                raise IdempotencyKeyReused
+            else:
+                return earlier
+
+    def _find_run(self, claim: Claim) -> RunRecord | None:
+        """The run that a claim has already made. Raises IdempotencyKeyReused."""
+        fingerprint, record = self._runtime.store.find_by_key(claim.digest) or (None, None)
+        if record is not None and fingerprint != claim.fingerprint:
+            raise IdempotencyKeyReused
         return record
 
     def get_run(self, run_id: str) -> RunRecord:
@@ -78,15 +132,16 @@ class RunService:
 
     def follow_run(self, run_id: str, *, after: str) -> Follower:
         """A run's events from a cursor to its end. Raises RunNotFound."""
-        record = self.get_run(run_id)
-        return Follower(
-            run_id,
-            after=after,
-            has_ended=record.has_ended,
-            store=self._runtime.store,
-            hub=self._runtime.hub,
-            heartbeat=HEARTBEAT_SECONDS,
-        )
+        if not is_id(run_id):
+            raise RunNotFound
+        store, hub, stream = self._runtime.store, self._runtime.hub, self._runtime.keys.events(run_id)
+        follow = partial(Follower, run_id, stream, after=after, store=store, hub=hub, heartbeat=HEARTBEAT_SECONDS)
+        if hub.owns(stream):
+            return follow()
+        record, page = store.get_with_page(run_id, after=after, limit=FIRST_PAGE_ENTRIES)
+        if record is None:
+            raise RunNotFound
+        return follow(has_ended=record.has_ended, first_page=page)
 
     def cancel_run(self, run_id: str, request: CancelRunRequest) -> RunRecord:
         """End a run as cancelled, whichever worker executes it; again is no error.

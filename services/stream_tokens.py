@@ -1,4 +1,7 @@
-"""Stream tokens: signed, short-lived leave to read one run, for browsers, which cannot send a header with a stream."""
+"""Stream tokens: signed, short-lived leave to read, for browsers, which cannot send a header with a stream.
+
+A token opens one run, or the feed of all runs, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,13 @@ SALT = "greenrun.stream-token"
 """Sets the keys derived for these tokens apart from those that the ring is used for elsewhere."""
 
 
+FEED = "feed"
+"""The subject of tokens that open the feed. No run has this id."""
+
+
 @dataclass(frozen=True, slots=True)
 class StreamToken:
-    """A token that was made, and until when it opens its run."""
+    """A token that was made, and until when it opens what it is for."""
 
     token: str
     expires_at: datetime
@@ -33,21 +40,24 @@ class StreamTokens:
         how = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
         self._serializer = URLSafeSerializer(ring, salt=SALT, signer_kwargs=how) if ring else None
 
-    def issue(self, run_id: str, *, ttl_seconds: int) -> StreamToken:
-        """A token that opens this run for so long. Raises StreamTokensUnavailable when there is no key."""
+    def issue(self, subject: str, *, ttl_seconds: int) -> StreamToken:
+        """A token that opens a run, by its id, or ``FEED`` for so long.
+
+        Raises StreamTokensUnavailable when there is no key.
+        """
         if self._serializer is None:
             raise StreamTokensUnavailable
         expires_at = datetime.now(UTC) + timedelta(seconds=ttl_seconds)
-        token = self._serializer.dumps([run_id, expires_at.timestamp()])
+        token = self._serializer.dumps([subject, expires_at.timestamp()])
         return StreamToken(str(token), expires_at)
 
-    def check(self, token: str, *, run_id: str) -> None:
-        """Raise InvalidToken, the same for whatever is wrong, unless the token opens this run now."""
+    def check(self, token: str, *, subject: str) -> None:
+        """Raise InvalidToken, the same for whatever is wrong, unless the token opens this run, or ``FEED``, now."""
         if self._serializer is None:
             raise InvalidToken
         try:
-            opened_run, expires_at = self._serializer.loads(token)
+            opened, expires_at = self._serializer.loads(token)
         except BadData:
             raise InvalidToken from None
-        if opened_run != run_id or expires_at <= datetime.now(UTC).timestamp():
+        if opened != subject or expires_at <= datetime.now(UTC).timestamp():
             raise InvalidToken

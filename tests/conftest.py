@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -32,6 +34,13 @@ class StartServer(Protocol):
         app: str = "app:app",
         **settings: Setting,
     ) -> GunicornServer: ...
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A temporary folder that leaves room for the path of a unix socket, as `tmp_path` does not in a parallel run."""
+    with tempfile.TemporaryDirectory(prefix="test-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -122,8 +122,21 @@ def yardstick_server(daemon: ScriptedDaemon) -> Iterator[Subject]:
             if not wait_until(lambda: process.poll() is not None or _answers(url), START_SECONDS):
                 raise RuntimeError(f"the yardstick does not start:\n{log_tail(log_path)}")
             yield Subject("yardstick", url, process.pid, redis.client(), yardstick.PREFIX)
+        except Exception as error:
+            error.add_note(f"What the yardstick wrote:\n{log_tail(log_path)}")
+            raise
         finally:
             kill_session(process)
+
+
+def wait_for_models(daemon: ScriptedDaemon, calls: int) -> None:
+    """Wait until the daemon has so many calls open.
+
+    Raises:
+        RuntimeError: they took too long.
+    """
+    if not wait_until(lambda: daemon.stats()["open"] >= calls, START_SECONDS):
+        raise RuntimeError(f"only {daemon.stats()['open']} calls of models instead of {calls}")
 
 
 def delta_merging() -> str:

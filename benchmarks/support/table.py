@@ -5,15 +5,37 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from benchmarks.support.servers import machine
+from benchmarks.support.transport import Transport
+
+BOTH = "both"
+CLIENT_CPU = "client CPU"
+"""The column that tells the load process' own share of a core: near 100 % it is what was measured, not the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """``rounds``, in each of which all take turns, and the transports to measure."""
+
+    rounds: int
+    transports: tuple[Transport, ...]
 
 
 def rounds(description: str | None, *, default: int) -> int:
     """The number of rounds from the command line."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--rounds", type=int, default=default, help="rounds, in each of which all take turns")
-    return int(parser.parse_args().rounds)
+    return int(_parser(description, default).parse_args().rounds)
+
+
+def options(description: str | None, *, rounds: int) -> Options:
+    """Rounds, as many by default, and transports from the command line."""
+    parser = _parser(description, rounds)
+    parser.add_argument(
+        "--transport", choices=[*(one.value for one in Transport), BOTH], default=BOTH, help="how readers follow runs"
+    )
+    given = parser.parse_args()
+    return Options(given.rounds, tuple(Transport) if given.transport == BOTH else (Transport(given.transport),))
 
 
 def head(title: str, columns: Sequence[str]) -> None:
@@ -34,3 +56,9 @@ def median(values: Sequence[float]) -> float:
 def ratio(one: float, other: float) -> str:
     """How many times ``other`` goes into ``one``."""
     return f"{one / other:.2f}x" if other else "-"
+
+
+def _parser(description: str | None, default_rounds: int) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--rounds", type=int, default=default_rounds, help="rounds, in each of which all take turns")
+    return parser

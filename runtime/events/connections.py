@@ -5,26 +5,35 @@ redis-py's defaults (5 s, then ten retries) would cut every blocking read and ho
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-import redis
 from redis.backoff import NoBackoff
-from redis.connection import BlockingConnectionPool, ConnectionPool
+from redis.connection import ConnectionPool
+from redis.exceptions import (
+    ClusterDownError,
+    InvalidResponse,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-LINK_ERRORS = (RedisConnectionError, RedisTimeoutError, OSError)
+LINK_ERRORS = (RedisConnectionError, RedisTimeoutError, InvalidResponse, OSError)
 """What a link raises when the connection is lost; everything sent on it may or may not have been done."""
 
 Command = Sequence[str | bytes | int]
 
-REQUEST_CONNECTIONS = 2
-"""Connections that the requests of a worker share; each command takes well under a millisecond."""
+_PASSING_ERRORS = (ClusterDownError, MasterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
+# Where a script was refused, Redis before 7 tells why only behind what it says of the script.
+_PASSING_CODES = re.compile(r"(?:^|: -)(?:BUSY|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY) ")
+_REPLICA_CODES = re.compile(r"(?:^|: -)(?:MASTERDOWN|READONLY) ")
 
-REQUEST_TIMEOUT_SECONDS = 3.0
 CONNECT_TIMEOUT_SECONDS = 3.0
 
 _COMMON: dict[str, Any] = {
@@ -33,21 +42,8 @@ _COMMON: dict[str, Any] = {
     "health_check_interval": 0,
     "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
     "socket_keepalive": True,
+    "socket_read_size": 256 * 1024,
 }
-
-
-def request_client(url: str) -> redis.Redis:
-    """The client that requests use. A stale connection is replaced once; a Redis that is silent is not asked again."""
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=REQUEST_CONNECTIONS,
-        timeout=REQUEST_TIMEOUT_SECONDS,
-        socket_timeout=REQUEST_TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-        client_name="greenrun-requests",
-        **_options(url),
-    )
-    return redis.Redis(connection_pool=pool)
 
 
 def _options(url: str) -> dict[str, Any]:
@@ -56,13 +52,30 @@ def _options(url: str) -> dict[str, Any]:
     return dict(_COMMON)
 
 
+class Link(Protocol):
+    """What carries commands to Redis, as ``RedisLink`` does by one connection."""
+
+    @property
+    def is_open(self) -> bool: ...
+
+    def open(self) -> None: ...
+
+    def call(self, *command: str | bytes | int) -> Any: ...
+
+    def call_all(self, commands: Sequence[Command]) -> list[Any]: ...
+
+    def close(self) -> None: ...
+
+
 class RedisLink:
     """One connection that its owner drops and opens again itself.
 
-    ``read_timeout`` is in seconds and must be longer than any blocking command sent on the link.
+    ``read_timeout`` is in seconds and must be longer than any blocking command sent on the link. ``greeting`` is what
+    is sent first on each new connection.
     """
 
-    def __init__(self, url: str, *, name: str, read_timeout: float) -> None:
+    def __init__(self, url: str, *, name: str, read_timeout: float, greeting: Sequence[Command] = ()) -> None:
+        self._greeting = greeting
         pool = ConnectionPool.from_url(
             url,
             socket_timeout=read_timeout,
@@ -77,8 +90,14 @@ class RedisLink:
         return bool(self._connection.is_connected)
 
     def open(self) -> None:
-        """Connect. Raises one of LINK_ERRORS."""
-        self._connection.connect()
+        """Connect. Raises one of LINK_ERRORS, also when Redis refuses us."""
+        try:
+            self._connection.connect()
+            for command in self._greeting:
+                self.call(*command)
+        except ResponseError as error:
+            self.close()
+            raise RedisConnectionError(str(error)) from error
 
     def call(self, *command: str | bytes | int) -> Any:
         """The answer to one command. Raises ResponseError or one of LINK_ERRORS."""
@@ -105,3 +124,13 @@ class RedisLink:
     def close(self) -> None:
         """Drop the connection; ``open`` makes a new one."""
         self._connection.disconnect()
+
+
+def is_passing(error: ResponseError) -> bool:
+    """Whether Redis refused a command for now, and may take the same one later: it is full, or no master."""
+    return isinstance(error, _PASSING_ERRORS) or _PASSING_CODES.search(str(error)) is not None
+
+
+def is_from_replica(answer: object) -> bool:
+    """Whether this Redis is no master, or no longer: a new connection may lead to the one that is."""
+    return isinstance(answer, ResponseError) and _REPLICA_CODES.search(str(answer)) is not None

@@ -1,9 +1,28 @@
--- Write the record of a new run and its first event, both with the same lifetime.
--- KEYS: record, events. ARGV: record, first event id, event type, event payload, lifetime in seconds.
--- Answers 1, or 0 when the record is already there (a repeat after a lost answer).
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[5]) then
-  return 0
+-- Write the record of a new run, its first event, its lease and its entry in the feed, all or nothing.
+-- KEYS: record, events, leases, feed and, if the request names one, its idempotency key.
+-- ARGV: record, first event id, event type, event payload, lifetime in seconds, run id, lease in milliseconds,
+--   length of the feed, feed payload, fingerprint of the request under its idempotency key, id of a run that is gone
+--   and holds that key no more.
+-- Answers {'created'}, also to a repeat after a lost answer; {'existing', run id} when the idempotency key has made a
+-- run of the same request; {'conflict', run id} when it has made one of another.
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  return {'created'}
 end
+if KEYS[5] then
+  local held = redis.call('GET', KEYS[5])
+  if held then
+    local fingerprint, run_id = string.match(held, '^(%S+) (%S+)$')
+    if run_id ~= ARGV[11] then
+      return {fingerprint == ARGV[10] and 'existing' or 'conflict', run_id}
+    end
+  end
+  redis.call('SET', KEYS[5], ARGV[10] .. ' ' .. ARGV[6], 'EX', ARGV[5])
+end
+local now = redis.call('TIME')
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[5])
 redis.call('XADD', KEYS[2], ARGV[2], 'type', ARGV[3], 'payload', ARGV[4])
 redis.call('EXPIRE', KEYS[2], ARGV[5])
-return 1
+redis.call('ZADD', KEYS[3], now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[7], ARGV[6])
+redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[8], '*', 'type', 'run', 'payload', ARGV[9])
+redis.call('EXPIRE', KEYS[4], ARGV[5])
+return {'created'}

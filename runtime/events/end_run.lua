@@ -1,19 +1,48 @@
--- End a run: append its terminal event and set its record in one step, unless it has already ended.
--- KEYS: record, events. ARGV: ended record, end token, event type, event payload, lifetime in seconds.
--- Answers {'ended'}, also to a repeat with the same token; {'lost', record} when something else ended it;
--- {'gone'} when there is no record any more.
+-- End a run, unless it has already ended: its terminal event, its record, its lease and its entry in the feed in one
+-- step. A run that failed or was cancelled gives its idempotency key back.
+-- KEYS: record, events, leases, feed and, if the run was made under one, its idempotency key.
+-- ARGV: ended record, end token, event type, event payload, lifetime in seconds, run id, length of the feed,
+--   feed payload, 'expired' to end it only when its lease has expired and '' otherwise, the number of events that the
+--   stream must have by now.
+-- Answers {'ended', event id}; {'ended'} to a repeat with the same token; {'lost', record} when something else ended it;
+-- {'leased'} when its lease goes on; {'behind'} when events are missing; {'gone'} when there is no record any more.
 local current = redis.call('GET', KEYS[1])
 if not current then
+  redis.call('ZREM', KEYS[3], ARGV[6])
   return {'gone'}
 end
 local record = cjson.decode(current)
 if record.status ~= 'running' then
+  redis.call('ZREM', KEYS[3], ARGV[6])
   if record.end_token == ARGV[2] then
     return {'ended'}
   end
   return {'lost', current}
 end
-redis.call('XADD', KEYS[2], '*', 'type', ARGV[3], 'payload', ARGV[4])
+if ARGV[9] == 'expired' then
+  local now = redis.call('TIME')
+  local expires_at = redis.call('ZSCORE', KEYS[3], ARGV[6])
+  if expires_at and tonumber(expires_at) > now[1] * 1000 + math.floor(now[2] / 1000) then
+    return {'leased'}
+  end
+end
+if redis.call('XLEN', KEYS[2]) < tonumber(ARGV[10]) then
+  return {'behind'}
+end
+local id = redis.call('XADD', KEYS[2], '*', 'type', ARGV[3], 'payload', ARGV[4])
 redis.call('EXPIRE', KEYS[2], ARGV[5])
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[5])
-return {'ended'}
+redis.call('ZREM', KEYS[3], ARGV[6])
+redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[7], '*', 'type', 'run', 'payload', ARGV[8])
+redis.call('EXPIRE', KEYS[4], ARGV[5])
+if KEYS[5] then
+  local held = redis.call('GET', KEYS[5])
+  if held and string.match(held, '(%S+)$') == ARGV[6] then
+    if ARGV[3] == 'run_succeeded' then
+      redis.call('EXPIRE', KEYS[5], ARGV[5])
+    else
+      redis.call('DEL', KEYS[5])
+    end
+  end
+end
+return {'ended', id}

@@ -2,50 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Sequence
 
 from runtime.protocol import sse, ws
 from runtime.protocol.cursors import Position, position
 from runtime.protocol.events import TERMINAL_TYPES
 
+_TERMINAL = frozenset(kind.encode() for kind in TERMINAL_TYPES)
+
 
 class StreamEntry:
     """One stored event. Its frame and its message are rendered once, for all viewers."""
 
-    def __init__(self, cursor: str, event_type: str, payload: bytes) -> None:
-        self.cursor = cursor
-        self.event_type = event_type
-        self.payload = payload
+    __slots__ = ("_frame", "_message", "payload", "raw_cursor", "raw_type")
 
-    @cached_property
+    def __init__(self, raw_cursor: bytes, raw_type: bytes, payload: bytes) -> None:
+        self.raw_cursor = raw_cursor
+        self.raw_type = raw_type
+        self.payload = payload
+        self._frame: bytes | None = None
+        self._message: bytes | None = None
+
+    @property
+    def cursor(self) -> str:
+        return self.raw_cursor.decode()
+
+    @property
+    def event_type(self) -> str:
+        return self.raw_type.decode()
+
+    @property
     def position(self) -> Position:
         return position(self.cursor)
 
-    @cached_property
+    @property
     def frame(self) -> bytes:
         """The entry as a server-sent event."""
-        return sse.frame(self.cursor, self.event_type, self.payload)
+        if self._frame is None:
+            self._frame = sse.frame(self.raw_cursor, self.raw_type, self.payload)
+        return self._frame
 
-    @cached_property
+    @property
     def message(self) -> bytes:
         """The entry as a WebSocket message."""
-        return ws.text_frame(self.as_event())
+        if self._message is None:
+            self._message = ws.text_frame(self.as_event())
+        return self._message
 
     @property
     def is_terminal(self) -> bool:
-        return self.event_type in TERMINAL_TYPES
+        return self.raw_type in _TERMINAL
 
     def as_event(self) -> bytes:
         """The entry as the JSON of a whole event."""
-        return sse.event_with_id(self.cursor, self.payload)
-
-
-def entry_of(cursor: bytes, fields: Mapping[bytes, bytes]) -> StreamEntry:
-    """The entry as Redis returns it."""
-    return StreamEntry(cursor.decode(), fields[b"type"].decode(), fields[b"payload"])
+        return sse.event_with_id(self.raw_cursor, self.payload)
 
 
 def raw_entries(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> list[StreamEntry]:
-    """Entries of an unparsed answer, in which fields and values are one flat list."""
-    return [entry_of(cursor, dict(zip(values[::2], values[1::2], strict=True))) for cursor, values in raw]
+    """Entries as Redis answers them: an id, and the fields ``type`` and ``payload`` in that order, in one flat list."""
+    return [StreamEntry(cursor, values[1], values[3]) for cursor, values in raw]

@@ -3,97 +3,172 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol, Self
 
+import gevent
+
+from errors import StorageUnavailable
 from runtime.events.entries import StreamEntry
 from runtime.events.hub import Hub
-from runtime.events.store import RunStore
 from runtime.events.viewer import Viewer
 from runtime.protocol.cursors import position
 
-PAGE_ENTRIES = 200
+FIRST_PAGE_ENTRIES = 100
+MOST_PAGE_ENTRIES = 2000
+PAGE_BYTES = 256 * 1024
+"""What a page should hold; Redis can only be told a number of entries, so it is guessed from the page before."""
+STORAGE_RETRY_SECONDS = 1.0
+"""Between two looks at a Redis that is away; each is also a heartbeat."""
+
+
+class StreamSource(Protocol):
+    """Where a follower reads what the hub does not bring; ``name`` is of the stream."""
+
+    def page(self, name: str, /, *, after: str, limit: int) -> list[StreamEntry]: ...
+
+    def last_cursor(self, name: str, /) -> str | None: ...
+
+    def has_events(self, name: str, /) -> bool: ...
 
 
 class Follower:
     """One reader's way through one run, from a cursor to the terminal event.
 
-    Iterating gives batches of entries; an empty batch means that nothing came for ``heartbeat`` seconds. It ends after
-    the terminal event, when the stream is gone, or when it was cut (``is_cut``) because the worker stops.
+    Enter it, ``read`` to the end and leave it, or iterate. The end is the terminal event, a stream that is gone, or that
+    it was cut (``is_cut``) because the worker stops. ``first_page`` is what was read behind ``after`` already, at most
+    ``FIRST_PAGE_ENTRIES``.
+
+    Reading takes one step after the other instead of one generator in the other: what a waiting reader has on its
+    stack is kept for each of thousands.
     """
 
     def __init__(
-        self, run_id: str, *, after: str, has_ended: bool, store: RunStore, hub: Hub, heartbeat: float
+        self,
+        run_id: str,
+        stream: str,
+        *,
+        after: str,
+        store: StreamSource,
+        hub: Hub,
+        heartbeat: float,
+        has_ended: bool = False,
+        first_page: list[StreamEntry] | None = None,
     ) -> None:
-        self._viewer = Viewer(run_id)
+        self._viewer = Viewer(stream)
         self._run_id = run_id
         self._after = after
         self._has_ended = has_ended
+        self._page = first_page
+        self._limit = FIRST_PAGE_ENTRIES
         self._store = store
         self._hub = hub
         self._heartbeat = heartbeat
+        self._joined = False
+        self._has_read = False
         self._finished = False
+        self._step = self._begin
 
     @property
     def is_cut(self) -> bool:
         return self._viewer.is_cut and not self._finished
 
     def stop(self) -> None:
-        """End the iteration soon, as if it were cut. For another greenlet than the one that iterates."""
+        """End the reading soon, as if it were cut. For another greenlet than the one that reads."""
         self._viewer.cut()
 
-    def __iter__(self) -> Iterator[list[StreamEntry]]:
+    def __enter__(self) -> Self:
         self._hub.admit(self._viewer)
-        try:
-            yield from self._follow()
-        finally:
-            self._hub.leave(self._viewer)
+        return self
 
-    def _follow(self) -> Iterator[list[StreamEntry]]:
-        after = self._after
-        yield from self._pages()
-        if after == self._after and not self._has_ended:
-            yield []  # so that the response begins, although nothing may come for a while
-        if self._finished or self._has_ended:
-            self._finished = True
-            return
-        # What was read is really in the stream; a cursor that a client made up may lie beyond its end.
-        cursor = self._after if self._after != after else self._store.last_cursor(self._run_id)
-        if cursor is None:
-            return
-        self._hub.join(self._viewer, cursor=cursor)
-        while not self._finished and not self._viewer.is_cut:
-            # What comes while this page is read is both in it and in the queue: no gap, and _advance drops doubles.
+    def __exit__(self, *_: object) -> None:
+        self._hub.leave(self._viewer)
+
+    def __iter__(self) -> Iterator[list[StreamEntry]]:
+        with self:
+            while (entries := self.read()) is not None:
+                yield entries
+
+    def read(self) -> list[StreamEntry] | None:
+        """The next entries; none at all when nothing came for ``heartbeat`` seconds, and None at the end.
+
+        While Redis is away it goes on, with nothing.
+        """
+        while not (self._finished or self._viewer.is_cut):
+            try:
+                entries = self._step()
+            except StorageUnavailable:
+                gevent.sleep(STORAGE_RETRY_SECONDS)
+                return []
+            if entries is not None:
+                return entries
+        return None
+
+    def _begin(self) -> list[StreamEntry] | None:
+        # What comes while a page is read is both in it and in the queue: no gap, and _news drops what is double.
+        self._joined = self._hub.join_owned(self._viewer)
+        if self._joined:
             self._viewer.catch_up()
-            yield from self._pages()
-            yield from self._live()
-            yield from self._pages()
+        page = self._read_page()
+        if page is None and not self._has_ended:
+            return []  # so that the response begins, although nothing may come for a while
+        return page
 
-    def _pages(self) -> Iterator[list[StreamEntry]]:
-        while not self._finished and not self._viewer.is_cut:
-            page = self._store.page(self._run_id, after=self._after, limit=PAGE_ENTRIES)
-            new = self._advance(page)
-            if new:
-                yield new
-            if len(page) < PAGE_ENTRIES:
-                return
+    def _read_page(self) -> list[StreamEntry] | None:
+        page, self._page = self._page, None
+        if page is None:
+            page = self._store.page(self._run_id, after=self._after, limit=self._limit)
+        self._step = self._read_page if len(page) == self._limit else self._reach_end
+        if not page:
+            return None
+        self._has_read = True
+        self._after = page[-1].cursor
+        self._finished = page[-1].is_terminal
+        self._limit = _next_limit(page)
+        return page
 
-    def _live(self) -> Iterator[list[StreamEntry]]:
-        while not self._finished and not self._viewer.is_cut and not self._viewer.lagging:
-            entries = self._viewer.take(self._heartbeat)
-            if self._viewer.lagging or self._viewer.is_cut:
-                return
-            if not entries and not self._store.has_events(self._run_id):
-                self._finished = True
-                return
-            new = self._advance(entries)
-            if new or not entries:
-                yield new
+    def _reach_end(self) -> None:
+        """All that is stored was read: go on with what comes, or end."""
+        if self._has_ended:
+            self._finished = True
+        elif not self._viewer.lagging:
+            self._step = self._take
+        elif self._joined or self._join():
+            self._viewer.catch_up()
+            self._step = self._read_page
 
-    def _advance(self, entries: list[StreamEntry]) -> list[StreamEntry]:
-        """The entries that are new to this reader."""
+    def _join(self) -> bool:
+        # What was read is really in the stream; a cursor that a client made up may lie beyond its end.
+        cursor = self._after if self._has_read else self._store.last_cursor(self._run_id)
+        if cursor is None:
+            self._finished = True
+            return False
+        self._hub.join(self._viewer, cursor=cursor)
+        self._joined = True
+        return True
+
+    def _take(self) -> list[StreamEntry] | None:
+        entries = self._viewer.take(self._heartbeat)
+        if self._viewer.lagging:
+            self._step = self._read_page
+        elif not entries and not self._viewer.is_cut:
+            if self._store.has_events(self._run_id):
+                return entries
+            self._finished = True
+        elif entries and not self._viewer.is_cut:
+            return self._news(entries) or None
+        return None
+
+    def _news(self, entries: list[StreamEntry]) -> list[StreamEntry]:
+        """The queued entries that are new to this reader."""
         last = position(self._after)
         new = [entry for entry in entries if entry.position > last]
         if new:
             self._after = new[-1].cursor
-        if entries and entries[-1].is_terminal:
+        if entries[-1].is_terminal:
             self._finished = True
         return new
+
+
+def _next_limit(page: list[StreamEntry]) -> int:
+    size = sum(len(entry.payload) for entry in page)
+    return max(1, min(MOST_PAGE_ENTRIES, PAGE_BYTES * len(page) // max(size, 1)))

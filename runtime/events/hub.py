@@ -1,92 +1,118 @@
-"""The hub: one connection a worker that reads every stream someone on this worker watches.
+"""The hub: hands events to everybody on this worker who watches a run.
 
-A viewer costs a bounded queue, not a connection. The bytes are forwarded as they are stored.
+The events of runs that this worker executes come from its own log, as soon as Redis has taken them. One connection
+reads the streams of all others; in a cluster it is one for each bucket of which something is watched. A viewer costs a
+bounded queue, not a connection, and the bytes are forwarded as they are stored.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
-import gevent
-from gevent.event import Event
-from redis.exceptions import ResponseError
-
-from errors import StorageUnavailable
-from runtime.events.connections import LINK_ERRORS, RedisLink
-from runtime.events.entries import StreamEntry, raw_entries
-from runtime.events.keys import Keys
+from runtime.events.entries import StreamEntry
+from runtime.events.stream_reader import EntriesHandler, StreamReader
 from runtime.events.viewer import Viewer
 from runtime.protocol.cursors import BEGINNING
-
-logger = logging.getLogger(__name__)
-
-BLOCK_MILLISECONDS = 1000
-READ_TIMEOUT_SECONDS = 10.0
-ENTRIES_PER_READ = 512
-FIRST_RETRY_SECONDS = 0.1
-LONGEST_RETRY_SECONDS = 2.0
-WAKE_RETRY_SECONDS = 0.002
-"""Between two CLIENT UNBLOCK; about one call in three finds the reader not yet blocked."""
 
 ControlHandler = Callable[[str, str], None]
 """Takes a message's type and the run id it is about."""
 
 
-class Hub:
-    """Reads streams for viewers, and this worker's control stream for its owner."""
+class Readers(Protocol):
+    """Makes the stream readers of a hub."""
 
-    def __init__(
-        self, url: str, keys: Keys, *, worker: str, on_control: ControlHandler, unblock: Callable[[int], None]
-    ) -> None:
-        self._keys = keys
+    def group(self, stream: str) -> int:
+        """Streams of the same group are read together."""
+
+    def reader(self, stream: str, on_entries: EntriesHandler) -> StreamReader:
+        """A reader for the group of this stream."""
+
+
+class Hub:
+    """Fills viewers, and reads this worker's control stream for its owner."""
+
+    def __init__(self, readers: Readers, control_stream: str, *, on_control: ControlHandler) -> None:
         self._on_control = on_control
-        self._control_key = keys.control(worker).encode()
-        self._reader = RedisLink(url, name="greenrun-hub", read_timeout=READ_TIMEOUT_SECONDS)
-        self._unblock = unblock
-        self._reader_id: int | None = None
-        self._cursors: dict[bytes, str] = {self._control_key: BEGINNING}
+        self._control_stream = control_stream
+        self._make = readers
+        self._sources: dict[int, StreamReader] = {}
+        self._owned: set[str] = set()
         self._readers: set[Viewer] = set()
-        self._viewers: dict[bytes, set[Viewer]] = {}
+        self._endless: set[Viewer] = set()
+        self._viewers: dict[str, set[Viewer]] = {}
         self._cutting = False
-        self._joins = 0
-        self._joins_seen = 0
-        self._joined = Event()
-        self._greenlets: list[gevent.Greenlet[..., None]] = []
+        self._cutting_endless = False
 
     @property
     def viewer_count(self) -> int:
-        """Readers of any run, also those that still read its history."""
+        """Readers of any stream, also those that still read its history."""
         return len(self._readers)
 
     def start(self) -> None:
-        self._greenlets = [gevent.spawn(self._read_for_ever), gevent.spawn(self._wake_for_ever)]
+        self._read_from(self._control_stream, BEGINNING)
 
-    def admit(self, viewer: Viewer) -> None:
-        """Know of a reader from its beginning to its ``leave``."""
+    def own(self, stream: str) -> None:
+        """From now on this worker writes the stream and publishes its entries; it is not read from Redis."""
+        self._owned.add(stream)
+
+    def owns(self, stream: str) -> bool:
+        return stream in self._owned
+
+    def is_watched(self, stream: str) -> bool:
+        return stream in self._owned and stream in self._viewers
+
+    def publish(self, stream: str, entry: StreamEntry) -> None:
+        """Hand an entry of an owned stream, which Redis has taken, to its viewers."""
+        for viewer in self._viewers.get(stream, ()):
+            viewer.offer(entry)
+        if entry.is_terminal:
+            self._owned.discard(stream)
+
+    def disown(self, stream: str, *, cursor: str) -> None:
+        """Somebody else may write the stream behind ``cursor``: those who still watch it get that from Redis."""
+        if stream not in self._owned:
+            return
+        self._owned.discard(stream)
+        if stream in self._viewers:
+            self._read_from(stream, cursor)
+
+    def admit(self, viewer: Viewer, *, is_endless: bool = False) -> None:
+        """Know of a reader from its beginning to its ``leave``. One that is endless waits for no end of a run."""
         self._readers.add(viewer)
-        if self._cutting:
+        if is_endless:
+            self._endless.add(viewer)
+        if self._cutting or (is_endless and self._cutting_endless):
             viewer.cut()
 
+    def join_owned(self, viewer: Viewer) -> bool:
+        """Begin to fill a viewer of an owned stream; False when it is none."""
+        if viewer.stream not in self._owned:
+            return False
+        self._viewers.setdefault(viewer.stream, set()).add(viewer)
+        return True
+
     def join(self, viewer: Viewer, *, cursor: str) -> None:
-        """Begin to fill a viewer. ``cursor`` is where to begin reading if nobody watches the run yet."""
-        key = self._keys.events(viewer.run_id).encode()
-        self._viewers.setdefault(key, set()).add(viewer)
-        if key not in self._cursors:
-            self._cursors[key] = cursor
-            self._joins += 1
-            self._joined.set()
+        """Begin to fill a viewer. ``cursor`` is where to begin reading if nobody watches the stream yet."""
+        self._viewers.setdefault(viewer.stream, set()).add(viewer)
+        if viewer.stream not in self._owned and not self._is_read(viewer.stream):
+            self._read_from(viewer.stream, cursor)
 
     def leave(self, viewer: Viewer) -> None:
-        """Forget a reader; the last one that watched a run ends the reading of its stream."""
+        """Forget a reader; the last one that watched a stream ends the reading of it."""
         self._readers.discard(viewer)
-        key = self._keys.events(viewer.run_id).encode()
-        viewers = self._viewers.get(key, set())
+        self._endless.discard(viewer)
+        viewers = self._viewers.get(viewer.stream, set())
         viewers.discard(viewer)
         if not viewers:
-            self._viewers.pop(key, None)
-            self._cursors.pop(key, None)
+            self._viewers.pop(viewer.stream, None)
+            self._forget(viewer.stream)
+
+    def cut_endless(self) -> None:
+        """Make those readers leave, and those that come later, who would keep a worker from stopping for no run."""
+        self._cutting_endless = True
+        for viewer in self._endless:
+            viewer.cut()
 
     def cut_all(self) -> None:
         """Make every reader leave, and those that come later."""
@@ -100,64 +126,38 @@ class Hub:
             viewer.abandon()
 
     def close(self) -> None:
-        gevent.killall(self._greenlets)
-        self._reader.close()
+        for source in list(self._sources.values()):
+            source.close()
 
-    def _read_for_ever(self) -> None:
-        delay = FIRST_RETRY_SECONDS
-        while True:
-            try:
-                if not self._reader.is_open:
-                    self._reader.open()
-                    self._reader_id = self._reader.call("CLIENT", "ID")
-                self._forward(self._read())
-                delay = FIRST_RETRY_SECONDS
-            except (*LINK_ERRORS, ResponseError) as error:
-                logger.warning("event hub: cannot read, trying again in %g seconds: %s", delay, error)
-                self._reader_id = None
-                self._reader.close()
-                gevent.sleep(delay)
-                delay = min(delay * 2, LONGEST_RETRY_SECONDS)
+    def _read_from(self, stream: str, cursor: str) -> None:
+        group = self._make.group(stream)
+        source = self._sources.get(group)
+        if source is not None and not source.has_ended:
+            source.read_from(stream, cursor)
+            return
+        self._sources[group] = source = self._make.reader(stream, self._take)
+        source.read_from(stream, cursor)
+        source.start()
 
-    def _read(self) -> list[tuple[bytes, list[StreamEntry]]]:
-        self._joins_seen = self._joins
-        cursors = self._cursors
-        answer: Any = self._reader.call(
-            "XREAD", "COUNT", ENTRIES_PER_READ, "BLOCK", BLOCK_MILLISECONDS, "STREAMS", *cursors, *cursors.values()
-        )
-        return [(key, raw_entries(raw)) for key, raw in answer or ()]
+    def _is_read(self, stream: str) -> bool:
+        source = self._sources.get(self._make.group(stream))
+        return source is not None and source.reads(stream)
 
-    def _forward(self, streams: list[tuple[bytes, list[StreamEntry]]]) -> None:
-        for key, entries in streams:
-            if key in self._cursors:
-                self._cursors[key] = entries[-1].cursor
-            if key == self._control_key:
-                for entry in entries:
-                    self._on_control(entry.event_type, entry.payload.decode())
-            else:
-                self._fan_out(key, entries)
+    def _forget(self, stream: str) -> None:
+        source = self._sources.get(self._make.group(stream))
+        if source is not None:
+            source.forget(stream)
 
-    def _fan_out(self, key: bytes, entries: list[StreamEntry]) -> None:
-        for viewer in self._viewers.get(key, ()):
+    def _take(self, stream: str, entries: list[StreamEntry]) -> None:
+        if stream == self._control_stream:
+            for entry in entries:
+                self._on_control(entry.event_type, entry.payload.decode())
+        else:
+            self._fan_out(stream, entries)
+
+    def _fan_out(self, stream: str, entries: list[StreamEntry]) -> None:
+        for viewer in self._viewers.get(stream, ()):
             for entry in entries:
                 viewer.offer(entry)
         if entries[-1].is_terminal:
-            self._cursors.pop(key, None)
-
-    def _wake_for_ever(self) -> None:
-        """Make the reader take up new streams at once and not only after its blocking read."""
-        while True:
-            self._joined.wait()
-            self._joined.clear()
-            while self._joins_seen < self._joins:
-                self._unblock_reader()
-                gevent.sleep(WAKE_RETRY_SECONDS)
-
-    def _unblock_reader(self) -> None:
-        if self._reader_id is None:
-            gevent.sleep(FIRST_RETRY_SECONDS)
-            return
-        try:
-            self._unblock(self._reader_id)
-        except StorageUnavailable as error:
-            logger.warning("event hub: could not wake the reader: %s", error.__cause__)
+            self._forget(stream)

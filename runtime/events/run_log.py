@@ -13,10 +13,12 @@ from gevent.event import AsyncResult
 from redis.exceptions import ResponseError
 
 from runtime.events.connections import Command
+from runtime.events.entries import StreamEntry
 from runtime.events.keys import Keys
 from runtime.events.scripts import load_script
-from runtime.events.store import EndOutcome, end_arguments
-from runtime.protocol.events import Event, RunEnd
+from runtime.events.sink import EventSink
+from runtime.events.store import FIRST_EVENT_ID, EndOutcome, end_arguments
+from runtime.protocol.events import Event, EventEncoder, RunEnd
 from runtime.protocol.ids import new_id
 from runtime.protocol.records import RunRecord
 
@@ -50,6 +52,9 @@ class Append:
     run_log: RunLog
     command: Command
     weight: int
+    entry_id: str
+    event: Event
+    repeated: bool = False
 
 
 @dataclass(slots=True)
@@ -58,7 +63,9 @@ class End:
 
     run_log: RunLog
     command: Command
+    event: Event
     done: AsyncResult[EndOutcome | None] = field(default_factory=AsyncResult)
+    repeated: bool = False
 
 
 @dataclass(slots=True)
@@ -67,9 +74,11 @@ class Touch:
 
     run_log: RunLog
     command: Command
+    repeated: bool = False
 
 
 LogItem = Append | End | Touch
+"""``repeated`` once it may have been written although its answer never came."""
 
 
 class RunLog:
@@ -83,16 +92,19 @@ class RunLog:
         record: RunRecord,
         keys: Keys,
         put: Callable[[LogItem], None],
+        sink: EventSink,
         *,
         retention_seconds: int,
         max_bytes: int,
     ) -> None:
         self.is_dropped = False
+        self.stream = keys.events(record.run_id)
+        self.cursor = FIRST_EVENT_ID
         self.on_loss: Callable[[LossReason], None] | None = None
         self._record = record
-        self._record_key = keys.record(record.run_id)
-        self._events_key = keys.events(record.run_id)
+        self._keys = keys.of_run(record.run_id, record.idempotency_digest)
         self._put = put
+        self._sink = sink
         self._retention = retention_seconds
         self._bytes_left = max_bytes
         self._sequence = 1
@@ -113,8 +125,8 @@ class RunLog:
         self._sequence += 1
         entry_id = f"{ATTEMPT}-{self._sequence}"
         self._pending_bytes += weight
-        command = ("XADD", self._events_key, "NOMKSTREAM", entry_id, "type", event.type, "payload", event.payload)
-        self._put(Append(self, command, weight))
+        command = ("XADD", self.stream, "NOMKSTREAM", entry_id, "type", event.type, "payload", event.payload)
+        self._put(Append(self, command, weight, entry_id, event))
 
     @property
     def run_id(self) -> str:
@@ -132,14 +144,24 @@ class RunLog:
 
     def end(self, end: RunEnd) -> AsyncResult[EndOutcome | None]:
         """Queue the end of the run behind its events. The outcome is None when Redis refused the script."""
-        arguments = end_arguments(self._record, end, token=new_id(), retention_seconds=self._retention)
-        item = End(self, ("EVALSHA", load_script("end_run").sha, 2, self._record_key, self._events_key, *arguments))
+        event = EventEncoder(self._record.run_id, self._record.dialect).ended(end)
+        arguments = end_arguments(
+            self._record,
+            end,
+            event,
+            token=new_id(),
+            retention_seconds=self._retention,
+            length=0 if self.is_dropped else self._sequence,
+        )
+        keys = self._keys
+        item = End(self, ("EVALSHA", load_script("end_run").sha, len(keys), *keys, *arguments), event)
         self._put(item)
         return item.done
 
     def touch(self) -> None:
-        """Queue a renewal of both lifetimes."""
-        for key in (self._record_key, self._events_key):
+        """Queue a renewal of the lifetimes of all that is stored of the run."""
+        record, events, _, _, *idempotency = self._keys
+        for key in (record, events, *idempotency):
             self._put(Touch(self, ("EXPIRE", key, self._retention)))
 
     def drop(self) -> None:
@@ -157,14 +179,21 @@ class RunLog:
         """Take Redis' answer to an event: its id, nil when the stream is gone, or a refusal."""
         self.release(item)
         if isinstance(answer, bytes):
-            return
-        if answer is None:
+            self._taken(item)
+        elif answer is None:
             self._lose(LossReason.STORAGE)
         elif "equal or smaller" not in str(answer):
             logger.error("event log: run %s: an event was refused: %s", self._record.run_id, answer)
             self._lose(LossReason.STORAGE)
-        elif not repeated:
+        elif repeated:
+            # Either the first try was written or something has ended the run meanwhile: what is stored shows readers.
+            self._sink.disown(self.stream, cursor=self.cursor)
+        else:
             self._lose(LossReason.FENCED)
+
+    def miss_event(self) -> None:
+        """Redis has taken an event although it refused the one before, which can no longer be written."""
+        self._lose(LossReason.STORAGE)
 
     def ended(self, item: End, answer: Any) -> None:
         """Take Redis' answer to the end script."""
@@ -172,7 +201,18 @@ class RunLog:
             logger.error("event log: run %s: its end was refused: %s", self._record.run_id, answer)
             item.done.set(None)
             return
-        item.done.set(EndOutcome(answer[0].decode()))
+        outcome = EndOutcome(answer[0].decode())
+        if outcome is EndOutcome.ENDED and len(answer) > 1:
+            self._publish(answer[1], item.event)
+        item.done.set(outcome)
+
+    def _taken(self, item: Append) -> None:
+        self.cursor = item.entry_id
+        self._publish(item.entry_id.encode(), item.event)
+
+    def _publish(self, cursor: bytes, event: Event) -> None:
+        if self._sink.is_watched(self.stream):
+            self._sink.publish(self.stream, StreamEntry(cursor, event.type.encode(), event.payload))
 
     def _lose(self, reason: LossReason) -> None:
         if self.is_dropped:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import NoScriptError, ResponseError
 
 from errors import StorageUnavailable
-from runtime.events.entries import StreamEntry, entry_of
+from runtime.events.connections import LINK_ERRORS, Command, is_passing
+from runtime.events.entries import StreamEntry, raw_entries
 from runtime.events.keys import Keys
-from runtime.events.scripts import Script, load_script
+from runtime.events.scripts import load_script
+from runtime.events.shared_link import Requests
 from runtime.protocol.cursors import GREATEST
 from runtime.protocol.events import Event, EventEncoder, RunEnd, ended_record
 from runtime.protocol.ids import new_id
 from runtime.protocol.records import RunRecord
 
+logger = logging.getLogger(__name__)
+
 FIRST_EVENT_ID = "1-1"
+FEED_LENGTH = 10_000
 CONTROL_LIFETIME_SECONDS = 60
 CONTROL_LENGTH = 10_000
 """Messages kept for a worker that does not read; each is small and soon stale."""
@@ -32,100 +34,190 @@ class EndOutcome(StrEnum):
 
     ENDED = "ended"
     LOST = "lost"
+    LEASED = "leased"
+    BEHIND = "behind"
     GONE = "gone"
 
 
-def end_arguments(record: RunRecord, end: RunEnd, *, token: str, retention_seconds: int) -> list[str | bytes | int]:
-    """The arguments of the end script, in the run's dialect."""
-    event = EventEncoder(record.run_id, record.dialect).ended(end)
+class CreateOutcome(StrEnum):
+    """What the create script found."""
+
+    CREATED = "created"
+    EXISTING = "existing"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long things live: what is stored from its last write on, and a lease from its last renewal on."""
+
+    retention_seconds: int
+    lease_seconds: float
+
+
+def end_arguments(
+    record: RunRecord,
+    end: RunEnd,
+    event: Event,
+    *,
+    token: str,
+    retention_seconds: int,
+    only_expired: bool = False,
+    length: int = 0,
+) -> list[str | bytes | int]:
+    """The arguments of the end script. ``event`` is ``end`` in the run's dialect."""
     ended = ended_record(record, end, token)
-    return [ended.model_dump_json(), token, event.type, event.payload, retention_seconds]
+    return [
+        ended.model_dump_json(),
+        token,
+        event.type,
+        event.payload,
+        retention_seconds,
+        record.run_id,
+        FEED_LENGTH,
+        ended.as_feed_payload(),
+        "expired" if only_expired else "",
+        length,
+    ]
 
 
 class RunStore:
     """Redis as requests use it: short commands, and StorageUnavailable when it does not answer."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, *, retention_seconds: int) -> None:
-        self._client = client
+    def __init__(self, link: Requests, keys: Keys, lifetimes: Lifetimes) -> None:
+        self._link = link
         self._keys = keys
-        self._retention = retention_seconds
+        self._lifetimes = lifetimes
 
     def ping(self) -> None:
-        with _unavailable_as_503():
-            self._client.ping()
+        """Raises StorageUnavailable."""
+        try:
+            self._link.ping()
+        except LINK_ERRORS as error:
+            raise StorageUnavailable from error
 
-    def create(self, record: RunRecord, started: Event) -> None:
-        """Store a new run with its first event."""
-        self._run_script(
+    def create(
+        self, record: RunRecord, started: Event, *, fingerprint: str = "", gone: str = ""
+    ) -> tuple[CreateOutcome, str | None]:
+        """Store a new run with its first event.
+
+        ``fingerprint`` is of the request, for a record with an idempotency key, and ``gone`` the id of a run that no
+        longer holds that key, as its record is gone. Answers the outcome, with the id of the run that holds the key
+        where there is one.
+        """
+        answer = self._run_script(
             "create_run",
-            record.run_id,
-            [record.model_dump_json(), FIRST_EVENT_ID, started.type, started.payload, self._retention],
+            record,
+            [
+                record.model_dump_json(),
+                FIRST_EVENT_ID,
+                started.type,
+                started.payload,
+                self._lifetimes.retention_seconds,
+                record.run_id,
+                round(self._lifetimes.lease_seconds * 1000),
+                FEED_LENGTH,
+                record.as_feed_payload(),
+                fingerprint,
+                gone,
+            ],
         )
+        outcome = CreateOutcome(answer[0].decode())
+        return outcome, answer[1].decode() if len(answer) > 1 else None
+
+    def find_by_key(self, digest: str) -> tuple[str, RunRecord] | None:
+        """The fingerprint and the record of the run that was made under an idempotency key, while both are there."""
+        held: bytes | None = self._ask("GET", self._keys.idempotency(digest))
+        if held is None:
+            return None
+        fingerprint, run_id = held.decode().split(" ")
+        record = self.get(run_id)
+        return (fingerprint, record) if record is not None else None
 
     def get(self, run_id: str) -> RunRecord | None:
-        with _unavailable_as_503():
-            raw: Any = self._client.get(self._keys.record(run_id))
-        return None if raw is None else RunRecord.model_validate_json(raw)
+        return _record(self._ask("GET", self._keys.record(run_id)))
 
-    def end(self, record: RunRecord, end: RunEnd) -> tuple[EndOutcome, RunRecord | None]:
-        """End a run that this process does not own, or says so who did.
+    def get_with_page(self, run_id: str, *, after: str, limit: int) -> tuple[RunRecord | None, list[StreamEntry]]:
+        """A record, and the first entries behind a cursor, in one round trip."""
+        raw_record, raw_page = self._ask_all(
+            ("GET", self._keys.record(run_id)), self._range(run_id, after=after, limit=limit)
+        )
+        return _record(raw_record), raw_entries(raw_page)
 
-        Answers the outcome, with the current record where something else had ended the run.
+    def end(self, record: RunRecord, end: RunEnd, *, only_expired: bool = False) -> tuple[EndOutcome, RunRecord | None]:
+        """End a run that this process does not own, or say who did.
+
+        With ``only_expired`` the run goes on if its lease does. Answers the outcome, with the current record where
+        something else had ended the run.
         """
-        arguments = end_arguments(record, end, token=new_id(), retention_seconds=self._retention)
-        answer = self._run_script("end_run", record.run_id, arguments)
+        arguments = end_arguments(
+            record,
+            end,
+            EventEncoder(record.run_id, record.dialect).ended(end),
+            token=new_id(),
+            retention_seconds=self._lifetimes.retention_seconds,
+            only_expired=only_expired,
+        )
+        answer = self._run_script("end_run", record, arguments)
         outcome = EndOutcome(answer[0].decode())
         current = RunRecord.model_validate_json(answer[1]) if outcome is EndOutcome.LOST else None
         return outcome, current
 
     def page(self, run_id: str, *, after: str, limit: int) -> list[StreamEntry]:
         """Up to ``limit`` entries behind the cursor ``after``, which is in normal form."""
-        if after == GREATEST:
-            return []
-        with _unavailable_as_503():
-            raw: Any = self._client.xrange(self._keys.events(run_id), min=f"({after}", count=limit)
-        return [entry_of(cursor, fields) for cursor, fields in raw]
+        return raw_entries(self._ask(*self._range(run_id, after=after, limit=limit)))
 
     def last_cursor(self, run_id: str) -> str | None:
         """The id of the last entry; None when the stream is gone."""
-        with _unavailable_as_503():
-            raw: Any = self._client.xrevrange(self._keys.events(run_id), count=1)
+        raw = self._ask("XREVRANGE", self._keys.events(run_id), "+", "-", "COUNT", 1)
         return raw[0][0].decode() if raw else None
 
     def has_events(self, run_id: str) -> bool:
-        with _unavailable_as_503():
-            return bool(self._client.exists(self._keys.events(run_id)))
+        return bool(self._ask("EXISTS", self._keys.events(run_id)))
 
     def tell_worker(self, worker: str, message: str, run_id: str) -> None:
         """Leave a message in a worker's control stream."""
         key = self._keys.control(worker)
-        with _unavailable_as_503():
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.xadd(key, {"type": message, "payload": run_id}, maxlen=CONTROL_LENGTH, approximate=True)
-            pipeline.expire(key, CONTROL_LIFETIME_SECONDS)
-            pipeline.execute()
+        self._ask_all(
+            ("XADD", key, "MAXLEN", "~", CONTROL_LENGTH, "*", "type", message, "payload", run_id),
+            ("EXPIRE", key, CONTROL_LIFETIME_SECONDS),
+        )
 
-    def unblock(self, connection_id: int) -> None:
-        """Let a blocking read on another connection return at once, if it blocks."""
-        with _unavailable_as_503():
-            self._client.client_unblock(connection_id)
+    def _range(self, run_id: str, *, after: str, limit: int) -> Command:
+        # Nothing is behind the greatest cursor, and Redis refuses to be asked.
+        start = "+" if after == GREATEST else f"({after}"
+        return ("XRANGE", self._keys.events(run_id), start, "+", "COUNT", limit)
 
-    def close(self) -> None:
-        self._client.close()
+    def _run_script(self, name: str, record: RunRecord, arguments: list[Any]) -> Any:
+        script = load_script(name)
+        keys = self._keys.of_run(record.run_id, record.idempotency_digest)
+        try:
+            return self._ask("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return self._ask("EVAL", script.text, len(keys), *keys, *arguments)
 
-    def _run_script(self, name: str, run_id: str, arguments: list[Any]) -> Any:
-        script: Script = load_script(name)
-        keys = [self._keys.record(run_id), self._keys.events(run_id)]
-        with _unavailable_as_503():
-            try:
-                return self._client.evalsha(script.sha, 2, *keys, *arguments)
-            except NoScriptError:
-                return self._client.eval(script.text, 2, *keys, *arguments)
+    def _ask(self, *command: str | bytes | int) -> Any:
+        return self._ask_all(command)[0]
+
+    def _ask_all(self, *commands: Command) -> list[Any]:
+        return ask_all(self._link, *commands)
 
 
-@contextmanager
-def _unavailable_as_503() -> Iterator[None]:
+def ask_all(link: Requests, *commands: Command) -> list[Any]:
+    """The answers in order. Raises StorageUnavailable, or NoScriptError."""
     try:
-        yield
-    except (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError) as error:
+        answers = link.ask(*commands)
+    except LINK_ERRORS as error:
         raise StorageUnavailable from error
+    for answer in answers:
+        if isinstance(answer, NoScriptError):
+            raise answer
+        if isinstance(answer, ResponseError):
+            if not is_passing(answer):
+                logger.error("Redis refused a command: %s", answer)
+            raise StorageUnavailable from answer
+    return answers
+
+
+def _record(raw: bytes | None) -> RunRecord | None:
+    return None if raw is None else RunRecord.model_validate_json(raw)

@@ -1,8 +1,6 @@
-"""A viewer: one reader of one run's events, with a queue that cannot grow without bound."""
+"""A viewer: one reader of one stream, with a queue that cannot grow without bound."""
 
 from __future__ import annotations
-
-from collections import deque
 
 import gevent
 from gevent.event import Event
@@ -20,12 +18,12 @@ class Viewer:
     A viewer is ``lagging`` while it reads pages from Redis; the hub then leaves it alone.
     """
 
-    def __init__(self, run_id: str) -> None:
-        self.run_id = run_id
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
         self._reader = getcurrent()
         self.lagging = True
         self.is_cut = False
-        self._queue: deque[StreamEntry] = deque()
+        self._queue: list[StreamEntry] = []
         self._queued_bytes = 0
         self._arrived = Event()
 
@@ -51,7 +49,7 @@ class Viewer:
         """All queued entries; waits up to ``timeout`` seconds for the first. Empty when there is none."""
         self._arrived.wait(timeout)
         self._arrived.clear()
-        entries = list(self._queue)
+        entries = self._queue
         self._drop_queue()
         return entries
 
@@ -65,5 +63,5 @@ class Viewer:
         gevent.kill(self._reader)
 
     def _drop_queue(self) -> None:
-        self._queue.clear()
+        self._queue = []
         self._queued_bytes = 0

@@ -18,6 +18,8 @@ class StopReason(StrEnum):
 
     ENDED_ELSEWHERE = "ended_elsewhere"
     """A cancel or a reaper has ended it: its record and terminal event are written."""
+    LEASE_LOST = "lease_lost"
+    """Its lease is gone: something has ended it, or Redis has lost its data."""
     STORAGE = "storage"
     """Redis no longer takes its events."""
     SHUTDOWN = "shutdown"
@@ -36,6 +38,8 @@ class ActiveRun:
     """What the request answers to the tool call that ended the run before."""
     is_cleanup: bool = False
     """Whether it only leaves the layers of a session for good, and calls no model."""
+    is_ending: bool = False
+    """Whether its end is on its way behind its events: from then on only Redis says whether that end counts."""
     stop_reason: StopReason | None = None
     task: asyncio.Task[object] | None = field(default=None, repr=False)
 
@@ -44,11 +48,11 @@ class ActiveRun:
         return self.record.run_id
 
     def stop(self, reason: StopReason) -> None:
-        """Stop the run; the first reason counts. Its model call is closed at once."""
-        if self.stop_reason is not None:
+        """Stop the run, unless it ends by itself; the first reason counts. Its model call is closed at once."""
+        if self.stop_reason is not None or self.is_ending:
             return
         self.stop_reason = reason
-        if reason is StopReason.ENDED_ELSEWHERE:
+        if reason in (StopReason.ENDED_ELSEWHERE, StopReason.LEASE_LOST):
             self.log.drop()
         if self.task is not None:
             self.task.get_loop().call_soon_threadsafe(self.task.cancel)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import gevent
 from gevent.event import Event
 
 from errors import CapacityReached, ShuttingDown
-from runtime.events.log import EventLog
+from runtime.events.log import LogKeeper
 from runtime.events.store import EndOutcome
 from runtime.execution.active_run import ActiveRun, StopReason
 from runtime.execution.bridge import LoopBridge
 from runtime.execution.failures import SHUTDOWN, STORAGE_LOST, UNKNOWN, log_unexpected
-from runtime.execution.runner import Runner
+from runtime.execution.turnstile import Turnstile
 from runtime.protocol.events import RunEnd
 
 logger = logging.getLogger(__name__)
@@ -25,13 +25,25 @@ REFUSED_END_RETRY_SECONDS = 1.0
 
 
 class RunPool:
-    """The runs that this worker executes."""
+    """The runs that this worker has taken on, at most ``size``: those it executes, and those that wait their turn.
 
-    def __init__(self, *, bridge: LoopBridge, runner: Runner, log: EventLog, size: int) -> None:
+    ``on_start`` is called when there is a new one.
+    """
+
+    def __init__(
+        self,
+        *,
+        bridge: LoopBridge,
+        runner: Turnstile,
+        log: LogKeeper,
+        size: int,
+        on_start: Callable[[], None] = lambda: None,
+    ) -> None:
         self._bridge = bridge
         self._runner = runner
         self._log = log
         self._size = size
+        self._on_start = on_start
         self._active: dict[str, ActiveRun] = {}
         self._admitted = 0
         self._closing = False
@@ -41,6 +53,10 @@ class RunPool:
     @property
     def active_count(self) -> int:
         return len(self._active)
+
+    def run_ids(self) -> list[str]:
+        """The runs that this worker owns."""
+        return list(self._active)
 
     @property
     def is_busy(self) -> bool:
@@ -66,6 +82,7 @@ class RunPool:
         """Execute an admitted run."""
         run.log.on_loss = run.lose
         self._active[run.run_id] = run
+        self._on_start()
         gevent.spawn(self._own, run)
 
     def stop(self, run_id: str, reason: StopReason) -> bool:
@@ -114,17 +131,21 @@ class RunPool:
         match run.stop_reason:
             case StopReason.ENDED_ELSEWHERE:
                 return None
-            case StopReason.STORAGE:
+            case StopReason.STORAGE | StopReason.LEASE_LOST:
                 return STORAGE_LOST
             case StopReason.SHUTDOWN if end is None:
                 return SHUTDOWN
         return end or RunEnd.failed(UNKNOWN)
 
     def _write_end(self, run: ActiveRun, end: RunEnd) -> None:
+        run.is_ending = True
         outcome = run.log.end(end).get()
         while outcome is None:
             gevent.sleep(REFUSED_END_RETRY_SECONDS)
             outcome = run.log.end(end).get()
+        if outcome is EndOutcome.BEHIND:
+            run.log.drop()
+            outcome = run.log.end(STORAGE_LOST).get()
         if outcome is not EndOutcome.ENDED:
             logger.info("run %s: its end as %s was not taken: %s", run.run_id, end.status, outcome)
 

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from itertools import islice
 from typing import NoReturn
 
 from pydantic_core import from_json
+
+# All up to the next thing that begins a value, passing over strings. Nothing is ever given back, so that no text takes
+# longer than its length.
+_TO_NEXT_VALUE = re.compile(r'[^",\[{]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?[^",\[{]*+)*+(?:[,\[{]|\Z)', re.DOTALL)
+
+FEW = 1 / 100
+"""Of a budget: a text that can have no more is counted roughly, which is quicker."""
 
 
 class InvalidJson(ValueError):
@@ -17,11 +26,37 @@ class InvalidJson(ValueError):
         self.position = position
 
 
-def read_json(text: str) -> object:
-    """The value that ``text`` holds. Raises InvalidJson.
+class TooManyValues(Exception):
+    """The JSON holds more values than its budget has. No ValueError: pydantic must not take it for one problem more."""
+
+
+class ValueBudget:
+    """How many values may be read; what reads JSON within JSON shares it.
+
+    A small text can hold millions of values, and each costs far more time to read and to judge than to send.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._left = most
+
+    def take(self, text: str) -> None:
+        """Count the values of a text before it is read. Raises TooManyValues."""
+        count = text.count(",") + text.count("[") + text.count("{")
+        if count > self.most * FEW:  # some of these may stand in strings
+            count = sum(1 for _ in islice(_TO_NEXT_VALUE.finditer(text), self._left + 1))
+        self._left -= count
+        if self._left < 0:
+            raise TooManyValues
+
+
+def read_json(text: str, *, budget: ValueBudget | None = None) -> object:
+    """The value that ``text`` holds. Raises InvalidJson, and TooManyValues when they are more than the budget has.
 
     Stricter than Python's reader, which takes NaN, numbers above all floats and halves of surrogate pairs.
     """
+    if budget is not None:
+        budget.take(text)
     try:
         value: object = json.loads(text, parse_constant=_refuse_constant, parse_float=_read_float)
     except InvalidJson:

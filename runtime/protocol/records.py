@@ -24,6 +24,7 @@ class RunRecord(BaseModel):
     """Stored as one JSON string. ``worker`` owns the run; ``end_token`` is of the attempt that ended it.
 
     ``cancelled`` is true of a cancelled run also where its dialect has no such status and the record says ``failed``.
+    ``idempotency_digest`` names the idempotency key that it was made under, which itself is not kept.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,15 +39,30 @@ class RunRecord(BaseModel):
     dialect: Dialect
     worker: str
     end_token: str | None = None
+    idempotency_digest: str | None = None
 
     @classmethod
-    def begin(cls, run_id: str, *, dialect: Dialect, worker: str) -> Self:
+    def begin(cls, run_id: str, *, dialect: Dialect, worker: str, idempotency_digest: str | None = None) -> Self:
         now = utc_now()
-        return cls(run_id=run_id, created_at=now, updated_at=now, dialect=dialect, worker=worker)
+        return cls(
+            run_id=run_id,
+            created_at=now,
+            updated_at=now,
+            dialect=dialect,
+            worker=worker,
+            idempotency_digest=idempotency_digest,
+        )
 
     @property
     def has_ended(self) -> bool:
         return self.status is not RunStatus.RUNNING
+
+    def as_feed_payload(self) -> bytes:
+        """What the feed of all runs tells of it: one line of JSON."""
+        fields = (self.run_id, self.status, self.created_at, self.updated_at)
+        return b'{"run_id":"%b","status":"%b","created_at":"%b","updated_at":"%b"}' % tuple(
+            field.encode() for field in fields
+        )
 
     def as_status(self) -> dict[str, Any]:
         """The body of ``GET /runs/{run_id}`` in the run's dialect."""

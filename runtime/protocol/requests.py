@@ -5,10 +5,13 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from runtime.protocol.json_text import InvalidJson, read_json
 from runtime.protocol.snapshots import MAX_LAYERS, SessionSnapshot
+
+JSON_BUDGET = "json_budget"
+"""Key of the validation context: the ValueBudget of the body, for the JSON that its strings hold."""
 
 COMPOSITION_SCHEMA_VERSION = 1
 MAX_IDEMPOTENCY_KEY_LENGTH = 512
@@ -30,12 +33,12 @@ class ExitIntent(StrEnum):
     DELETE = "delete"
 
 
-def _decode_config(value: object) -> object:
-    """Dify sometimes sends a layer's config as a JSON string that holds the object."""
+def _decode_config(value: object, info: ValidationInfo) -> object:
+    """Dify sometimes sends a layer's config as a JSON string that holds the object. Raises TooManyValues."""
     if not isinstance(value, str):
         return value
     try:
-        decoded = read_json(value)
+        decoded = read_json(value, budget=(info.context or {}).get(JSON_BUDGET))
     except InvalidJson:
         raise ValueError("config is a string, but not the JSON of an object") from None
     if decoded is not None and not isinstance(decoded, dict):
@@ -84,7 +87,7 @@ class CreateRunRequest(WireModel):
     session_snapshot: SessionSnapshot | None = None
     on_exit: OnExit = Field(default_factory=OnExit)
     deferred_tool_results: DeferredToolResults | None = None
-    idempotency_key: str | None = Field(default=None, max_length=MAX_IDEMPOTENCY_KEY_LENGTH)
+    idempotency_key: str | None = Field(default=None, max_length=MAX_IDEMPOTENCY_KEY_LENGTH, pattern=r"\S")
     metadata: dict[str, Any] = Field(default_factory=dict)
     purpose: Literal["workflow_node", "single_step", "agent_app", "babysit", "fasten_preview"] | None = None
 

@@ -11,21 +11,11 @@ RECONNECT_SOON = b"retry: 500\n\n"
 """Sent when a stream is cut while its run goes on: the client should come back to another worker."""
 
 
-def event_with_id(cursor: str, payload: bytes) -> bytes:
+def event_with_id(cursor: bytes, payload: bytes) -> bytes:
     """The stored payload, a JSON object, with its ``id`` spliced in as the first key."""
-    return b'{"id":"' + cursor.encode() + b'",' + payload[1:]
+    return b'{"id":"%b",%b' % (cursor, payload[1:])
 
 
-def frame(cursor: str, event_type: str, payload: bytes) -> bytes:
+def frame(cursor: bytes, event_type: bytes, payload: bytes) -> bytes:
     """One event of the stream. ``payload`` is one line of JSON."""
-    return b"".join(
-        (
-            b"id: ",
-            cursor.encode(),
-            b"\nevent: ",
-            event_type.encode(),
-            b"\ndata: ",
-            event_with_id(cursor, payload),
-            b"\n\n",
-        )
-    )
+    return b'id: %b\nevent: %b\ndata: {"id":"%b",%b\n\n' % (cursor, event_type, cursor, payload[1:])

@@ -45,6 +45,25 @@ function follow(url) {
   });
 }
 
+function followBySocket(url) {
+  const last = seen.ids.at(-1);
+  const socket = new WebSocket(last ? `${url}&after=${last}` : url);
+  socket.onopen = () => { seen.opened += 1; };
+  socket.onmessage = (message) => {
+    const event = JSON.parse(message.data);
+    seen.ids.push(event.id);
+    seen.text += event.agent_message_delta ?? "";
+    if (event.type !== "run_started" && event.type !== "pydantic_ai_event") seen.ended = event.type;
+  };
+  socket.onclose = ({ code }) => {
+    seen.closeCode = code;
+    if (seen.ended) return;
+    seen.errors += 1;
+    if (seen.opened === 0) seen.closed = true;
+    else setTimeout(() => followBySocket(url), 100);
+  };
+}
+
 async function call(url, options) {
   try {
     const response = await fetch(url, options);
@@ -107,6 +126,10 @@ def stream_url(base: str, run_id: str, token: str) -> str:
     return f"{base}/runs/{run_id}/events/sse?token={token}"
 
 
+def socket_url(base: str, run_id: str, token: str) -> str:
+    return f"{base.replace('http://', 'ws://')}/runs/{run_id}/events/ws?token={token}"
+
+
 def follow_to_the_end(page: Page, url: str) -> dict[str, Any]:
     page.evaluate("url => follow(url)", url)
     page.wait_for_function("() => seen.ended || seen.closed")
@@ -130,6 +153,38 @@ def test_a_page_from_elsewhere_misses_nothing_over_broken_connections(
     assert seen["ended"] == stored[-1]["type"] == "run_succeeded"
     assert seen["ids"] == [event["id"] for event in stored]
     assert seen["text"] == ANSWER
+
+
+def test_a_page_from_elsewhere_misses_nothing_over_broken_sockets(
+    page: Page, protected: GunicornServer, origin: str
+) -> None:
+    owner = RunClient(protected.url, token=API_TOKEN)
+    page.goto(origin)
+    run_id = owner.create(prompt(), demo_llm(answer=ANSWER, delay_ms=10))
+    token = make_token(owner, run_id)
+
+    with cutting_proxy(protected.url, cut_after=CUT_AFTER_BYTES) as proxy:
+        page.evaluate("url => followBySocket(url)", socket_url(proxy.url, run_id, token))
+        page.wait_for_function("() => seen.ended && seen.closeCode === 1000 || seen.closed")
+        seen = page.evaluate("() => seen")
+
+    stored = owner.page(run_id, limit=500)["events"]
+    assert proxy.cuts >= 1
+    assert seen["opened"] == proxy.cuts + 1
+    assert seen["ended"] == stored[-1]["type"] == "run_succeeded"
+    assert seen["ids"] == [event["id"] for event in stored]
+    assert seen["text"] == ANSWER
+
+
+def test_a_socket_without_a_valid_token_is_not_opened(page: Page, protected: GunicornServer, origin: str) -> None:
+    owner = RunClient(protected.url, token=API_TOKEN)
+    run_id = owner.create(prompt())
+    page.goto(origin)
+
+    page.evaluate("url => followBySocket(url)", socket_url(protected.url, run_id, "bad"))
+    page.wait_for_function("() => seen.closed")
+
+    assert page.evaluate("() => [seen.opened, seen.ids, seen.closeCode]") == [0, [], 1006]
 
 
 def test_a_page_of_an_origin_that_is_not_allowed_sees_nothing(page: Page, protected: GunicornServer) -> None:

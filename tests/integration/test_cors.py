@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -28,7 +27,7 @@ STRANGERS = [
     "*",
     "",
 ]
-UNKNOWN = f"/runs/{uuid.uuid4()}"
+UNKNOWN = "/runs/01a1f884-b753-710d-b464-93120ce7b7ee"
 ROUTES = [
     "/runs",
     UNKNOWN,

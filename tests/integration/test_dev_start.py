@@ -107,8 +107,8 @@ class Started:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Started]:
-    checkout = tmp_path / "checkout"
+def start(short_path: Path) -> Iterator[Started]:
+    checkout = short_path / "checkout"
     shutil.copytree(CHECKOUT, checkout, ignore=NOT_COPIED)
     started = Started(checkout)
     yield started

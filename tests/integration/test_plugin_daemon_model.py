@@ -320,7 +320,7 @@ def test_cancelling_a_run_closes_the_connection(daemon: ScriptedDaemon, name: st
             await task
         call = await asyncio.to_thread(daemon.wait_until_ended, name)
         assert call["closed_by_client"]
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10
 
     run(daemon, work)
 

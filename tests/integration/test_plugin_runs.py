@@ -264,7 +264,7 @@ def test_a_model_that_only_calls_tools_that_do_not_exist_fails_the_run(
 
 
 def test_a_full_worker_refuses_runs_and_says_when_to_come_back(start_server: StartServer) -> None:
-    client = RunClient(start_server(redis_prefix="full", max_active_runs=2).url)
+    client = RunClient(start_server(redis_prefix="full", max_active_runs=2, max_waiting_runs=0).url)
     active = [client.create(prompt(), demo_llm(delay_ms=500)) for _ in range(2)]
 
     response = client.post({"composition": {"layers": [prompt()]}})

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import signal
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -75,20 +79,26 @@ def test_a_run_that_outlasts_the_grace_fails_with_reason_shutdown(
         assert rest.result()[-1].data == terminal
 
 
-def test_new_runs_are_refused_while_the_server_drains(start_server: StartServer) -> None:
+def test_new_runs_are_refused_once_the_door_is_closed(start_server: StartServer) -> None:
     server = start_server(redis_prefix="refused", shutdown_grace_seconds=20)
     client = RunClient(server.url)
-    run_id = client.create(prompt(), demo_llm(answer="word " * 30, delay_ms=100))
-    assert client.session.get(f"{client.url}/ready", timeout=10).status_code == 200
+    run_id = client.create(prompt(), demo_llm(answer="word " * 80, delay_ms=100))
+    body = json.dumps({"composition": {"layers": [prompt()]}}).encode()
+    head = f"POST /runs HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
 
-    server.send_signal(signal.SIGTERM)
-    wait_until(lambda: client.session.get(f"{client.url}/ready", timeout=10).status_code == 503, timeout=5)
-    response = client.post({"composition": {"layers": [prompt()]}})
+    with socket.create_connection(("127.0.0.1", urlsplit(server.url).port or 0), timeout=30) as late:
+        late.sendall(head.encode() + body[:10])
+        wait_until(lambda: client.session.get(f"{client.url}/ready", timeout=10).status_code == 200)
+        server.send_signal(signal.SIGTERM)
+        wait_until(lambda: "draining: " in server.log)
+        late.sendall(body[10:])
+        response = http.client.HTTPResponse(late)
+        response.begin()
+        answer = json.loads(response.read())
 
-    assert response.status_code == 503
-    assert response.json()["detail"] == "run scheduler is shutting down"
-    assert response.json()["code"] == "shutting_down"
-    assert response.headers["Connection"] == "close"
+    assert response.status == 503
+    assert answer["detail"] == "run scheduler is shutting down"
+    assert answer["code"] == "shutting_down"
     assert server.wait() == 0
     after = RunClient(start_server(redis_prefix="refused").url)
     assert after.status(run_id)["status"] == "succeeded"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,6 +21,7 @@ PREFIX = "stream-tokens"
 API_TOKEN = "api-token-of-the-tests"
 KEY = "key-of-the-tests-" + "k" * 27
 OTHER_KEY = "other-key-of-the-tests-" + "o" * 21
+UNKNOWN_RUN = "01a1f884-b753-710d-b464-93120ce7b7ee"
 READS = ["", "/events", "/events/sse"]
 CLOCKS_APART = timedelta(seconds=60)
 
@@ -64,7 +64,7 @@ def read(client: RunClient, run_id: str, what: str = "", **query: str) -> reques
 
 def assert_invalid(response: requests.Response) -> None:
     """The one answer to every token that does not open."""
-    message = "the stream token is not valid for this run, or no longer"
+    message = "the stream token is not valid here, or no longer"
     assert response.status_code == 401
     assert response.json() == {"code": "invalid_token", "message": message, "status": 401, "detail": message}
     assert response.headers["WWW-Authenticate"] == 'Bearer realm="greenrun", error="invalid_token"'
@@ -245,7 +245,7 @@ def test_a_body_that_is_no_request_for_a_token_is_refused(owner: RunClient, body
     assert (response.status_code, response.json()["code"]) == (422, "invalid_param")
 
 
-@pytest.mark.parametrize("run_id", [str(uuid.uuid4()), "no-uuid"])
+@pytest.mark.parametrize("run_id", [UNKNOWN_RUN, "no-uuid"])
 def test_an_unknown_run_gets_no_token(owner: RunClient, run_id: str) -> None:
     response = ask_token(owner, run_id)
 
@@ -253,7 +253,7 @@ def test_an_unknown_run_gets_no_token(owner: RunClient, run_id: str) -> None:
 
 
 def test_a_bad_token_says_nothing_of_whether_the_run_is_there(reader: RunClient) -> None:
-    assert_invalid(read(reader, str(uuid.uuid4()), token="bad"))
+    assert_invalid(read(reader, UNKNOWN_RUN, token="bad"))
 
 
 def test_making_a_token_needs_the_bearer_token(owner: RunClient, reader: RunClient) -> None:

@@ -16,7 +16,7 @@ import requests
 from dev.processes import kill_session, start_process
 from dev.stop_signals import wait_until
 from tests.support.ports import listen_on
-from tests.support.process_tree import descendants, still_running
+from tests.support.process_tree import children, still_running
 
 CHECKOUT = Path(__file__).parents[2]
 START_SECONDS = 60.0
@@ -59,7 +59,7 @@ class GunicornServer:
 
     def workers(self) -> list[int]:
         """Return the process ids of the workers that run."""
-        return sorted(still_running(descendants(self.pid)))
+        return sorted(still_running(children(self.pid)))
 
     def get(self, path: str, **options: Any) -> requests.Response:
         return self.session.get(self.url + path, **{"timeout": REQUEST_SECONDS, **options})

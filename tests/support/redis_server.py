@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from redis import ConnectionError, Redis
+from redis import ConnectionError, Redis, TimeoutError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -27,20 +27,22 @@ class RedisServer:
     """A redis-server in a folder of its own.
 
     Attributes:
-        url: `redis://…` or `unix://…`; stays the same over `restart`.
+        url: `redis://…` or `unix://…`, with the password if there is one; stays the same over `restart`.
         folder: its data, log and socket.
     """
 
-    def __init__(self, folder: Path, *, unix_socket: bool, persistent: bool) -> None:
+    def __init__(self, folder: Path, *, unix_socket: bool, persistent: bool, password: str | None = None) -> None:
         self.folder = folder
         self._log = folder / "redis.log"
         self._persistent = persistent
+        self._password = password
         self._process: subprocess.Popen[bytes] | None = None
         self._clients: list[Redis] = []
         for _ in range(PORT_ATTEMPTS):
             self._port = 0 if unix_socket else free_port()
             socket = folder / "redis.sock"
-            self.url = f"unix://{socket}" if unix_socket else f"redis://127.0.0.1:{self._port}/0"
+            user = f":{password}@" if password else ""
+            self.url = f"unix://{user}{socket}" if unix_socket else f"redis://{user}127.0.0.1:{self._port}/0"
             if self._start():
                 return
         raise RuntimeError(f"redis-server does not start:\n{log_tail(self._log)}")
@@ -76,10 +78,16 @@ class RedisServer:
             self._signal(signal.SIGTERM)
             self._collect()
 
-    def restart(self) -> None:
-        """Start it again at the same address, after stopping it if it runs. Data is kept when it is `persistent`."""
+    def restart(self, *options: str, keep_data: bool = True) -> None:
+        """Start it again at the same address, after stopping it if it runs.
+
+        Data is kept when it is `persistent`, unless `keep_data` is false; `options` are for this one start.
+        """
         self.stop()
-        if not self._start():
+        if not keep_data:
+            (self.folder / "appendonly.aof").unlink(missing_ok=True)
+            shutil.rmtree(self.folder / "appendonlydir", ignore_errors=True)
+        if not self._start(*options):
             raise RuntimeError(f"redis-server does not start again:\n{log_tail(self._log)}")
 
     def close(self) -> None:
@@ -88,9 +96,9 @@ class RedisServer:
             client.close()
         self.stop()
 
-    def _start(self) -> bool:
+    def _start(self, *options: str) -> bool:
         with self._log.open("ab") as log:
-            process = start_process(self._command(), output=log)
+            process = start_process([*self._command(), *options], output=log)
         self._process = process
         with self._probe() as probe:
             answered = wait_until(lambda: process.poll() is not None or _serves(probe, process.pid), START_SECONDS)
@@ -107,6 +115,8 @@ class RedisServer:
         command += ["--dir", str(self.folder), "--appendonly", "yes" if self._persistent else "no"]
         # An acknowledged write must not be lost to `kill`, or tests of outages would see two faults at once.
         command += ["--appendfsync", "always"]
+        if self._password is not None:
+            command += ["--requirepass", self._password]
         if not self._port:
             command += ["--unixsocket", str(self.folder / "redis.sock")]
         return command
@@ -126,7 +136,9 @@ class RedisServer:
 
 
 @contextmanager
-def running_redis(*, unix_socket: bool = False, persistent: bool = False) -> Iterator[RedisServer]:
+def running_redis(
+    *, unix_socket: bool = False, persistent: bool = False, password: str | None = None
+) -> Iterator[RedisServer]:
     """Run a redis-server for the time of the block, on a free port or on a unix socket.
 
     Args:
@@ -134,7 +146,7 @@ def running_redis(*, unix_socket: bool = False, persistent: bool = False) -> Ite
     """
     folder = Path(tempfile.mkdtemp(prefix="redis-"))  # short: a unix socket's path has at most 107 bytes
     try:
-        server = RedisServer(folder, unix_socket=unix_socket, persistent=persistent)
+        server = RedisServer(folder, unix_socket=unix_socket, persistent=persistent, password=password)
         try:
             yield server
         finally:
@@ -147,6 +159,6 @@ def _serves(client: Redis, pid: int) -> bool:
     """Whether this very process answers, not another one that took the port first."""
     try:
         info = client.info("server")
-    except (ConnectionError, OSError):
+    except (ConnectionError, TimeoutError, OSError):
         return False
     return bool(info["process_id"] == pid)

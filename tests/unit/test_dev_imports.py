@@ -13,6 +13,7 @@ CHECKOUT = Path(__file__).parents[2]
 OURS = {
     "app",
     "app_config",
+    "app_logging",
     "benchmarks",
     "blueprints",
     "dev",

@@ -66,6 +66,24 @@ def test_a_skipped_test_fails_only_in_ci(
     in_ci.stdout.fnmatch_lines(["*fails in CI: *no browser*"])
 
 
+@pytest.mark.parametrize(
+    "skipping",
+    ["import pytest\ndef test_it(): pytest.skip('no browser')", "import pytest\npytest.importorskip('no_browser')"],
+    ids=["inside a test", "a whole file"],
+)
+def test_a_skipped_test_fails_in_ci_when_tests_run_in_several_processes(
+    skipping: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile(skipping)
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
+    monkeypatch.setenv("CI", "true")
+
+    result = pytester.runpytest_subprocess("-p", "tests.support.no_skips", "-p", "no:cacheprovider", "-n", "2")
+
+    assert result.ret in {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED}
+    result.stdout.fnmatch_lines(["*fails in CI: *no?browser*"])
+
+
 def test_an_expected_failure_stays_one_in_ci(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     pytester.makepyfile("import pytest\n@pytest.mark.xfail\ndef test_it(): assert False")
     monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))

@@ -61,9 +61,11 @@ def test_a_folder_that_a_start_holds_cannot_be_started_from_again(tmp_path: Path
         pass  # free again
 
 
-def test_a_path_too_long_for_a_socket_gets_a_short_private_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    deep = tmp_path / ("x" * 120)
+def test_a_path_too_long_for_a_socket_gets_a_short_private_one(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(short_path))
+    deep = short_path / ("x" * 120)
     state = StateFolder(deep)
 
     path = socket_path(state)
@@ -71,12 +73,12 @@ def test_a_path_too_long_for_a_socket_gets_a_short_private_one(tmp_path: Path, m
     assert len(str(path)) <= LONGEST_SOCKET_PATH
     assert mode(path.parent) == 0o700
     assert path == socket_path(StateFolder(deep)), "the next start has to find what this one left"
-    assert socket_path(StateFolder(tmp_path / "short")) == tmp_path / "short" / "redis.sock"
+    assert socket_path(StateFolder(short_path / "short")) == short_path / "short" / "redis.sock"
 
 
-def test_a_short_path_that_others_can_write_to_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    state = StateFolder(tmp_path / ("x" * 120))
+def test_a_short_path_that_others_can_write_to_is_refused(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(short_path))
+    state = StateFolder(short_path / ("x" * 120))
     socket_path(state).parent.chmod(0o777)
 
     with pytest.raises(LaunchError, match="not a private folder"):

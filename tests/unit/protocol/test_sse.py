@@ -15,7 +15,7 @@ TEXT = "a\u0085b\u2028c\u2029d\re\nf\x0bg\x0ch\x1ci\x1dj\x1ek"
 def test_a_frame_is_an_id_an_event_and_one_line_of_json() -> None:
     payload = EventEncoder("run-1", Dialect.CURRENT).started().payload
 
-    lines = frame("1-1", "run_started", payload).decode().split("\n")
+    lines = frame(b"1-1", b"run_started", payload).decode().split("\n")
 
     assert lines[0] == "id: 1-1"
     assert lines[1] == "event: run_started"
@@ -26,7 +26,7 @@ def test_a_frame_is_an_id_an_event_and_one_line_of_json() -> None:
 def test_the_data_of_a_frame_is_the_whole_event_with_its_id() -> None:
     payload = EventEncoder("run-1", Dialect.CURRENT).started().payload
 
-    event = json.loads(event_with_id("1-1", payload))
+    event = json.loads(event_with_id(b"1-1", payload))
 
     assert event.pop("id") == "1-1"
     assert event == json.loads(payload)
@@ -35,7 +35,7 @@ def test_the_data_of_a_frame_is_the_whole_event_with_its_id() -> None:
 def test_a_frame_holds_no_character_that_a_reader_may_split_lines_on() -> None:
     payload = EventEncoder("run-1", Dialect.CURRENT).ended(RunEnd.failed(TEXT)).payload
 
-    framed = frame("1-1", "run_failed", payload).decode()
+    framed = frame(b"1-1", b"run_failed", payload).decode()
 
     assert framed.splitlines() == framed.split("\n")[:-1]
     assert json.loads(framed.split("\n")[2].removeprefix("data: "))["data"]["error"] == TEXT

@@ -1,0 +1,56 @@
+"""Leases as the reaper sees them: which have expired, by Redis' own clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from runtime.events.keys import Keys
+from runtime.events.scripts import load_script
+from runtime.events.shared_link import Requests
+
+LOCK_MILLISECONDS = 1500
+"""Longer than a reaper's pause, so that the one who holds the lock keeps it, and short, because it may be killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredRuns:
+    """The answer to a look at the leases: runs whose lease is over, and Redis' time in seconds."""
+
+    now: float
+    run_ids: list[str]
+
+
+class Leases:
+    """Looks at the leases of all workers, for one of them. Raises one of LINK_ERRORS, or ResponseError."""
+
+    def __init__(self, link: Requests, keys: Keys, *, worker: str) -> None:
+        self._link = link
+        self._keys = keys
+        self._worker = worker
+
+    @property
+    def buckets(self) -> range:
+        return self._keys.all_buckets
+
+    def expired(self, bucket: int, *, limit: int, only_given_up: bool) -> ExpiredRuns:
+        """Up to ``limit`` runs, or none while another worker asks for them.
+
+        With ``only_given_up`` those whose worker is known to have ended, also while another worker asks.
+        """
+        keys = (self._keys.leases(bucket), self._keys.reaper(bucket))
+        text, which = load_script("expired_runs").text, "given up" if only_given_up else ""
+        now, run_ids = self._ask("EVAL", text, len(keys), *keys, self._worker, LOCK_MILLISECONDS, limit, which)
+        return ExpiredRuns(now / 1000, [run_id.decode() for run_id in run_ids])
+
+    def remove(self, run_id: str) -> None:
+        """Forget the lease of a run that is gone, record and all."""
+        self._ask("ZREM", self._keys.leases(self._keys.bucket(run_id)), run_id)
+
+    def _ask(self, *command: str | bytes | int) -> Any:
+        answer = self._link.ask(command)[0]
+        if isinstance(answer, ResponseError):
+            raise answer
+        return answer

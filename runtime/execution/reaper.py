@@ -1,0 +1,130 @@
+"""The reaper: ends the runs of workers that are lost, on whichever worker sees it first.
+
+A worker is lost when it has not renewed its leases although Redis was there to take it. So nobody is reaped before
+Redis has answered without a break for as long as a lease: who was only cut off by an outage has renewed by then. Leases
+that were given up, because their worker has been seen to end, do not wait for that.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import gevent
+from redis.exceptions import ResponseError
+
+from errors import StorageUnavailable
+from runtime.events.connections import LINK_ERRORS
+from runtime.events.leases import Leases
+from runtime.events.store import EndOutcome, RunStore
+from runtime.protocol.events import RunEnd
+
+logger = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 1.0
+PAGE_RUNS = 100
+SLOW_SECONDS = 2.0
+"""A Redis that takes longer for an answer was away."""
+BREAK_SECONDS = 3.0
+"""Longest time by Redis' clock from one answer to the next; after more, who knows what happened in between."""
+
+WORKER_LOST = RunEnd.failed("the worker that executed the run was lost", reason="worker_lost")
+
+OwnerStopper = Callable[[str, str], None]
+"""Tells a worker, by a run id and its own id, that the run has ended."""
+
+
+class RedisWatch:
+    """How long Redis has answered without a break. It goes by Redis' clock, which is that of the leases."""
+
+    def __init__(self, enough_seconds: float) -> None:
+        self._enough = enough_seconds
+        self._since: float | None = None
+        self._last = 0.0
+
+    @property
+    def is_long_enough(self) -> bool:
+        return self._since is not None and self._last - self._since >= self._enough
+
+    def answered(self, now: float) -> None:
+        """Take the time that Redis has just told. A clock that was set begins anew, like an outage."""
+        if self._since is None or not 0 <= now - self._last <= BREAK_SECONDS:
+            self._since = now
+        self._last = now
+
+    def broken(self) -> None:
+        """Redis did not answer, or not well."""
+        self._since = None
+
+
+class Reaper:
+    """One greenlet for each bucket. Those of all workers share the work by a lock, and any number does no harm."""
+
+    def __init__(self, leases: Leases, store: RunStore, *, lease_seconds: float, stop_owner: OwnerStopper) -> None:
+        self._leases = leases
+        self._store = store
+        self._stop_owner = stop_owner
+        self._lease_seconds = lease_seconds
+        self._greenlets: list[gevent.Greenlet[..., None]] = []
+
+    def start(self) -> None:
+        self._greenlets = [gevent.spawn(self._reap_for_ever, bucket) for bucket in self._leases.buckets]
+
+    def close(self) -> None:
+        gevent.killall(self._greenlets)
+
+    def _reap_for_ever(self, bucket: int) -> None:
+        watch = RedisWatch(self._lease_seconds)
+        while True:
+            self._reap_bucket(bucket, watch)
+            gevent.sleep(PAUSE_SECONDS)
+
+    def _reap_bucket(self, bucket: int, watch: RedisWatch) -> None:
+        has_more = True
+        while has_more:
+            try:
+                run_ids = self._look(bucket, watch)
+            except (*LINK_ERRORS, ResponseError) as error:
+                logger.warning("reaper: cannot look for lost runs: %s", error)
+                watch.broken()
+                return
+            has_more = self._reap_page(run_ids, watch) and len(run_ids) == PAGE_RUNS
+
+    def _look(self, bucket: int, watch: RedisWatch) -> list[str]:
+        """The runs to reap. Raises one of LINK_ERRORS, or ResponseError."""
+        begun = time.monotonic()
+        may_reap = watch.is_long_enough
+        expired = self._leases.expired(bucket, limit=PAGE_RUNS, only_given_up=not may_reap)
+        if time.monotonic() - begun > SLOW_SECONDS:
+            watch.broken()
+        watch.answered(expired.now)
+        return [] if may_reap and not watch.is_long_enough else expired.run_ids
+
+    def _reap_page(self, run_ids: list[str], watch: RedisWatch) -> bool:
+        """End the runs, all at once; False when some could not be."""
+        jobs = [gevent.spawn(self._reap, run_id, watch) for run_id in run_ids]
+        gevent.joinall(jobs)
+        return all(job.value for job in jobs)
+
+    def _reap(self, run_id: str, watch: RedisWatch) -> bool:
+        try:
+            self._end(run_id)
+        except (StorageUnavailable, *LINK_ERRORS) as error:
+            logger.warning("reaper: run %s: could not be ended: %s", run_id, error.__cause__ or error)
+            watch.broken()
+            return False
+        except Exception:  # one run's trouble must not keep the others running
+            logger.exception("reaper: run %s: could not be ended", run_id)
+            return False
+        return True
+
+    def _end(self, run_id: str) -> None:
+        record = self._store.get(run_id)
+        if record is None:
+            self._leases.remove(run_id)
+            return
+        outcome, _ = self._store.end(record, WORKER_LOST, only_expired=True)
+        if outcome is EndOutcome.ENDED:
+            logger.warning("run %s: ended, its worker %s is lost", run_id, record.worker)
+            self._stop_owner(run_id, record.worker)

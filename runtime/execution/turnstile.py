@@ -1,0 +1,38 @@
+"""The turnstile: lets so many runs of a worker execute at once, and the others in the order in which they came."""
+
+from __future__ import annotations
+
+import asyncio
+
+from runtime.execution.active_run import ActiveRun
+from runtime.execution.runner import Runner
+from runtime.protocol.events import RunEnd
+
+
+class Turnstile:
+    """Executes runs as its runner does, ``places`` of them at once.
+
+    How many may wait is the pool's to bound. None waits for ever: a run whose turn has not come after ``wait_seconds``
+    ends as failed.
+    """
+
+    def __init__(self, runner: Runner, *, places: int, wait_seconds: float) -> None:
+        self._runner = runner
+        self._places = asyncio.Semaphore(places)
+        self._wait_seconds = wait_seconds
+
+    async def execute(self, run: ActiveRun) -> RunEnd:
+        """How the run ended by itself. One that is cancelled, also while it waits, raises CancelledError."""
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._places.acquire()
+        except TimeoutError:
+            return self._waited_too_long()
+        try:
+            return await self._runner.execute(run)
+        finally:
+            self._places.release()
+
+    def _waited_too_long(self) -> RunEnd:
+        error = f"the run waited longer than {self._wait_seconds:g} seconds for its turn"
+        return RunEnd.failed(error, reason="timeout")

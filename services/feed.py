@@ -1,0 +1,159 @@
+"""The dashboard's feed: readers of many runs, and of the list of runs as they start and end."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Generic, TypeVar
+
+from errors import RunNotFound
+from runtime.events.entries import StreamEntry
+from runtime.events.feed import CursorLost
+from runtime.events.follow import FIRST_PAGE_ENTRIES, Follower
+from runtime.events.viewer import Viewer
+from runtime.protocol.feed import Unsubscribed, run_message, runs_page
+from runtime.protocol.ids import is_id
+from runtime.protocol.records import RunRecord
+from runtime.protocol.sse import HEARTBEAT_SECONDS
+from runtime.runtime import Runtime
+
+SNAPSHOT_PAGE_RUNS = 100
+
+BatchT = TypeVar("BatchT")
+
+
+class FeedReader(ABC, Generic[BatchT]):
+    """Something that is read for a client, by a greenlet of its own; iterating gives what to send.
+
+    The iteration ends by itself, when another greenlet calls ``stop``, and when the worker stops.
+    """
+
+    def __init__(self) -> None:
+        self._is_stopped = False
+        self._follower: Follower | None = None
+
+    def stop(self) -> None:
+        """End the iteration soon, or before it begins."""
+        self._is_stopped = True
+        if self._follower is not None:
+            self._follower.stop()
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[BatchT]: ...
+
+    def _read(self, make: Callable[[], Follower]) -> Iterator[list[StreamEntry]]:
+        """Follow with what is made here and now: a worker that stops ends the greenlet that makes a follower."""
+        if self._is_stopped:
+            return
+        self._follower = make()
+        for entries in self._follower:
+            if entries:  # and no sign that nothing came: pings are a matter of the whole connection
+                yield entries
+
+
+class RunReader(FeedReader[list[StreamEntry]]):
+    """The events of one run, in batches. ``record`` is how it was found."""
+
+    def __init__(self, record: RunRecord, make: Callable[[], Follower]) -> None:
+        super().__init__()
+        self.record = record
+        self._make = make
+        self._has_ended = record.has_ended
+
+    @property
+    def end(self) -> Unsubscribed | None:
+        """Why there is no more, after the iteration; None when it was stopped, or the worker stops."""
+        if self._follower is None or self._follower.is_cut:
+            return None
+        return Unsubscribed.RUN_ENDED if self._has_ended else Unsubscribed.RUN_GONE
+
+    def __iter__(self) -> Iterator[list[StreamEntry]]:
+        for entries in self._read(self._make):
+            self._has_ended = self._has_ended or entries[-1].is_terminal
+            yield entries
+
+
+class ListReader(FeedReader[list[bytes]]):
+    """The list of runs as messages in JSON: what runs now, unless it resumes, and then what starts and ends."""
+
+    def __init__(self, runtime: Runtime, after: str | None) -> None:
+        super().__init__()
+        self._runtime = runtime
+        self._after = after if after is not None and runtime.feed.knows(after) else None
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether it goes on behind the cursor that was given, as Redis has all that is behind it."""
+        return self._after is not None
+
+    def __iter__(self) -> Iterator[list[bytes]]:
+        after = self._after
+        while not self._is_stopped:
+            if after is None:
+                snapshot = self._runtime.feed.snapshot()
+                yield from self._pages(snapshot.run_ids, snapshot.cursor)
+                after = snapshot.cursor
+            try:
+                for entries in self._read(partial(self._follow, after)):
+                    yield [run_message(entry.raw_cursor, entry.payload) for entry in entries]
+                return
+            except CursorLost:
+                after = None
+
+    def _pages(self, run_ids: list[str], cursor: str) -> Iterator[list[bytes]]:
+        start = 0
+        while len(run_ids) - start > SNAPSHOT_PAGE_RUNS:
+            page = run_ids[start : start + SNAPSHOT_PAGE_RUNS]
+            yield [runs_page(self._runtime.feed.records(page), cursor=None)]
+            start += SNAPSHOT_PAGE_RUNS
+        last = run_ids[start:]
+        yield [runs_page(self._runtime.feed.records(last) if last else [], cursor=cursor)]
+
+    def _follow(self, after: str) -> Follower:
+        feed, hub = self._runtime.feed, self._runtime.hub
+        return Follower("feed", feed.stream, after=after, store=feed, hub=hub, heartbeat=HEARTBEAT_SECONDS)
+
+
+class FeedService:
+    """The rules of the feed. Its methods raise the errors that callers see."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    @contextmanager
+    def attend(self, seat: Viewer) -> Iterator[None]:
+        """Let a connection be known, by a viewer of nothing, which is cut when the worker is to stop."""
+        self._runtime.hub.admit(seat, is_endless=True)
+        try:
+            yield
+        finally:
+            self._runtime.hub.leave(seat)
+
+    def open_run(self, run_id: str, *, after: str) -> RunReader:
+        """A reader of a run's events from a cursor to its end. Raises RunNotFound."""
+        if not is_id(run_id):
+            raise RunNotFound
+        record, page = self._runtime.store.get_with_page(run_id, after=after, limit=FIRST_PAGE_ENTRIES)
+        if record is None:
+            raise RunNotFound
+        return RunReader(record, partial(self._follow, record, page, after))
+
+    def open_list(self, *, after: str | None) -> ListReader:
+        """A reader of the list of runs, from a cursor or, where that is none or too old, from what runs now."""
+        return ListReader(self._runtime, after)
+
+    def _follow(self, record: RunRecord, page: list[StreamEntry], after: str) -> Follower:
+        store, hub, stream = self._runtime.store, self._runtime.hub, self._runtime.keys.events(record.run_id)
+        return Follower(
+            record.run_id,
+            stream,
+            after=after,
+            store=store,
+            hub=hub,
+            heartbeat=HEARTBEAT_SECONDS,
+            has_ended=record.has_ended,
+            # Of a run of this worker the page must be read after the joining, which comes at once after this.
+            first_page=None if hub.owns(stream) else page,
+        )

@@ -1,0 +1,87 @@
+"""Servers that tests of faults break, and what must hold however they break."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+
+from tests.conftest import Setting, environment
+from tests.support.client import TERMINAL_TYPES, Frame, RunClient, wait_until
+from tests.support.gunicorn_server import GunicornServer, running_server
+from tests.support.plugin_daemon import ScriptedDaemon
+from tests.support.process_tree import LEASES, descendants
+from tests.support.redis_server import RedisServer, running_redis
+
+PREFIX = "faults"
+
+
+@dataclass
+class Pair:
+    """Two servers with one Redis and prefix: ``owner``, of one worker, executes what is lost; ``other`` survives."""
+
+    owner: GunicornServer
+    other: GunicornServer
+    redis_server: RedisServer
+    redis: Redis
+
+    @property
+    def worker(self) -> int:
+        """The process id of the only worker of ``owner``."""
+        (worker,) = self.owner.workers()
+        return worker
+
+    @property
+    def lease_process(self) -> int:
+        """The process id of what renews the owner's leases."""
+        (process,) = descendants(self.worker, command=LEASES)
+        return process
+
+    def clients(self) -> tuple[RunClient, RunClient]:
+        return RunClient(self.owner.url), RunClient(self.other.url)
+
+    def lease_of(self, run_id: str) -> float | None:
+        """When a run's lease is over, by Redis' clock in milliseconds."""
+        expires_at: float | None = self.redis.zscore(f"{PREFIX}:leases", run_id)
+        return expires_at
+
+    def wait_for_reaper(self) -> None:
+        """Wait until the reaper has looked at all leases, and would have ended every run whose lease was over."""
+        lost = f"lost-{uuid4().hex}"
+        self.redis.zadd(f"{PREFIX}:leases", {lost: 1})
+        wait_until(lambda: self.lease_of(lost) is None, timeout=60)
+
+
+@contextmanager
+def running_pair(daemon: ScriptedDaemon, **settings: Setting) -> Iterator[Pair]:
+    with running_redis(persistent=True) as redis_server, ExitStack() as stack:
+        env = environment(redis_server.url, daemon.url, redis_prefix=PREFIX, **settings)
+        owner = stack.enter_context(running_server(env, app="tests.support.holding_app:app"))
+        other = stack.enter_context(running_server(env, workers=2))
+        yield Pair(owner, other, redis_server, redis_server.client())
+
+
+@pytest.fixture(scope="module")
+def pair(daemon: ScriptedDaemon) -> Iterator[Pair]:
+    """Servers with short leases, for tests that break nothing for good."""
+    with running_pair(daemon, lease_seconds=4) as pair:
+        yield pair
+
+
+@pytest.fixture
+def default_pair(daemon: ScriptedDaemon) -> Iterator[Pair]:
+    """Servers with default settings, to be killed."""
+    with running_pair(daemon) as pair:
+        yield pair
+
+
+def assert_whole(frames: list[Frame]) -> None:
+    """What every reader gets of every run that has ended."""
+    assert frames[0].event == "run_started"
+    assert [frame.event for frame in frames if frame.event in TERMINAL_TYPES] == [frames[-1].event]
+    positions = [tuple(map(int, frame.id.split("-"))) for frame in frames]
+    assert positions == sorted(set(positions))

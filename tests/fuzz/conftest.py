@@ -1,0 +1,70 @@
+"""One server that is fuzzed, and a watch on what it writes into its log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import environment
+from tests.support.client import RunClient, demo_llm, prompt
+from tests.support.gunicorn_server import GunicornServer, running_server
+from tests.support.redis_server import RedisServer
+
+PREFIX = "fuzz"
+API_TOKEN = "api-token"
+ADMIN_TOKEN = "admin-token"
+ORIGIN = "https://app.example.com"
+NOBODY = "http://127.0.0.1:9"
+
+
+class Fuzzed:
+    """A server that has to stay whole. ``ended`` has succeeded, ``running`` says nothing for a long time."""
+
+    def __init__(self, server: GunicornServer) -> None:
+        self.server = server
+        self.url = server.url
+        self.client = RunClient(server.url, token=API_TOKEN)
+        (self.worker,) = server.workers()
+        self.ended = self.client.create(prompt(), demo_llm(answer="done"))
+        assert self.client.finish(self.ended)["type"] == "run_succeeded"
+        self._read = 0
+
+    def create_running(self) -> str:
+        """A run that goes on for about a second, unless it is cancelled."""
+        return self.client.create(prompt(), demo_llm(answer="one two three", delay_ms=300))
+
+    def assert_whole(self) -> None:
+        """It is the same worker as ever, and has logged no error nobody foresaw since this was asked last."""
+        log = self.server.log
+        fresh, self._read = log[self._read :], len(log)
+        assert "Traceback" not in fresh, fresh
+        assert " ERROR " not in fresh, fresh
+        assert "[ERROR]" not in fresh, fresh
+
+    def assert_serves(self) -> None:
+        """A run can still be made and read."""
+        assert self.server.workers() == [self.worker]
+        assert self.client.finish(self.client.create(prompt(), demo_llm(answer="done")))["data"]["output"] == "done"
+        self.assert_whole()
+
+
+@pytest.fixture(scope="module")
+def fuzzed(redis_server: RedisServer) -> Iterator[Fuzzed]:
+    env = environment(
+        redis_server.url,
+        NOBODY,
+        redis_prefix=PREFIX,
+        api_token=API_TOKEN,
+        admin_token=ADMIN_TOKEN,
+        secret_keys="ring",
+        cors_origins=ORIGIN,
+        max_request_bytes=200_000,
+        body_timeout_seconds=2,
+        run_timeout_seconds=3,
+        shutdown_grace_seconds=1,
+    )
+    with running_server(env) as server:
+        fuzzed = Fuzzed(server)
+        yield fuzzed
+        fuzzed.assert_serves()

@@ -1,0 +1,74 @@
+"""Whatever a client says over a WebSocket, the server speaks the protocol, and goes on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.protocol.feed import PingCommand, Subscribe, SubscribeRuns, Unsubscribe, UnsubscribeRuns
+from runtime.protocol.requests import CancelRunRequest
+from tests.fuzz.bodies import damaged
+from tests.fuzz.conftest import ADMIN_TOKEN, API_TOKEN, Fuzzed
+from tests.fuzz.effort import effort
+from tests.fuzz.frames import Frame, assert_sound, converse, frames
+from tests.fuzz.schemas import TEXTS, values_of
+
+COMMANDS = (Subscribe, Unsubscribe, SubscribeRuns, UnsubscribeRuns, PingCommand)
+CURSORS = st.sampled_from([None, "", "0-0", "1-1", "1-9", "0", "x", f"{2**64 - 1}-{2**64 - 1}", f"{2**64}"])
+CUTS = st.integers(0, 300)
+
+
+def cancels() -> st.SearchStrategy[Any]:
+    return values_of(CancelRunRequest).map(lambda fields: {"type": "cancel", **fields})
+
+
+@st.composite
+def commands(draw: st.DrawFn, *run_ids: str) -> Any:
+    """A command of the feed, mostly about runs that there are."""
+    fields = draw(values_of(draw(st.sampled_from(COMMANDS))))
+    if "run_id" in fields:
+        fields["run_id"] = draw(st.sampled_from(run_ids) | TEXTS)
+    if "after" in fields or draw(st.integers(0, 3)) == 0:
+        fields["after"] = draw(CURSORS)
+    return fields
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_no_frames_break_the_events_of_a_run(fuzzed: Fuzzed, ended: bool) -> None:
+    @effort(60)
+    @given(sent=frames(damaged(cancels())), cut=CUTS)
+    def attack(sent: list[Frame], cut: int) -> None:
+        run_id = fuzzed.ended if ended else fuzzed.create_running()
+        raw = converse(fuzzed.url, f"/runs/{run_id}/events/ws", API_TOKEN, sent, cut=cut)
+        assert_sound(raw)
+        fuzzed.assert_whole()
+
+    attack()
+    fuzzed.assert_serves()
+
+
+def test_no_frames_break_the_feed(fuzzed: Fuzzed) -> None:
+    running = fuzzed.create_running()
+
+    @effort(120)
+    @given(sent=frames(damaged(commands(fuzzed.ended, running))), cut=CUTS)
+    def attack(sent: list[Frame], cut: int) -> None:
+        assert_sound(converse(fuzzed.url, "/events/ws", ADMIN_TOKEN, sent, cut=cut))
+        fuzzed.assert_whole()
+
+    attack()
+    fuzzed.assert_serves()
+
+
+@pytest.mark.parametrize("path", ["/runs/{ended}/events/ws", "/events/ws"])
+def test_a_message_in_parts_is_obeyed(fuzzed: Fuzzed, path: str) -> None:
+    text = json.dumps({"type": "nonsense"}).encode()
+    sent = [Frame(payload=text[:5], is_last=False), Frame(opcode=0, payload=text[5:])]
+
+    raw = converse(fuzzed.url, path.format(ended=fuzzed.ended), ADMIN_TOKEN if path == "/events/ws" else API_TOKEN, sent, cut=3)
+
+    assert [message["code"] for message in assert_sound(raw) if message["type"] == "error"] in ([], ["unknown_type"])

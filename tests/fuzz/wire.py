@@ -1,0 +1,96 @@
+"""Requests as bytes, so that they may be as wrong as a test likes, and answers as strict as clients read them."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+PATIENCE = 60.0
+MAX_STREAM_BYTES = 64 * 1024
+"""Of an answer without a length; a run may go on for longer than a fuzzer likes to wait."""
+
+SECURITY_HEADERS = {"x-content-type-options", "referrer-policy", "content-security-policy", "cache-control"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. ``rest`` is what followed the head."""
+
+    status: int
+    headers: dict[str, str]
+    rest: bytes
+
+
+def connect(url: str) -> socket.socket:
+    address = urlsplit(url)
+    connection = socket.create_connection((address.hostname or "", address.port or 80), PATIENCE)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def exchange(url: str, pieces: Sequence[bytes]) -> Answer | None:
+    """Send a request in these pieces, and nothing more. None when the connection was closed without an answer."""
+    received = b""
+    with connect(url) as connection:
+        with suppress(ConnectionError):  # the server may answer and close before it has read all
+            for piece in pieces:
+                connection.sendall(piece)
+            connection.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionResetError):
+            while len(received) < MAX_STREAM_BYTES and (data := connection.recv(65536)):
+                received += data
+                if _is_endless(received):
+                    break
+    return parse_answer(received) if received else None
+
+
+def parse_answer(received: bytes) -> Answer:
+    head, end, rest = received.partition(b"\r\n\r\n")
+    assert end, f"the head of the answer has no end: {received[:300]!r}"
+    line, *lines = head.decode("latin-1").split("\r\n")
+    version, status, _ = line.split(" ", 2)
+    assert version == "HTTP/1.1", line
+    if status == "100":
+        return parse_answer(rest)
+    headers = [one.partition(": ") for one in lines]
+    return Answer(int(status), {name.lower(): value for name, _, value in headers}, rest)
+
+
+def _is_endless(received: bytes) -> bool:
+    """Whether an event stream has begun: to wait for its end would be to wait for the end of the run."""
+    return b"\r\nContent-Type: text/event-stream" in received and b"\r\n\r\n" in received
+
+
+def assert_proper(answer: Answer, *, method: str) -> None:
+    """No answer says that the server is broken, and every error has the one shape."""
+    assert answer.status < 500 or answer.status == 503, answer
+    assert set(answer.headers) >= SECURITY_HEADERS, answer
+    if 300 <= answer.status < 400:
+        assert answer.headers["location"].startswith("/"), answer
+        assert not answer.headers["location"].startswith(("//", "/\\")), answer
+    if method == "HEAD":
+        assert not answer.rest, answer
+    elif answer.status >= 400 and "reasons" not in (body := _body(answer)):
+        assert answer.headers["content-type"] == "application/json", answer
+        assert set(body) == {"code", "message", "status", "detail"}, answer
+        assert body["status"] == answer.status, answer
+        assert isinstance(body["code"], str)
+        assert isinstance(body["message"], str)
+        assert isinstance(body["detail"], str | list), answer
+
+
+def _body(answer: Answer) -> dict[str, Any]:
+    length = int(answer.headers["content-length"])
+    assert len(answer.rest) == length, answer
+    body = json.loads(answer.rest.decode(), parse_constant=_refuse)
+    assert isinstance(body, dict), answer
+    return body
+
+
+def _refuse(name: str) -> None:
+    raise AssertionError(f"{name} is not JSON")

@@ -1,0 +1,42 @@
+"""When the reaper may believe that who has not renewed a lease is lost."""
+
+from __future__ import annotations
+
+from runtime.execution.reaper import BREAK_SECONDS, RedisWatch
+
+LEASE = 10.0
+
+
+def watch_that_saw(*times: float) -> RedisWatch:
+    watch = RedisWatch(LEASE)
+    for now in times:
+        watch.answered(now)
+    return watch
+
+
+def test_answers_for_as_long_as_a_lease_are_enough() -> None:
+    assert not watch_that_saw().is_long_enough
+    assert not watch_that_saw(*range(100, 110)).is_long_enough
+    assert watch_that_saw(*range(100, 111)).is_long_enough
+
+
+def test_an_answer_that_failed_begins_anew() -> None:
+    watch = watch_that_saw(*range(100, 111))
+
+    watch.broken()
+
+    assert not watch.is_long_enough
+    for now in range(111, 121):
+        watch.answered(now)
+    assert not watch.is_long_enough
+    watch.answered(121)
+    assert watch.is_long_enough
+
+
+def test_a_time_in_which_nobody_looked_begins_anew() -> None:
+    assert not watch_that_saw(*range(100, 111), 110 + BREAK_SECONDS + 0.1).is_long_enough
+
+
+def test_a_clock_of_redis_that_was_set_begins_anew() -> None:
+    assert not watch_that_saw(*range(100, 111), 3710).is_long_enough
+    assert not watch_that_saw(*range(100, 111), 50).is_long_enough
