@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runtime.config import DefaultModelConfig, OperatorRules, PluginDaemonConfig, RunLimits, RuntimeConfig
 from runtime.protocol.dialects import Dialect
+from services.database import DatabaseConfig
 from settings import Settings
 
 
@@ -47,4 +48,14 @@ def runtime_config(settings: Settings) -> RuntimeConfig:
             mcp_commands=settings.mcp_commands or {},
         ),
         default_model=DefaultModelConfig(default.type, default.config) if default is not None else None,
+    )
+
+
+def database_config(settings: Settings) -> DatabaseConfig:
+    """The settings of the database."""
+    return DatabaseConfig(
+        url=settings.database_url,
+        is_chosen="database_url" in settings.model_fields_set,
+        pool_size=settings.database_pool_size,
+        timeout_seconds=settings.database_timeout_seconds,
     )

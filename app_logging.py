@@ -13,10 +13,14 @@ _MCP = ("mcp", "client")
 """The MCP SDK logs what servers send when it is malformed."""
 
 
+_CHATTY = ("alembic",)
+"""They tell every step, which the commands tell as well."""
+
+
 def configure_logging(level: str) -> None:
     """Log to standard error, from ``level`` on. A handler that is there already stays alone."""
     logging.basicConfig(level=level, format=LOG_FORMAT)
-    for name in _HTTP_CLIENTS:
+    for name in (*_HTTP_CLIENTS, *_CHATTY):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in _MCP:
         logging.getLogger(name).setLevel(logging.CRITICAL)

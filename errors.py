@@ -58,11 +58,116 @@ class OriginNotAllowed(GreenrunError):
     code = "origin_not_allowed"
 
 
+class KeyNotAllowed(GreenrunError):
+    """this key does not open this route"""
+
+    status = 403
+    code = "key_not_allowed"
+
+
+class TenantNotAllowed(GreenrunError):
+    """this key acts for its own tenant alone"""
+
+    status = 403
+    code = "tenant_not_allowed"
+
+
 class RunNotFound(GreenrunError):
     """run not found"""
 
     status = 404
     code = "run_not_found"
+
+
+class AgentNotFound(GreenrunError):
+    """agent not found"""
+
+    status = 404
+    code = "agent_not_found"
+
+
+class AgentVersionNotFound(GreenrunError):
+    """the agent has no such version"""
+
+    status = 404
+    code = "agent_version_not_found"
+
+
+class AgentTagNotFound(GreenrunError):
+    """the agent has no such tag"""
+
+    status = 404
+    code = "agent_tag_not_found"
+
+
+class AgentArchived(GreenrunError):
+    """the agent is archived and cannot be changed"""
+
+    status = 409
+    code = "agent_archived"
+
+
+class AgentNameTaken(GreenrunError):
+    """another active agent of the roster has this name"""
+
+    status = 409
+    code = "agent_name_taken"
+
+
+class AgentVersionConflict(GreenrunError):
+    """somebody else has saved a version in the meantime: look at it and save again"""
+
+    status = 409
+    code = "agent_version_conflict"
+
+
+class PreconditionFailed(GreenrunError):
+    """If-Match does not name the agent's active version"""
+
+    status = 412
+    code = "precondition_failed"
+
+
+class AgentSoulLocked(GreenrunError):
+    """Agent Soul is locked: a save with agent_soul needs soul_lock with locked false"""
+
+    status = 400
+    code = "agent_soul_locked"
+
+
+class InvalidComposer(GreenrunError):
+    """the composer cannot save this"""
+
+    status = 400
+    code = "invalid_composer_config"
+
+
+class KeyNotFound(GreenrunError):
+    """key not found"""
+
+    status = 404
+    code = "key_not_found"
+
+
+class KeyNotActive(GreenrunError):
+    """the key was revoked, has expired or was rotated already"""
+
+    status = 409
+    code = "key_not_active"
+
+
+class CredentialNotFound(GreenrunError):
+    """credential not found"""
+
+    status = 404
+    code = "credential_not_found"
+
+
+class CredentialInUse(GreenrunError):
+    """active agents need this credential"""
+
+    status = 409
+    code = "credential_in_use"
 
 
 class RunAlreadyEnded(GreenrunError):
@@ -146,6 +251,41 @@ class InvalidComposition(GreenrunError):
     code = "invalid_composition"
 
 
+class AgentModelNotConfigured(GreenrunError):
+    """the agent has no model"""
+
+    status = 400
+    code = "agent_model_not_configured"
+
+
+class AgentToolNameDuplicated(GreenrunError):
+    """two enabled tools of the agent have the same name"""
+
+    status = 400
+    code = "agent_tool_name_duplicated"
+
+
+class AgentCredentialNotFound(GreenrunError):
+    """a credential that the agent names is not there"""
+
+    status = 422
+    code = "agent_credential_not_found"
+
+
+class AgentExportRefused(GreenrunError):
+    """the version holds what looks like a secret, and is not exported"""
+
+    status = 409
+    code = "agent_export_refused"
+
+
+class DigestMismatch(GreenrunError):
+    """the digest is not that of the soul: one of them has changed"""
+
+    status = 422
+    code = "digest_mismatch"
+
+
 class ShuttingDown(GreenrunError):
     """run scheduler is shutting down"""
 
@@ -188,3 +328,33 @@ class StreamTokensUnavailable(GreenrunError):
 
     status = 503
     code = "stream_tokens_unavailable"
+
+
+class CredentialsUnavailable(GreenrunError):
+    """this server opens and keeps no credentials: DIFY_AGENT_SECRET_KEYS is not set"""
+
+    status = 503
+    code = "credentials_unavailable"
+
+
+class CredentialUnreadable(GreenrunError):
+    """no key of DIFY_AGENT_SECRET_KEYS opens the credential"""
+
+    status = 503
+    code = "credential_unreadable"
+
+
+class DatabaseUnavailable(GreenrunError):
+    """the database cannot be reached or is busy; try again shortly"""
+
+    status = 503
+    code = "database_unavailable"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message, headers={"Retry-After": "1"})
+
+
+class MigrationsPending(DatabaseUnavailable):
+    """the database is not there yet or is older than this server: run flask --app app db upgrade"""
+
+    code = "migrations_pending"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -67,6 +68,15 @@ def on_starting(server: Any) -> None:
     server.handle_hup = partial(_reload_what_can_work, server, server.handle_hup)
     for name in ("gunicorn.error", "gunicorn.access"):
         logging.getLogger(name).addFilter(_cut_queries)
+        logging.getLogger(name).addFilter(_shorten_stalls)
+
+
+def when_ready(server: Any) -> None:
+    """Let the kernel end connections that take nothing: without it a reader that never reads is kept for ever."""
+    for listener in server.LISTENERS:
+        if listener.sock.family in (socket.AF_INET, socket.AF_INET6):
+            patience = _settings.stalled_reader_seconds * 1000
+            listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -128,6 +138,14 @@ def _refuse_if(wrong: bool, message: str) -> None:
 def _cut_queries(record: logging.LogRecord) -> bool:
     """A query may hold a stream token, and a malformed header anything; gunicorn logs them when requests fail."""
     record.msg, record.args = _QUERY.sub("", _MALFORMED.sub(r"\1(not shown)", record.getMessage())), None
+    return True
+
+
+def _shorten_stalls(record: logging.LogRecord) -> bool:
+    """A reader that took nothing is no error of the server, though gunicorn logs it as one, with its stack."""
+    if record.exc_info and isinstance(record.exc_info[1], TimeoutError):
+        record.msg, record.args, record.exc_info = "A reader took nothing for too long and was cut", None, None
+        record.levelno, record.levelname = logging.INFO, "INFO"
     return True
 
 

@@ -91,6 +91,18 @@ class Settings(BaseSettings):
     redis_cluster_buckets: int = Field(
         default=64, ge=1, le=1024, description="Buckets, each a hash slot, that runs are spread over in a cluster."
     )
+    database_url: str = Field(
+        default="sqlite:///greenrun.db",
+        pattern=r"^(sqlite:///[^:]|postgres(ql)?(\+psycopg)?://)",
+        repr=False,
+        description="Database of agents and keys: sqlite:/// with a file, or postgresql://.",
+    )
+    database_pool_size: int = Field(
+        default=5, ge=1, le=1000, description="Database connections a worker keeps; further transactions wait."
+    )
+    database_timeout_seconds: float = Field(
+        default=5.0, gt=0, le=3600, description="How long a transaction may take, waiting included, before it is a 503."
+    )
     shutdown_grace_seconds: Seconds = Field(
         default=30, description="How long active runs may go on during a graceful shutdown."
     )
@@ -153,7 +165,7 @@ class Settings(BaseSettings):
     )
     secret_keys: SecretStr | None = Field(
         default=None,
-        description="The key ring, separated by commas: the first key signs, all verify. Without it, no stream tokens.",
+        description="The key ring, separated by commas: the first signs and encrypts, all verify and decrypt.",
     )
     cors_origins: str = Field(
         default="",
@@ -170,6 +182,9 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(default=10_485_760, ge=1024, description="Largest request body accepted.")
     max_json_values: int = Field(
         default=150_000, ge=1000, description="Values that the JSON of one request body may hold."
+    )
+    stalled_reader_seconds: int = Field(
+        default=120, ge=1, description="How long a reader may take nothing of what it is sent before it is cut."
     )
     body_timeout_seconds: float = Field(
         default=60, gt=0, description="How long a caller may take to send a request body."

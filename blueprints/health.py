@@ -7,9 +7,10 @@ from flask import Blueprint, Response, jsonify
 from blueprints.errors import register_error_handlers
 from errors import StorageUnavailable
 from runtime.runtime import Runtime
+from services.database import Database
 
 
-def health_blueprint(runtime: Runtime) -> Blueprint:
+def health_blueprint(runtime: Runtime, database: Database) -> Blueprint:
     """Liveness and readiness of this worker."""
     blueprint = Blueprint("health", __name__)
     register_error_handlers(blueprint)
@@ -30,6 +31,8 @@ def health_blueprint(runtime: Runtime) -> Blueprint:
             runtime.store.ping()
         except StorageUnavailable:
             reasons.append("redis_unreachable")
+        if database.is_in_use and (problem := database.problem()):
+            reasons.append(problem)
         status = "not_ready" if reasons else "ready"
         return jsonify(status=status, reasons=reasons), 503 if reasons else 200
 

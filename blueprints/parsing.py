@@ -72,6 +72,11 @@ def parse_optional_body(request: Request, model: type[BodyT]) -> BodyT:
     return _parse(body, request, model) if body else model()
 
 
+def read_body(request: Request) -> bytes:
+    """The body as it is, for those who read it themselves. Raises RequestTooLarge and RequestTimedOut."""
+    return _read(request)
+
+
 def parse_page_query(args: MultiDict[str, str]) -> tuple[str, str, int]:
     """The cursor as given, in normal form, and the page limit. Raises InvalidRequest."""
     given = args.get("after") or BEGINNING
@@ -97,13 +102,12 @@ def _read(request: Request) -> bytes:
         if expired is not timeout:
             raise
         raise RequestTimedOut from None
+    except (ParseException, OSError):  # malformed chunks, or a caller who has gone; gunicorn's say what was sent
+        raise BadRequest from None
 
 
 def _read_within_bytes(request: Request) -> bytes:
-    try:
-        body = request.get_data(cache=False)
-    except (ParseException, OSError):  # malformed chunks, or a caller who has gone; gunicorn's say what was sent
-        raise BadRequest from None
+    body = request.get_data(cache=False)
     limit = request.max_content_length
     if request.content_length is not None or limit is None or len(body) < limit:
         return body

@@ -18,6 +18,7 @@ class UserSettings:
 
     Attributes:
         grace_seconds: how long active runs may go on at a stop.
+        database_url: where the database is, when the user has one.
 
     Raises:
         LaunchError: a setting is wrong.
@@ -29,6 +30,7 @@ class UserSettings:
         except ValidationError as error:
             raise LaunchError(f"the settings are wrong:\n{error}") from None
         self.grace_seconds = settings.shutdown_grace_seconds
+        self.database_url = settings.database_url
         self._chosen = {name for name in settings.model_fields_set if getattr(settings, name) is not None}
         # Also those that are not the server's settings (yet): they must not be overwritten either.
         variables = {name.upper() for name, value in os.environ.items() if value}
@@ -49,6 +51,7 @@ def serve_environment(settings: UserSettings, state: StateFolder, redis_url: str
         "default_llm": DEMO_LLM,
         "admin_token": state.admin_token(),
         "secret_keys": state.secret_keys(),
+        "database_url": state.database_url,
     }
     ours = {name: value for name, value in defaults.items() if not settings.has(name)}
     if redis_url is not None:
@@ -64,6 +67,7 @@ def demo_environment(state: StateFolder, redis_url: str) -> dict[str, str]:
         "admin_token": state.admin_token(),
         "api_token": state.admin_token(),
         "secret_keys": state.secret_keys(),
+        "database_url": state.database_url,
     }
     others = {name: value for name, value in os.environ.items() if not name.upper().startswith(ENV_PREFIX)}
     return {**others, **_variables(ours)}

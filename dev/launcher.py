@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from dev.configuration import UserSettings, demo_environment, serve_environment
-from dev.demo import RUN, show_run
+from dev.database import demo_agent, migrate, workspace_key
+from dev.demo import PROMPT, RUN, show_run
 from dev.errors import LaunchError, StopRequested
 from dev.private_redis import PrivateRedis, private_redis
 from dev.processes import log_tail
@@ -53,6 +54,11 @@ def serve(address: Address, workers: int, signals: StopSignals) -> None:
         redis = None
         if not settings.has("redis_url"):
             redis = running.enter_context(private_redis(state, signals, grace + MARGIN_SECONDS))
+        has_own_database = not settings.has("database_url")
+        state.forget_lost_database()
+        migrate(state.database_url if has_own_database else settings.database_url)
+        key = workspace_key(state) if has_own_database else None
+        agent_id = demo_agent(state) if has_own_database else None
         environment = serve_environment(settings, state, redis.url if redis else None)
         server = running.enter_context(
             web_server(
@@ -65,7 +71,7 @@ def serve(address: Address, workers: int, signals: StopSignals) -> None:
                 keep_fds=(redis.lease,) if redis else (),
             )
         )
-        say(_welcome(server, state, settings, redis))
+        say(_welcome(server, state, settings, redis, key, agent_id))
         _watch(server, redis, signals)
         say(f"\nStopping: active runs may take up to {grace:.0f} s; Ctrl-C again hurries.")
     say(server.new_log_text() + "Stopped.")
@@ -82,6 +88,7 @@ def demo(address: Address, workers: int, signals: StopSignals) -> None:
         state = StateFolder(Path(folder))
         with private_redis(state, signals, leftover_seconds=0) as redis:
             say("Starting Redis and gunicorn ...")
+            migrate(state.database_url)
             with web_server(
                 address.or_any_free_port(),
                 workers=workers,
@@ -110,7 +117,14 @@ def _watch(server: WebServer, redis: PrivateRedis | None, signals: StopSignals) 
         time.sleep(POLL_SECONDS)
 
 
-def _welcome(server: WebServer, state: StateFolder, settings: UserSettings, redis: PrivateRedis | None) -> str:
+def _welcome(
+    server: WebServer,
+    state: StateFolder,
+    settings: UserSettings,
+    redis: PrivateRedis | None,
+    key: str | None,
+    agent_id: str | None,
+) -> str:
     url = server.address.url
     bearer = " -H 'Authorization: Bearer <one of DIFY_AGENT_API_TOKEN>'" if settings.has("api_token") else ""
     lines = [f"Greenrun serves on {url}"]
@@ -124,16 +138,22 @@ def _welcome(server: WebServer, state: StateFolder, settings: UserSettings, redi
         lines.append("Admin token: as set in DIFY_AGENT_ADMIN_TOKEN")
     else:
         lines.append(f"Admin token: {state.admin_token()}  (kept in {state.admin_token_file})")
+    if key is None:
+        lines.append("Database: as set in DIFY_AGENT_DATABASE_URL; flask --app app keys makes keys for it")
+    else:
+        lines.append(f"Workspace key: {key}  (kept in {state.workspace_key_file})")
     lines += [
         f"Log: {state.server_log}",
         "",
         f"Open {url}/example in a browser, or post a run and watch it stream:",
         f"  curl{bearer} -H 'Content-Type: application/json' {url}/runs -d '{json.dumps(RUN)}'",
         f"  curl{bearer} -N {url}/runs/<run_id>/events/sse",
-        "",
-        "Ctrl-C stops it.",
     ]
-    return "\n".join(lines)
+    if key is not None and agent_id is not None:
+        body = json.dumps({"query": PROMPT})
+        headers = f"-H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
+        lines += ["", "Or run the demo agent:", f"  curl {headers} {url}/agents/{agent_id}/runs -d '{body}'"]
+    return "\n".join([*lines, "", "Ctrl-C stops it."])
 
 
 def _options() -> argparse.Namespace:

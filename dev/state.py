@@ -25,6 +25,9 @@ class StateFolder:
         self.server_log = path / "logs" / "gunicorn.log"
         self.admin_token_file = path / "admin-token"
         self.secret_keys_file = path / "secret-keys"
+        self.database = path / "greenrun.db"
+        self.database_url = f"sqlite:///{self.database.absolute()}"
+        self.workspace_key_file = path / "workspace-key"
         try:
             for folder in (path, self.redis_data, path / "logs"):
                 folder.mkdir(mode=0o700, exist_ok=True)
@@ -58,6 +61,15 @@ class StateFolder:
     def secret_keys(self) -> str:
         """Return the key ring, made on first use: one key of 32 random bytes in URL-safe base64, as Fernet takes it."""
         return _kept(self.secret_keys_file, lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+
+    def workspace_key(self, make: Callable[[], str]) -> str:
+        """Return the key of the database in this folder, made on first use."""
+        return _kept(self.workspace_key_file, make)
+
+    def forget_lost_database(self) -> None:
+        """Drop the key of a database that somebody has deleted: a new one does not know it."""
+        if not self.database.exists():
+            self.workspace_key_file.unlink(missing_ok=True)
 
 
 def _kept(path: Path, make: Callable[[], str]) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import logging
 import time
+from collections.abc import Callable
 
 import gevent
 from gevent import monkey
@@ -63,6 +64,7 @@ class Runtime:
         self.keys = Keys(config.redis_prefix, config.redis_cluster_buckets)
         self._grace = config.shutdown_grace_seconds
         self._started = False
+        self._closers: list[Callable[[], None]] = []
         self._callers_gone = Event()
         self._drained = Event()
 
@@ -162,8 +164,14 @@ class Runtime:
         self._cut_viewers()
         self._drained.set()
 
+    def at_close(self, closer: Callable[[], None]) -> None:
+        """Have something closed with this, which lives as long and is not ours."""
+        self._closers.append(closer)
+
     def close(self) -> None:
         """End everything. Drain first, or the active runs are left to the reaper."""
+        for closer in self._closers:
+            closer()
         if not self._started:
             return
         self._reaper.close()

@@ -6,9 +6,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from pydantic import BaseModel
+
 from runtime.events.keys import Keys
 from runtime.protocol.ids import new_id
-from runtime.protocol.requests import CreateRunRequest
 
 EVERYBODY = ""
 """The scope of all callers, who share their keys as long as they cannot be told apart."""
@@ -24,7 +25,7 @@ class Claim:
     """Of the request, without its key."""
 
 
-def claim_of(request: CreateRunRequest, key: str | None, *, scope: str = EVERYBODY) -> Claim | None:
+def claim_of(request: BaseModel, key: str | None, *, scope: str = EVERYBODY) -> Claim | None:
     """The claim of a request; None without a key. Callers of different scopes never meet each other's keys."""
     if key is None:
         return None

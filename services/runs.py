@@ -48,15 +48,18 @@ class RunService:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    def create_run(self, request: CreateRunRequest, *, idempotency_key: str | None = None) -> RunRecord:
+    def create_run(
+        self, request: CreateRunRequest, *, idempotency_key: str | None = None, claim: Claim | None = None
+    ) -> RunRecord:
         """Accept a run and start it. Nothing is stored when it is refused.
 
+        ``claim`` stands for the key where the request was made of another one, which is the same when that is.
         Answers the run that the idempotency key has already made, where there is one; the refusals of a worker that is
         full or stops are for new runs alone. Raises IdempotencyKeyReused when that run was of another request.
         """
         dialect = self._runtime.config.dialect or choose_dialect(request)
         composition = prove_run(request, dialect, self._runtime.config.rules)
-        claim = claim_of(request, idempotency_key)
+        claim = claim or claim_of(request, idempotency_key)
         try:
             with self._runtime.pool.admission():
                 return self._begin_run(request, composition, dialect, claim)

@@ -36,11 +36,18 @@ def key_of(command: Command) -> str:
     return str(command[3 if command[0] in ("EVAL", "EVALSHA") else 1])
 
 
-def send_by_key(slots: SlotMap, commands: Sequence[Command], send: NodeSender, *, on_failure: OnFailure) -> list[Any]:
+def send_by_key(
+    slots: SlotMap,
+    commands: Sequence[Command],
+    send: NodeSender,
+    *,
+    on_failure: OnFailure,
+    is_away: Callable[[str], bool] = lambda node: False,
+) -> list[Any]:
     """Send each command to the node of its key, and those that have moved after it, in their order.
 
     The answers are those of ``RedisLink.call_all``. Raises one of LINK_ERRORS when a node cannot be reached, unless
-    ``on_failure`` says otherwise, and always when no node can.
+    ``on_failure`` says otherwise, and always when no node can. Nodes that are perhaps away have their turn last.
     """
     answers: list[Any] = [None] * len(commands)
     asking: dict[int, str] = {}
@@ -51,31 +58,45 @@ def send_by_key(slots: SlotMap, commands: Sequence[Command], send: NodeSender, *
             node = asking.get(index) or slots.node_of(key_of(commands[index]))
             by_node.setdefault(node, []).append(index)
         waiting = []
-        for node, indexes in by_node.items():
-            seen = slots.version
-            try:
-                found = _send(node, [(commands[index], index in asking) for index in indexes], send)
-            except LINK_ERRORS as error:
-                slots.look_again(seen, avoid=node)
-                if on_failure is OnFailure.SEND_AGAIN and not isinstance(error, RedisTimeoutError):
-                    if any(slots.node_of(key_of(commands[index])) == node for index in indexes):
-                        raise
-                    waiting += indexes
-                elif on_failure is not OnFailure.REFUSE:
-                    raise
-                found = [TryAgainError("its node is away")] * len(indexes)
+        for node, indexes in sorted(by_node.items(), key=lambda item: is_away(item[0])):
+            marked = [(commands[index], index in asking) for index in indexes]
+            found, is_replaced = _try_node(slots, node, marked, send, on_failure)
             for index, answer in zip(indexes, found, strict=True):
                 asking.pop(index, None)
                 answers[index] = answer
                 if isinstance(answer, AskError):
                     _follow(slots, answer, node, index, asking)
+                if is_replaced or isinstance(answer, AskError):
                     waiting.append(index)
-            if any(isinstance(answer, ClusterDownError) for answer in found):
-                slots.look_again(seen, avoid=node)
         if not waiting:
             break
         waiting.sort()
     return [TryAgainError(str(answer)) if isinstance(answer, AskError) else answer for answer in answers]
+
+
+def _try_node(
+    slots: SlotMap, node: str, commands: Sequence[tuple[Command, bool]], send: NodeSender, on_failure: OnFailure
+) -> tuple[list[Any], bool]:
+    """The answers of one node, and whether the commands should be sent to the one that has taken its place.
+
+    Raises one of LINK_ERRORS.
+    """
+    seen = slots.version
+    try:
+        answers = _send(node, commands, send)
+    except LINK_ERRORS as error:
+        slots.look_again(seen, avoid=node)
+        is_replaced = (
+            on_failure is OnFailure.SEND_AGAIN
+            and not isinstance(error, RedisTimeoutError)
+            and all(slots.node_of(key_of(command)) != node for command, _ in commands)
+        )
+        if not is_replaced and on_failure is not OnFailure.REFUSE:
+            raise
+        return [TryAgainError("its node is away")] * len(commands), is_replaced
+    if any(isinstance(answer, ClusterDownError) for answer in answers):
+        slots.look_again(seen, avoid=node)
+    return answers, False
 
 
 def _send(node: str, commands: Sequence[tuple[Command, bool]], send: NodeSender) -> list[Any]:
@@ -131,13 +152,16 @@ class NodeLinks:
 
     def call_all(self, commands: Sequence[Command]) -> list[Any]:
         """As of one connection; commands for different nodes are not in order. Raises one of LINK_ERRORS."""
-        return send_by_key(self._slots, commands, self._send, on_failure=self._on_failure)
+        return send_by_key(self._slots, commands, self._send, on_failure=self._on_failure, is_away=self._is_away)
 
     def close(self) -> None:
         """Drop all connections."""
-        for link in self._links.values():
+        for link in list(self._links.values()):
             link.close()
         self._links.clear()
+
+    def _is_away(self, node: str) -> bool:
+        return node not in self._links or not self._links[node].is_open
 
     def _send(self, node: str, commands: Sequence[Command]) -> list[Any]:
         if node not in self._links:

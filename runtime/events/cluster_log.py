@@ -47,7 +47,7 @@ class ClusterLog:
 
     def close(self) -> None:
         """Stop. What is not written by now is lost; call ``flush`` before."""
-        for log in self._by_node.values():
+        for log in list(self._by_node.values()):
             log.close()
 
     def _log_of(self, run_id: str) -> EventLog:

@@ -47,7 +47,7 @@ class ClusterRequests:
 
     def close(self) -> None:
         """Stop; who still waits gets a ConnectionError."""
-        for link in self._links.values():
+        for link in list(self._links.values()):
             link.close()
 
     def _send(self, node: str, commands: Sequence[Command]) -> list[Any]:

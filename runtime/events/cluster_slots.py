@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,10 @@ from runtime.events.connections import LINK_ERRORS, RedisLink
 
 logger = logging.getLogger(__name__)
 
-READ_TIMEOUT_SECONDS = 2.0
+ANSWER_SECONDS = 1.0
+"""How long a node may take to be connected to, and to answer: somebody waits, and there are others to ask."""
+LOOK_SECONDS = 2.0
+"""After so long no further node is asked."""
 
 
 def slot_of(key: str) -> int:
@@ -34,6 +38,8 @@ class SlotMap:
         self._url = urlsplit(url)
         self._nodes: list[str | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         self._lock = threading.Lock()
+        self._failed_looks = 0
+        self._failure = ""
         self.version = 0
         """Counts how often the cluster was asked; see ``look_again``."""
 
@@ -83,19 +89,25 @@ class SlotMap:
             logger.warning("cluster: its nodes cannot be learned: %s", error)
 
     def _look(self, seen: int, *, avoid: str | None) -> None:
+        failed_looks = self._failed_looks
         with self._lock:
             if self.version != seen:
                 return
-            failure: Exception | None = None
+            if self._failed_looks != failed_looks:
+                raise RedisConnectionError(f"no node tells of the cluster: {self._failure}")
+            begun = time.monotonic()
             for node in self._candidates(avoid):
                 try:
                     self._learn(node)
                 except (*LINK_ERRORS, ResponseError) as error:
-                    failure = error
+                    self._failure = str(error)
                 else:
                     self.version += 1
                     return
-            raise RedisConnectionError(f"no node tells of the cluster: {failure}")
+                if time.monotonic() - begun > LOOK_SECONDS:
+                    break
+            self._failed_looks += 1
+            raise RedisConnectionError(f"no node tells of the cluster: {self._failure}")
 
     def _candidates(self, avoid: str | None) -> list[str]:
         """Whom to ask, the node to avoid last."""
@@ -104,7 +116,8 @@ class SlotMap:
         return sorted(known, key=lambda node: node == avoid)
 
     def _learn(self, node: str) -> None:
-        link = RedisLink(self.url_of(node), name="greenrun-slots", read_timeout=READ_TIMEOUT_SECONDS)
+        url = self.url_of(node)
+        link = RedisLink(url, name="greenrun-slots", read_timeout=ANSWER_SECONDS, connect_timeout=ANSWER_SECONDS)
         try:
             link.open()
             raw: Any = link.call("CLUSTER", "SLOTS")

@@ -40,7 +40,6 @@ _COMMON: dict[str, Any] = {
     "protocol": 2,
     "decode_responses": False,
     "health_check_interval": 0,
-    "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
     "socket_keepalive": True,
     "socket_read_size": 256 * 1024,
 }
@@ -74,13 +73,22 @@ class RedisLink:
     is sent first on each new connection.
     """
 
-    def __init__(self, url: str, *, name: str, read_timeout: float, greeting: Sequence[Command] = ()) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        read_timeout: float,
+        connect_timeout: float = CONNECT_TIMEOUT_SECONDS,
+        greeting: Sequence[Command] = (),
+    ) -> None:
         self._greeting = greeting
         pool = ConnectionPool.from_url(
             url,
             socket_timeout=read_timeout,
             retry=Retry(NoBackoff(), 0),
             client_name=name,
+            socket_connect_timeout=connect_timeout,
             **_options(url),
         )
         self._connection: Any = pool.make_connection()

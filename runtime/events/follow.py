@@ -34,9 +34,9 @@ class StreamSource(Protocol):
 class Follower:
     """One reader's way through one run, from a cursor to the terminal event.
 
-    Enter it, ``read`` to the end and leave it, or iterate. The end is the terminal event, a stream that is gone, or that
-    it was cut (``is_cut``) because the worker stops. ``first_page`` is what was read behind ``after`` already, at most
-    ``FIRST_PAGE_ENTRIES``.
+    Enter it, ``read`` to the end and leave it, or iterate. The end is the terminal event, a stream that is gone, or
+    that it was cut (``is_cut``) because the worker stops. ``first_page`` is what was read behind ``after`` already, at
+    most ``FIRST_PAGE_ENTRIES``.
 
     Reading takes one step after the other instead of one generator in the other: what a waiting reader has on its
     stack is kept for each of thousands.

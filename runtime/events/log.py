@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import gevent
 from gevent.event import Event
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, ResponseError, TryAgainError
 
 from runtime.events.connections import LINK_ERRORS, Command, Link, is_from_replica, is_passing
 from runtime.events.keys import Keys
@@ -129,7 +129,7 @@ class EventLog:
             batch = self._take_batch()
             if batch and self._settle(batch, *self._write(batch)):
                 gevent.sleep(delay)  # Redis takes nothing for now; what it has not taken is first in the queue again
-                delay = min(delay * 2, LONGEST_RETRY_SECONDS)
+                delay = min(delay * 2, LONGEST_RETRY_SECONDS) if self._is_refused else FIRST_RETRY_SECONDS
             else:
                 delay = FIRST_RETRY_SECONDS
             if not self._items:
@@ -178,12 +178,15 @@ class EventLog:
         """Hand out the answers. True when Redis has refused some for now: those are queued again, in their order."""
         waiting: list[LogItem] = []
         late: set[RunLog] = set()
+        is_refused = False
         for item, answer in zip(batch, answers, strict=True):
             is_behind = isinstance(item, End) and item.run_log in late and _is_behind(answer)
             if is_behind or (isinstance(answer, ResponseError) and is_passing(answer)):
                 item.repeated = item.repeated or repeated
                 waiting.append(item)
                 late.add(item.run_log)
+                # What moves from node to node of a cluster is refused alone, and says nothing of other runs.
+                is_refused = is_refused or not isinstance(answer, TryAgainError)
                 continue
             try:
                 if isinstance(item, Append) and item.run_log in late:
@@ -194,7 +197,7 @@ class EventLog:
         self._items.extendleft(reversed(waiting))
         if any(map(is_from_replica, answers)):
             self._link.close()
-        if waiting:
+        if is_refused:
             self._is_refused = True
             logger.warning("event log: Redis takes no writes, %d commands wait", len(self._items))
         return bool(waiting)

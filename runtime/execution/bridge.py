@@ -13,6 +13,7 @@ from greenlet import getcurrent
 from runtime.execution.hub_loop import HubEventLoop
 from runtime.execution.running_marker import LoopGreenlet
 from runtime.execution.selector_loop import GreenletSelectorEventLoop
+from runtime.execution.stray_tasks import task_factory
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class LoopBridge:
         self._loop: HubEventLoop | GreenletSelectorEventLoop = (
             HubEventLoop() if kind == "hub" else GreenletSelectorEventLoop()
         )
+        self._loop.set_task_factory(task_factory)
         self._greenlet: LoopGreenlet | None = None
         self._closing = False
         self._close_lock = BoundedSemaphore(1)

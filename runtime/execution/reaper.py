@@ -66,6 +66,7 @@ class Reaper:
         self._store = store
         self._stop_owner = stop_owner
         self._lease_seconds = lease_seconds
+        self._complained_at = -PAUSE_SECONDS
         self._greenlets: list[gevent.Greenlet[..., None]] = []
 
     def start(self) -> None:
@@ -86,10 +87,17 @@ class Reaper:
             try:
                 run_ids = self._look(bucket, watch)
             except (*LINK_ERRORS, ResponseError) as error:
-                logger.warning("reaper: cannot look for lost runs: %s", error)
+                self._complain(error)
                 watch.broken()
                 return
             has_more = self._reap_page(run_ids, watch) and len(run_ids) == PAGE_RUNS
+
+    def _complain(self, error: Exception) -> None:
+        """Say why nobody is reaped, but not for every bucket."""
+        now = time.monotonic()
+        if now - self._complained_at >= PAUSE_SECONDS:
+            self._complained_at = now
+            logger.warning("reaper: cannot look for lost runs: %s", error)
 
     def _look(self, bucket: int, watch: RedisWatch) -> list[str]:
         """The runs to reap. Raises one of LINK_ERRORS, or ResponseError."""

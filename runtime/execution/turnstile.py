@@ -6,6 +6,7 @@ import asyncio
 
 from runtime.execution.active_run import ActiveRun
 from runtime.execution.runner import Runner
+from runtime.execution.stray_tasks import leaving_no_tasks
 from runtime.protocol.events import RunEnd
 
 
@@ -29,7 +30,7 @@ class Turnstile:
         except TimeoutError:
             return self._waited_too_long()
         try:
-            return await self._runner.execute(run)
+            return await leaving_no_tasks(self._runner.execute(run))
         finally:
             self._places.release()
 

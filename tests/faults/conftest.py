@@ -11,10 +11,11 @@ import pytest
 from redis import Redis
 
 from tests.conftest import Setting, environment
-from tests.support.client import TERMINAL_TYPES, Frame, RunClient, wait_until
+from tests.support.client import TERMINAL_TYPES, Frame, RunClient, prompt, wait_until
 from tests.support.gunicorn_server import GunicornServer, running_server
 from tests.support.plugin_daemon import ScriptedDaemon
 from tests.support.process_tree import LEASES, descendants
+from tests.support.redis_rig import PASSWORD, Rig, running_rig
 from tests.support.redis_server import RedisServer, running_redis
 
 PREFIX = "faults"
@@ -77,6 +78,31 @@ def default_pair(daemon: ScriptedDaemon) -> Iterator[Pair]:
     """Servers with default settings, to be killed."""
     with running_pair(daemon) as pair:
         yield pair
+
+
+@pytest.fixture(scope="module")
+def shared_rig(daemon: ScriptedDaemon) -> Iterator[Rig]:
+    """A server with two workers, and a Redis of its own to get into trouble."""
+    with ExitStack() as stack:
+        yield running_rig(daemon, stack)
+
+
+@pytest.fixture
+def rig(shared_rig: Rig) -> Iterator[Rig]:
+    """Whole before each test, and looked over after it."""
+    wait_until(shared_rig.is_ready, timeout=60)
+    workers, seen = shared_rig.server.workers(), len(shared_rig.server.log)
+
+    yield shared_rig
+
+    wait_until(shared_rig.is_ready, timeout=60)
+    assert shared_rig.client.finish(shared_rig.client.create(prompt()))["type"] == "run_succeeded"
+    log = shared_rig.server.log[seen:]
+    assert shared_rig.server.workers() == workers
+    assert "Traceback" not in log
+    assert PASSWORD not in log
+    wait_until(lambda: shared_rig.running() == [], timeout=60)
+    assert shared_rig.kept_for_ever() == []
 
 
 def assert_whole(frames: list[Frame]) -> None:

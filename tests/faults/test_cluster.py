@@ -51,7 +51,9 @@ class Site:
         for run_id, key in leases.items():
             self.cluster.master_of(key).ask("ZADD", key, 1, run_id)
         wait_until(
-            lambda: all(self.cluster.master_of(key).redis.zscore(key, run_id) is None for run_id, key in leases.items()),
+            lambda: all(
+                self.cluster.master_of(key).redis.zscore(key, run_id) is None for run_id, key in leases.items()
+            ),
             timeout=60,
         )
 
@@ -65,6 +67,7 @@ def site(daemon: ScriptedDaemon) -> Iterator[Site]:
         one = stack.enter_context(running_server(env, workers=2))
         other = stack.enter_context(running_server(env))
         yield Site(cluster, one, other)
+        assert "Traceback" not in one.log + other.log
 
 
 def assert_numbered(frames: list[Frame]) -> None:
@@ -112,8 +115,10 @@ def test_concurrent_requests_under_one_key_are_one_run(site: Site) -> None:
     keys = [uuid4().hex for _ in range(8)]
 
     def create(number: int) -> str:
-        client = site.clients()[number % 2]
-        return client.create(prompt(), demo_llm(), idempotency_key=keys[number % 8])
+        body = {"composition": {"layers": [prompt(), demo_llm()]}, "idempotency_key": keys[number % 8]}
+        response = site.clients()[number % 2].post(body)
+        assert response.status_code == 202, response.text
+        return str(response.json()["run_id"])
 
     with ThreadPoolExecutor(16) as callers:
         run_ids = list(callers.map(create, range(32)))
@@ -134,7 +139,7 @@ def test_the_feed_lists_the_runs_of_all_nodes_once_each_and_follows_them(site: S
         daemon.release("clustered-feed")
         feed.receive_until(
             lambda _: (
-                set(before + later) == {run_id for run_id, status in told(feed) if status == "succeeded"}
+                set(before + later) <= {run_id for run_id, status in told(feed) if status == "succeeded"}
                 and any(one["type"] == "unsubscribed" for one in feed.messages)
             )
         )
@@ -143,7 +148,7 @@ def test_the_feed_lists_the_runs_of_all_nodes_once_each_and_follows_them(site: S
 
     assert {run["run_id"] for run in listed} >= set(before)
     assert not {run["run_id"] for run in listed} & set(later)
-    assert sorted(told(feed)) == sorted(
+    assert sorted(one for one in told(feed) if one[0] in before + later) == sorted(
         [(run_id, "running") for run_id in later] + [(run_id, "succeeded") for run_id in before + later]
     )
     assert [event["id"] for event in feed.events_of(before[0])] == [frame.id for frame in one.follow(before[0])]
@@ -190,9 +195,7 @@ def test_slots_that_move_while_runs_are_written_lose_and_double_nothing(site: Si
     one, other = site.clients()
     run_ids = [one.create(prompt(), *plugin_layers("resharded")) for _ in range(6)]
     slots = {key_slot(KEYS.events(run_id).encode()) for run_id in run_ids}
-
-    def events_of(run_id: str) -> int:
-        return len(other.page(run_id, limit=500)["events"])
+    answers: set[int] = set()
 
     def wait_for_more(run_ids: list[str]) -> None:
         counts = {run_id: last_id(other, run_id) for run_id in run_ids}
@@ -200,7 +203,7 @@ def test_slots_that_move_while_runs_are_written_lose_and_double_nothing(site: Si
 
     with ThreadPoolExecutor(12) as readers:
         reading = [readers.submit(client.follow, run_id) for run_id in run_ids for client in (one, other)]
-        wait_until(lambda: all(events_of(run_id) > 5 for run_id in run_ids))
+        wait_for_more(run_ids)
         for slot in slots:
             key = next(KEYS.events(run_id) for run_id in run_ids if key_slot(KEYS.events(run_id).encode()) == slot)
             source = site.cluster.master_of(key)
@@ -208,6 +211,7 @@ def test_slots_that_move_while_runs_are_written_lose_and_double_nothing(site: Si
             site.cluster.begin_to_move(slot, source, target)
             while site.cluster.move_keys(slot, source, target, at_most=1):
                 assert {one.status(run_id)["status"] for run_id in run_ids} == {"running"}
+                answers.add(post_anything(one))
             wait_for_more(run_ids)
             site.cluster.finish_moving(slot, source, target)
             wait_for_more(run_ids)
@@ -225,6 +229,7 @@ def test_slots_that_move_while_runs_are_written_lose_and_double_nothing(site: Si
         assert_numbered(frames)
         assert frames[-1].event == "run_cancelled"
         assert frames == one.follow(run_id)
+    assert answers <= {202, 503}
 
 
 def last_id(client: RunClient, run_id: str) -> int:
@@ -238,7 +243,7 @@ def last_id(client: RunClient, run_id: str) -> int:
 
 def test_a_master_that_dies_is_replaced_while_runs_go_on(site: Site, daemon: ScriptedDaemon) -> None:
     words = 200
-    script = [{"stream": {"chunks": words, "rate": 20, "text": "word "}}, {"finish": "stop"}]
+    script: list[dict[str, Any]] = [{"stream": {"chunks": words, "rate": 20, "text": "word "}}, {"finish": "stop"}]
     daemon.script("failover", script)
     one, other = site.clients()
     run_ids = [(one, other)[number % 2].create(prompt(), *plugin_layers("failover")) for number in range(12)]
@@ -263,7 +268,7 @@ def test_a_master_that_dies_is_replaced_while_runs_go_on(site: Site, daemon: Scr
         assert frames[-1].data["data"]["output"] == "word " * words
     assert read[0::2] == read[1::2]
     for client in (one, other):
-        wait_until(lambda client=client: all(post_anything(client) == 202 for _ in range(RUNS)))  # type: ignore[misc]
+        wait_until(lambda client=client: all(post_anything(client) == 202 for _ in range(RUNS)))
 
 
 def post_anything(client: RunClient) -> int:

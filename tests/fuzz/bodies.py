@@ -119,7 +119,10 @@ def layers(draw: st.DrawFn) -> list[dict[str, Any]]:
         if kind == "dify.output" and isinstance(config, dict):
             config["json_schema"] = {"type": "object", "properties": {"a": draw(OUTPUT_SCHEMAS)}}
         if kind == "greenrun.demo_llm" and draw(st.booleans()):
-            config = {"answer": draw(TEXTS), "call_tool": draw(st.sampled_from([None, "count_words", "ask_human", "no"]))}
+            config = {
+                "answer": draw(TEXTS),
+                "call_tool": draw(st.sampled_from([None, "count_words", "ask_human", "no"])),
+            }
         deps = {"execution_context": _layer_name(CONTEXT)} if kind.startswith("dify.plugin.") else {}
         whole = {"name": _layer_name(kind), "type": kind, "config": config, "deps": deps}
         if draw(st.integers(0, 9)) == 0:
@@ -140,7 +143,11 @@ def run_requests(draw: st.DrawFn) -> Any:
         whole["session_snapshot"] = {
             "schema_version": 1,
             "layers": [
-                {"name": part["name"], "lifecycle_state": draw(SNAPSHOT_STATES), "runtime_state": draw(st.just({}) | ANYTHING)}
+                {
+                    "name": part["name"],
+                    "lifecycle_state": draw(SNAPSHOT_STATES),
+                    "runtime_state": draw(st.just({}) | ANYTHING),
+                }
                 for part in parts
             ],
         }
@@ -155,10 +162,11 @@ def run_requests(draw: st.DrawFn) -> Any:
 @st.composite
 def validations(draw: st.DrawFn) -> Any:
     whole = draw(values_of(ValidateOutputRequest))
-    if draw(st.booleans()):
-        whole["schema"] = {"type": "object", "properties": {"a": draw(OUTPUT_SCHEMAS)}, "$defs": {"a": draw(OUTPUT_SCHEMAS)}}
-    if draw(st.booleans()):
-        whole.pop("text" if draw(st.booleans()) else "value", None)
+    if draw(st.integers(0, 3)) > 0:
+        part, other = draw(OUTPUT_SCHEMAS), draw(OUTPUT_SCHEMAS)
+        whole["schema"] = {"type": "object", "properties": {"a": part}, "$defs": {"a": other}}
+    whole |= {"text": draw(TEXTS), "value": draw(ANYTHING)}
+    del whole[draw(st.sampled_from(["text", "value"]))]
     return whole
 
 
@@ -170,13 +178,17 @@ STREAM_TOKENS = values_of(CreateStreamTokenRequest)
 def damaged(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> str:
     """The text of a value after up to three damages to it, and perhaps one to its text."""
     holder = [copy.deepcopy(draw(values))]
-    for _ in range(draw(st.integers(0, 3))):
+    for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2, 3]))):
         _damage(draw, holder)
     text = write(holder[0], ascii_only=draw(st.booleans()))
     if draw(st.integers(0, 9)) == 0:
         start = draw(st.integers(0, len(text)))
         end = draw(st.integers(start, min(len(text), start + 5)))
-        text = text[:start] + draw(st.sampled_from(["", "{", "]", ",", '"', "\\", "\x00", "\ufeff", "//", "\x1f"])) + text[end:]
+        text = (
+            text[:start]
+            + draw(st.sampled_from(["", "{", "]", ",", '"', "\\", "\x00", "\ufeff", "//", "\x1f"]))
+            + text[end:]
+        )
     return text
 
 
@@ -209,11 +221,18 @@ def write(value: Any, *, ascii_only: bool) -> str:
     if isinstance(value, Raw):
         return str(value)
     if isinstance(value, dict):
-        items = [f"{json.dumps(key, ensure_ascii=ascii_only)}:{write(part, ascii_only=ascii_only)}" for key, part in value.items()]
+        items = [
+            f"{json.dumps(key, ensure_ascii=ascii_only)}:{write(part, ascii_only=ascii_only)}"
+            for key, part in value.items()
+        ]
         return "{" + ",".join(items * (2 if isinstance(value, Twice) else 1)) + "}"
     if isinstance(value, list):
         return "[" + ",".join(write(part, ascii_only=ascii_only) for part in value) + "]"
-    return _digits(value) if isinstance(value, int) and not isinstance(value, bool) else json.dumps(value, ensure_ascii=ascii_only)
+    return (
+        _digits(value)
+        if isinstance(value, int) and not isinstance(value, bool)
+        else json.dumps(value, ensure_ascii=ascii_only)
+    )
 
 
 def _digits(value: int) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import environment
 from tests.support.client import RunClient, demo_llm, prompt
+from tests.support.databases import migrate
 from tests.support.gunicorn_server import GunicornServer, running_server
 from tests.support.redis_server import RedisServer
 
@@ -15,6 +16,7 @@ PREFIX = "fuzz"
 API_TOKEN = "api-token"
 ADMIN_TOKEN = "admin-token"
 ORIGIN = "https://app.example.com"
+MAX_BYTES = 200_000
 NOBODY = "http://127.0.0.1:9"
 
 
@@ -50,7 +52,9 @@ class Fuzzed:
 
 
 @pytest.fixture(scope="module")
-def fuzzed(redis_server: RedisServer) -> Iterator[Fuzzed]:
+def fuzzed(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
+    database_url = f"sqlite:///{tmp_path_factory.mktemp('fuzz')}/test.db"
+    migrate(database_url)
     env = environment(
         redis_server.url,
         NOBODY,
@@ -58,8 +62,9 @@ def fuzzed(redis_server: RedisServer) -> Iterator[Fuzzed]:
         api_token=API_TOKEN,
         admin_token=ADMIN_TOKEN,
         secret_keys="ring",
+        database_url=database_url,
         cors_origins=ORIGIN,
-        max_request_bytes=200_000,
+        max_request_bytes=MAX_BYTES,
         body_timeout_seconds=2,
         run_timeout_seconds=3,
         shutdown_grace_seconds=1,

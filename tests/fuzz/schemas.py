@@ -12,7 +12,20 @@ Schema = Mapping[str, Any]
 Values = st.SearchStrategy[Any]
 
 TEXTS: st.SearchStrategy[str] = st.sampled_from(
-    ["a", "llm", "final_result", "{}", '{"a": 1}', "http://127.0.0.1:9/", "text/plain", " ", "", "..", "\x00", "\u2028ü🙂"]
+    [
+        "a",
+        "llm",
+        "final_result",
+        "{}",
+        '{"a": 1}',
+        "http://127.0.0.1:9/",
+        "text/plain",
+        " ",
+        "",
+        "..",
+        "\x00",
+        "\u2028ü🙂",
+    ]
 ) | st.text(max_size=8)
 ANYTHING: Values = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,

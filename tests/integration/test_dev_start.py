@@ -137,6 +137,27 @@ def test_it_prints_what_to_try(start: Started) -> None:
     token = (start.checkout / ".greenrun" / "admin-token").read_text().strip()
     assert token in launcher.output
     assert f"curl -N {start.url}/runs/<run_id>/events/sse" in launcher.output
+    key = (start.checkout / ".greenrun" / "workspace-key").read_text().strip()
+    assert key in launcher.output
+    keys = requests.get(f"{start.url}/keys", headers={"Authorization": f"Bearer {key}"}, timeout=30)
+    assert [row["name"] for row in keys.json()["data"]] == ["dev/start"]
+    agents = requests.get(f"{start.url}/agents", headers={"Authorization": f"Bearer {key}"}, timeout=30).json()["data"]
+    assert [agent["name"] for agent in agents] == ["Demo agent"]
+    assert f"{start.url}/agents/{agents[0]['id']}/runs" in launcher.output
+    query = {"query": "Hello?"}
+    run = requests.post(
+        f"{start.url}/agents/{agents[0]['id']}/runs",
+        json=query,
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=30,
+    )
+    assert wait_until(lambda: start.status(run.json()["run_id"]) == "succeeded", PATIENCE)
+    launcher.ctrl_c()
+    launcher.wait()
+
+    again = start.serving()
+
+    assert f"/agents/{agents[0]['id']}/runs" in again.output
 
 
 def test_a_second_ctrl_c_does_not_wait_for_active_runs(start: Started) -> None:

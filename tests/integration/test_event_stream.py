@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import requests
 
 from tests.conftest import StartServer
 from tests.support.client import TERMINAL_TYPES, Frame, RunClient, demo_llm, plugin_layers, prompt, wait_until
@@ -219,6 +220,24 @@ def test_a_reader_that_stalls_loses_nothing_and_holds_up_nobody(client: RunClien
     assert_whole(brisk)
     assert len(text_of(brisk)) == 1500 * 10_000
     assert [first, *rest] == brisk
+
+
+def test_a_reader_that_never_reads_is_cut_and_resumes_by_its_cursor(
+    start_server: StartServer, daemon: ScriptedDaemon
+) -> None:
+    server = start_server(redis_prefix="stalled", stalled_reader_seconds=1)
+    client = RunClient(server.url)
+    daemon.script("endless", [{"stream": {"chunks": 1500, "rate": 0, "text": "x" * 10_000}}, {"finish": "stop"}])
+    run_id = client.create(prompt(), *plugin_layers("endless"))
+    whole = RunClient(client.url).follow(run_id)
+
+    with client.session.get(f"{client.url}/runs/{run_id}/events/sse", stream=True, timeout=60) as response:
+        wait_until(lambda: "took nothing" in server.log, timeout=60)
+        with pytest.raises(requests.RequestException):
+            list(response.iter_content(None))
+
+    assert RunClient(client.url).follow(run_id, after=whole[1].id) == whole[2:]
+    assert "Traceback" not in server.log
 
 
 def test_a_stream_from_the_live_end_of_an_idle_run_begins_at_once(client: RunClient, daemon: ScriptedDaemon) -> None:

@@ -26,10 +26,10 @@ RETRY_SECONDS = 0.1
 class Shape:
     """What the load is made of. Shares are between 0 and 1."""
 
-    runs_a_second: float = 10
-    readers_a_run: int = 8
-    words: int = 30
-    delay_ms: int = 100
+    runs_a_second: float = 4
+    readers_a_run: int = 13
+    words: int = 20
+    delay_ms: int = 200
     leaving_readers: float = 0.25
     """How many of the readers leave in the middle, now and then, and come back."""
     cancelled_runs: float = 0.0
@@ -222,7 +222,7 @@ class SteadyLoad:
             "it does not begin with its start": kinds[0] != "run_started",
             "it has not exactly one end": sum(one in TERMINAL_TYPES for one in kinds) != 1,
             f"its record says {record['status']}": kinds[-1] != f"run_{record['status']}",
-            "a word is missing": kinds[-1] == "run_succeeded" and frames[-2].count(b"word ") != self._shape.words,
+            "a word is missing": kinds[-1] == "run_succeeded" and frames[-2].count(b"word") != self._shape.words,
         }
         self.violations += [f"run {run_id}: {what}" for what, is_so in found.items() if is_so]
         _, _, reason = frames[-1].partition(b'"reason":"')

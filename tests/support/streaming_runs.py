@@ -17,6 +17,7 @@ from tests.support.plugin_daemon import ScriptedDaemon
 BEGINNING_CHARACTERS = 200
 """Of a run's text, before which no fault begins."""
 FINISH_SECONDS = 120.0
+MOST_READERS = 16
 
 
 @dataclass
@@ -71,9 +72,18 @@ class StreamingRuns:
             ],
         )
         self.ids = [client.create(prompt(), *plugin_layers(self.name)) for _ in range(count)]
-        self.readings = [Reading(run_id, []) for run_id in self.ids for _ in range(2)]
-        self._pool = ThreadPoolExecutor(len(self.readings))
-        self._reading: list[Future[None]] = [self._pool.submit(reading.read, client) for reading in self.readings]
+        self.readings: list[Reading] = []
+        self._pool = ThreadPoolExecutor(MOST_READERS)
+        self._reading: list[Future[None]] = []
+        for _ in range(2):
+            self.begin_reading()
+
+    def begin_reading(self) -> None:
+        """One more reader of each run, from its beginning."""
+        for run_id in self.ids:
+            reading = Reading(run_id, [])
+            self.readings.append(reading)
+            self._reading.append(self._pool.submit(reading.read, self._client))
 
     def wait_until_streaming(self) -> None:
         wait_until(lambda: all(len(text_of(one.frames)) > BEGINNING_CHARACTERS for one in self.readings))

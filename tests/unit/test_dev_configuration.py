@@ -34,6 +34,7 @@ def test_a_fresh_machine_gets_the_private_redis_the_demo_model_and_secrets(state
     assert environment["DIFY_AGENT_DEFAULT_LLM"] == DEMO_LLM
     assert environment["DIFY_AGENT_ADMIN_TOKEN"] == state.admin_token()
     assert environment["DIFY_AGENT_SECRET_KEYS"] == state.secret_keys()
+    assert environment["DIFY_AGENT_DATABASE_URL"] == state.database_url
 
 
 def test_what_the_environment_sets_is_left_alone(state: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:

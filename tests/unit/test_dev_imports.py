@@ -12,10 +12,12 @@ import pytest
 CHECKOUT = Path(__file__).parents[2]
 OURS = {
     "app",
+    "app_blueprints",
     "app_config",
     "app_logging",
     "benchmarks",
     "blueprints",
+    "cli",
     "dev",
     "errors",
     "models",
@@ -24,7 +26,18 @@ OURS = {
     "settings",
     "tests",
 }
-PRODUCT = ["app.py", "errors.py", "gunicorn.conf.py", "settings.py", "blueprints", "runtime", "services"]
+PRODUCT = [
+    "app.py",
+    "errors.py",
+    "gunicorn.conf.py",
+    "settings.py",
+    "blueprints",
+    "cli",
+    "migrations",
+    "models",
+    "runtime",
+    "services",
+]
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -153,6 +153,16 @@ def test_origins_are_a_list_or_a_star(monkeypatch: pytest.MonkeyPatch, value: st
     assert Settings().allowed_origins == origins
 
 
+@pytest.mark.parametrize("url", ["unix:///run/redis.sock", "redis://localhost:6379/1"])
+def test_a_cluster_has_no_unix_socket_and_no_databases(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DIFY_AGENT_REDIS_URL", url)
+    assert not Settings().redis_cluster
+    monkeypatch.setenv("DIFY_AGENT_REDIS_CLUSTER", "true")
+
+    with pytest.raises(ValidationError, match="DIFY_AGENT_REDIS_CLUSTER takes"):
+        Settings()
+
+
 def test_the_key_ring_keeps_its_order_and_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIFY_AGENT_SECRET_KEYS", "newest-key, older-key")
 

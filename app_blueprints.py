@@ -1,0 +1,63 @@
+"""Every blueprint, each given what it needs of the settings and of what lives as long as the process."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+from blueprints.agent_versions import agent_versions_blueprint
+from blueprints.agents import agents_blueprint
+from blueprints.composer import composer_blueprint
+from blueprints.credentials import credentials_blueprint
+from blueprints.feed import feed_blueprint
+from blueprints.health import health_blueprint
+from blueprints.keys import keys_blueprint
+from blueprints.parsing import BodyLimits
+from blueprints.rate_limit import limit_requests
+from blueprints.runs import runs_blueprint
+from blueprints.security_headers import add_security_headers
+from blueprints.slashes import refuse_double_slashes
+from blueprints.structured_output import structured_output_blueprint
+from runtime.runtime import Runtime
+from services.api_keys import ApiKeyService
+from services.composer.service import ComposerService
+from services.credentials import CredentialService
+from services.database import Database
+from services.rate_limiter import RateLimiter
+from services.stream_tokens import StreamTokens
+from settings import Settings
+
+
+def make_blueprints(settings: Settings, runtime: Runtime, database: Database) -> list[Blueprint]:
+    """All blueprints of one application, ready to be registered."""
+    limits = BodyLimits(settings.max_request_bytes, settings.max_json_values, settings.body_timeout_seconds)
+    tokens, admin_tokens = settings.api_tokens, settings.admin_tokens
+    stream_tokens, origins = StreamTokens(settings.key_ring), settings.allowed_origins
+    keys = ApiKeyService(database)
+    credentials = CredentialService(database, settings.key_ring)
+    runs = runs_blueprint(runtime, tokens=tokens, stream_tokens=stream_tokens, origins=origins, body_limits=limits)
+    feed = feed_blueprint(
+        runtime,
+        tokens=admin_tokens,
+        stream_tokens=stream_tokens,
+        origins=origins,
+        body_limits=limits,
+        max_subscriptions=settings.max_subscriptions,
+    )
+    others = [
+        feed,
+        structured_output_blueprint(tokens=admin_tokens, body_limits=limits),
+        keys_blueprint(keys, admin_tokens=admin_tokens, body_limits=limits),
+        agents_blueprint(runtime, database, credentials, keys, admin_tokens=admin_tokens, body_limits=limits),
+        agent_versions_blueprint(database, keys, admin_tokens=admin_tokens, body_limits=limits),
+        credentials_blueprint(credentials, keys, admin_tokens=admin_tokens, body_limits=limits),
+        composer_blueprint(ComposerService(database), keys, admin_tokens=admin_tokens, body_limits=limits),
+    ]
+    limiter = RateLimiter(rate=settings.requests_a_second, burst=settings.requests_at_once)
+    limit_requests(runs, limiter, tokens)
+    for blueprint in others:
+        limit_requests(blueprint, limiter, admin_tokens)
+    blueprints = [health_blueprint(runtime, database), runs, *others]
+    for blueprint in blueprints:
+        refuse_double_slashes(blueprint)
+        add_security_headers(blueprint)
+    return blueprints

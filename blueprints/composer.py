@@ -1,0 +1,135 @@
+"""``/apps/{app_id}/…/agent-composer``: what Dify's editors of workflow nodes and Agent Apps read and save."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NoReturn
+
+from flask import Blueprint, Response, g, jsonify, request
+from pydantic import SecretStr
+
+from blueprints.errors import register_error_handlers
+from blueprints.idempotency import parse_idempotency_key
+from blueprints.identity import Caller, require_caller
+from blueprints.parsing import BodyLimits, limit_body, parse_body
+from errors import InvalidRequest, MalformedRequest
+from services.api_keys import ApiKeyService
+from services.composer.places import AppPlace, NodePlace
+from services.composer.requests import ComposerSaveRequest, ComposerVariant, ImpactRequest, SaveToRosterRequest
+from services.composer.service import ComposerService
+from services.tenants import TENANT_PATTERN
+
+NODE = "/workflows/draft/nodes/<node_id>/agent-composer"
+APP = "/agent-composer"
+
+_NODE_ID = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
+
+
+def composer_blueprint(
+    composer: ComposerService, keys: ApiKeyService, *, admin_tokens: Sequence[SecretStr], body_limits: BodyLimits
+) -> Blueprint:
+    """The composer's routes, for the operator and for keys of a workspace."""
+    blueprint = Blueprint("composer", __name__, url_prefix="/apps/<app_id>")
+    register_error_handlers(blueprint, malformed=MalformedRequest)
+
+    @blueprint.before_request
+    def admit() -> None:
+        limit_body(request, body_limits)
+        g.caller = require_caller(request, keys, admin_tokens)
+
+    @blueprint.get(NODE)
+    def get_node(app_id: str, node_id: str) -> Response:
+        """The state of a node."""
+        return jsonify(composer.get_node(_node_place(app_id, node_id)))
+
+    @blueprint.put(NODE)
+    def save_node(app_id: str, node_id: str) -> Response:
+        """Save a node."""
+        place = _node_place(app_id, node_id)
+        wanted = parse_body(request, ComposerSaveRequest)
+        key = parse_idempotency_key(request, wanted.idempotency_key)
+        return jsonify(composer.save_node(place, wanted, key=key, actor=_caller().actor))
+
+    @blueprint.post(f"{NODE}/save-to-roster")
+    def save_node_to_roster(app_id: str, node_id: str) -> Response:
+        """Make a node's own agent one of the roster."""
+        place = _node_place(app_id, node_id)
+        wanted = parse_body(request, SaveToRosterRequest)
+        key = parse_idempotency_key(request, wanted.idempotency_key)
+        return jsonify(composer.save_node_to_roster(place, wanted, key=key, actor=_caller().actor))
+
+    @blueprint.post(f"{NODE}/validate")
+    def validate_node(app_id: str, node_id: str) -> Response:
+        """Check a save of a node without making it."""
+        _node_place(app_id, node_id)
+        return jsonify(composer.validate(parse_body(request, ComposerSaveRequest), ComposerVariant.WORKFLOW))
+
+    @blueprint.get(f"{NODE}/candidates")
+    def list_node_candidates(app_id: str, node_id: str) -> Response:
+        """What a node's agent and job may take up."""
+        _node_place(app_id, node_id)
+        return jsonify(composer.candidates(ComposerVariant.WORKFLOW))
+
+    @blueprint.post(f"{NODE}/impact")
+    def get_impact(app_id: str, node_id: str) -> Response:
+        """The nodes that run on a version."""
+        _node_place(app_id, node_id)
+        return jsonify(composer.impact(_caller().tenant_id, parse_body(request, ImpactRequest)))
+
+    @blueprint.get(APP)
+    def get_app(app_id: str) -> Response:
+        """The state of an Agent App."""
+        return jsonify(composer.get_app(_app_place(app_id)))
+
+    @blueprint.put(APP)
+    def save_app(app_id: str) -> Response:
+        """Save an Agent App."""
+        place = _app_place(app_id)
+        wanted = parse_body(request, ComposerSaveRequest)
+        key = parse_idempotency_key(request, wanted.idempotency_key)
+        return jsonify(composer.save_app(place, wanted, key=key, actor=_caller().actor))
+
+    @blueprint.post(f"{APP}/validate")
+    def validate_app(app_id: str) -> Response:
+        """Check a save of an Agent App without making it."""
+        _app_place(app_id)
+        return jsonify(composer.validate(parse_body(request, ComposerSaveRequest), ComposerVariant.AGENT_APP))
+
+    @blueprint.get(f"{APP}/candidates")
+    def list_app_candidates(app_id: str) -> Response:
+        """What an Agent App's agent may take up."""
+        _app_place(app_id)
+        return jsonify(composer.candidates(ComposerVariant.AGENT_APP))
+
+    return blueprint
+
+
+def _caller() -> Caller:
+    caller: Caller = g.caller
+    return caller
+
+
+def _app_place(app_id: str) -> AppPlace:
+    """Raises InvalidRequest."""
+    return AppPlace(_caller().tenant_id, _checked_id(app_id, "path", "app_id"))
+
+
+def _node_place(app_id: str, node_id: str) -> NodePlace:
+    """The node of the draft that ``?workflow_id=`` names, or else of the app's own. Raises InvalidRequest."""
+    app = _app_place(app_id)
+    workflow_id = _checked_id(request.args.get("workflow_id", app_id), "query", "workflow_id")
+    if not _NODE_ID.fullmatch(node_id):
+        _refuse("path", "node_id", "takes 1 to 255 characters, and no control characters", node_id)
+    return NodePlace(app.tenant_id, app.app_id, workflow_id, node_id)
+
+
+def _checked_id(text: str, source: str, name: str) -> str:
+    if not TENANT_PATTERN.fullmatch(text):
+        _refuse(source, name, "takes 1 to 64 of A-Z a-z 0-9 . _ : @ - and begins with a letter or a digit", text)
+    return text
+
+
+def _refuse(source: str, name: str, reason: str, given: str) -> NoReturn:
+    message = f"Value error, {reason}"
+    raise InvalidRequest([{"type": "value_error", "loc": [source, name], "msg": message, "input": given[:100]}])

@@ -1,0 +1,53 @@
+"""How commands answer: tables for people, JSON for programs, and errors in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+from pydantic import ValidationError
+
+from errors import GreenrunError, InvalidRequest
+from runtime.protocol.problems import problems_text
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_option(command: Command) -> Command:
+    """Gives a command ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
+def print_json(value: object) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
+    """Print the columns of the rows, each as wide as it has to be; null is a dash."""
+    lines = [[column.upper() for column in columns]]
+    lines += [["-" if row[column] is None else _printable(str(row[column])) for column in columns] for row in rows]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """End a command with the message of what went wrong, where that is foreseen, and exit code 1."""
+    try:
+        yield
+    except InvalidRequest as error:
+        places = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.items]
+        raise click.ClickException("; ".join(f"{place}: {message}" for place, message in places)) from None
+    except GreenrunError as error:
+        raise click.ClickException(error.message) from None
+    except ValidationError as error:
+        raise click.ClickException(problems_text(error)) from None
+
+
+def _printable(text: str) -> str:
+    """The text without what would end the line, or what a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -1,0 +1,25 @@
+"""The tables. Services alone use them."""
+
+from models.agent_config_revisions import AgentConfigRevision
+from models.agent_config_snapshots import AgentConfigSnapshot
+from models.agent_runtime_sessions import AgentRuntimeSession
+from models.agent_tags import AgentTag
+from models.agents import Agent
+from models.api_keys import ApiKey
+from models.base import Base
+from models.credentials import Credential
+from models.idempotency_claims import IdempotencyClaim
+from models.workflow_agent_node_bindings import WorkflowAgentNodeBinding
+
+__all__ = [
+    "Agent",
+    "AgentConfigRevision",
+    "AgentConfigSnapshot",
+    "AgentRuntimeSession",
+    "AgentTag",
+    "ApiKey",
+    "Base",
+    "Credential",
+    "IdempotencyClaim",
+    "WorkflowAgentNodeBinding",
+]

@@ -1,0 +1,171 @@
+"""Versions of agents: listed, read, saved, restored and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from models import Agent, AgentConfigRevision, AgentConfigSnapshot
+from models.enums import RevisionOperation
+from runtime.protocol.ids import new_id
+from services.agents.checks import check_restorable
+from services.agents.claims import once
+from services.agents.descriptions import RevisionDescription, VersionDescription, VersionDetail
+from services.agents.lookup import find_agent, find_version, lock_for_change
+from services.agents.requests import CreateVersionRequest
+from services.agents.versions import write_revision, write_version
+from services.database import Database
+from services.idempotency import claim_of
+from services.souls import AgentSoulConfig, soul_diff
+
+MAX_VERSIONS_LISTED = 1000
+MAX_REVISIONS_TOLD = 1000
+"""Of one version, the latest ones."""
+
+OPERATIONS = {
+    "save_as_new_version": RevisionOperation.SAVE_NEW_VERSION,
+    "save_to_current_version": RevisionOperation.SAVE_CURRENT_VERSION,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPage:
+    """Some versions of an agent, the latest first."""
+
+    versions: list[VersionDescription]
+    page: int
+    limit: int
+    total: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "data": [version.as_json() for version in self.versions],
+            "page": self.page,
+            "limit": self.limit,
+            "total": self.total,
+            "has_more": self.page * self.limit < self.total,
+        }
+
+
+class VersionService:
+    """The rules of versions. Nothing of them is ever changed or deleted.
+
+    Its methods raise DatabaseUnavailable and AgentNotFound besides what they say.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def list_versions(
+        self, tenant_id: str, agent_id: str, *, page: int = 1, limit: int = MAX_VERSIONS_LISTED
+    ) -> VersionPage:
+        """Versions of an agent, the latest first."""
+        with self._database.reading() as session:
+            agent = find_agent(session, tenant_id, agent_id)
+            mine = (AgentConfigSnapshot.tenant_id == tenant_id, AgentConfigSnapshot.agent_id == agent.id)
+            total = session.scalar(select(func.count()).select_from(AgentConfigSnapshot).where(*mine)) or 0
+            wanted = VersionDescription.select().where(*mine).order_by(AgentConfigSnapshot.version.desc())
+            rows = session.execute(wanted.offset((page - 1) * limit).limit(limit))
+            return VersionPage([VersionDescription.of(row) for row in rows], page=page, limit=limit, total=total)
+
+    def get_version(self, tenant_id: str, agent_id: str, version_id: str) -> VersionDetail:
+        """A version with its Soul and history. Raises AgentVersionNotFound."""
+        with self._database.reading() as session:
+            version = find_version(session, find_agent(session, tenant_id, agent_id), version_id)
+            wanted = (
+                select(AgentConfigRevision)
+                .where(
+                    AgentConfigRevision.tenant_id == tenant_id, AgentConfigRevision.current_snapshot_id == version.id
+                )
+                .order_by(AgentConfigRevision.revision.desc())
+                .limit(MAX_REVISIONS_TOLD)
+            )
+            revisions = [RevisionDescription.of(row) for row in session.scalars(wanted)]
+            return VersionDetail(VersionDescription.of(version), version.config_snapshot, revisions)
+
+    def create_version(
+        self,
+        tenant_id: str,
+        agent_id: str,
+        wanted: CreateVersionRequest,
+        *,
+        created_by: str | None,
+        if_match: Collection[str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> VersionDescription:
+        """Store a version and make it the active one, or answer what the idempotency key has made.
+
+        Raises AgentArchived, PreconditionFailed and IdempotencyKeyReused.
+        """
+        made = new_id()
+
+        def make(session: Session) -> VersionDescription:
+            agent = lock_for_change(session, tenant_id, agent_id, if_match=if_match)
+            version = write_version(
+                session,
+                agent,
+                wanted.agent_soul.as_json(),
+                operation=OPERATIONS[wanted.save_strategy],
+                previous_snapshot_id=agent.active_config_snapshot_id,
+                created_by=created_by,
+                summary=wanted.summary,
+                version_note=wanted.version_note,
+                snapshot_id=made,
+            )
+            return VersionDescription.of(version)
+
+        def again(session: Session, earlier: str) -> VersionDescription:
+            return VersionDescription.of(find_version(session, find_agent(session, tenant_id, agent_id), earlier))
+
+        claim = claim_of(wanted, idempotency_key, scope=f"versions of {agent_id}")
+        return once(self._database, tenant_id, claim, made, make, again)
+
+    def restore_version(
+        self,
+        tenant_id: str,
+        agent_id: str,
+        version_id: str,
+        *,
+        restored_by: str | None,
+        if_match: Collection[str] | None = None,
+        only_checks: bool = False,
+    ) -> str:
+        """Make a version the active one again, and answer its id. It makes no version; active already is no error.
+
+        Raises AgentVersionNotFound, AgentArchived, PreconditionFailed, and what ``check_restorable`` raises.
+        """
+        with self._database.transaction() as session:
+            agent = lock_for_change(session, tenant_id, agent_id, if_match=if_match)
+            version = find_version(session, agent, version_id)
+            if version.id != agent.active_config_snapshot_id:
+                check_restorable(session, agent, version)
+                if not only_checks:
+                    _restore(session, agent, version, restored_by)
+            return version.id
+
+    def diff_versions(self, tenant_id: str, agent_id: str, old_id: str, new_id: str) -> dict[str, Any]:
+        """What changed from one version to another. Raises AgentVersionNotFound."""
+        with self._database.reading() as session:
+            agent = find_agent(session, tenant_id, agent_id)
+            old, new = find_version(session, agent, old_id), find_version(session, agent, new_id)
+        souls = [AgentSoulConfig.from_stored(version.config_snapshot) for version in (old, new)]
+        return {
+            "from": VersionDescription.of(old).as_json(),
+            "to": VersionDescription.of(new).as_json(),
+            "changes": soul_diff(*souls),
+        }
+
+
+def _restore(session: Session, agent: Agent, version: AgentConfigSnapshot, restored_by: str | None) -> None:
+    write_revision(
+        session,
+        agent,
+        operation=RevisionOperation.RESTORE_VERSION,
+        previous_snapshot_id=agent.active_config_snapshot_id,
+        current_snapshot_id=version.id,
+        created_by=restored_by,
+    )

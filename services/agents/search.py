@@ -1,0 +1,91 @@
+"""Pages of agents, and what they are found by."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from models import Agent, WorkflowAgentNodeBinding
+from models.enums import AgentScope, AgentStatus
+from services.agents.descriptions import AgentDescription
+from services.agents.lookup import describe_agents
+
+DRAFT = "draft"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPage:
+    """Some agents of a tenant."""
+
+    agents: list[AgentDescription]
+    page: int
+    limit: int
+    total: int
+
+    def as_json(self, extra: Callable[[AgentDescription], Mapping[str, Any]] = lambda _: {}) -> dict[str, Any]:
+        return {
+            "data": [{**agent.as_json(), **extra(agent)} for agent in self.agents],
+            "page": self.page,
+            "limit": self.limit,
+            "total": self.total,
+            "has_more": self.page * self.limit < self.total,
+        }
+
+
+def find_page(session: Session, tenant_id: str, *, page: int, limit: int, keyword: str | None) -> AgentPage:
+    """Active agents of the roster whose name holds the keyword, the one changed last first."""
+    mine: list[ColumnElement[bool]] = [
+        Agent.tenant_id == tenant_id,
+        Agent.scope == AgentScope.ROSTER,
+        Agent.status == AgentStatus.ACTIVE,
+    ]
+    # The name is told twice, as the unique one as well: its index alone then answers how many there are.
+    countable = [Agent.tenant_id == tenant_id, Agent.roster_unique_name.is_not(None)]
+    if keyword:
+        mine.append(_holds(Agent.name, keyword))
+        countable.append(_holds(Agent.roster_unique_name, keyword))
+    total = session.scalar(select(func.count()).select_from(Agent).where(*countable)) or 0
+    order = (Agent.updated_at.desc(), Agent.id.desc())
+    wanted = select(Agent).where(*mine).order_by(*order).offset((page - 1) * limit).limit(limit)
+    rows = session.scalars(wanted).all()
+    return AgentPage(describe_agents(session, tenant_id, rows), page=page, limit=limit, total=total)
+
+
+def find_nodes(
+    session: Session, tenant_id: str, app_id: str, agents: list[AgentDescription]
+) -> Mapping[str | None, list[str]]:
+    """By agent the nodes of an app's drafts that it is bound to."""
+    wanted = (
+        select(WorkflowAgentNodeBinding.agent_id, WorkflowAgentNodeBinding.node_id)
+        .where(
+            WorkflowAgentNodeBinding.tenant_id == tenant_id,
+            WorkflowAgentNodeBinding.app_id == app_id,
+            WorkflowAgentNodeBinding.workflow_version == DRAFT,
+            WorkflowAgentNodeBinding.agent_id.in_([agent.id for agent in agents]),
+        )
+        .order_by(WorkflowAgentNodeBinding.node_id)
+    )
+    nodes: dict[str | None, list[str]] = defaultdict(list)
+    for agent_id, node_id in session.execute(wanted):
+        nodes[agent_id].append(node_id)
+    return nodes
+
+
+def _holds(column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None], keyword: str) -> ColumnElement[bool]:
+    """Whether a text holds the keyword as it is, in upper or lower case."""
+    if keyword.isascii():
+        return column.icontains(keyword, autoescape=True)
+    # What LIKE takes for the same letter beyond ASCII is up to the database and its locale: here all take it alike.
+    return column.regexp_match("".join(map(_either_case, keyword)))
+
+
+def _either_case(character: str) -> str:
+    cases = sorted({form for form in (character, character.lower(), character.upper()) if len(form) == 1})
+    if len(cases) > 1:
+        return f"[{''.join(cases)}]"
+    return character if character.isalnum() or not character.isascii() else f"\\{character}"

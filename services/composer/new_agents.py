@@ -1,0 +1,76 @@
+"""Agents that a composer makes."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from errors import AgentNameTaken
+from models import Agent
+from models.agents import NAME_LENGTH
+from models.enums import AgentScope, AgentSource
+from services.composer.places import NodePlace
+from services.composer.requests import ComposerSaveRequest
+
+UNTITLED = "Untitled Agent"
+
+T = TypeVar("T")
+
+
+def add_roster_agent(
+    session: Session,
+    tenant_id: str,
+    wanted: ComposerSaveRequest,
+    *,
+    source: AgentSource,
+    actor: str | None,
+    like: Agent | None = None,
+    app_id: str | None = None,
+) -> Agent:
+    """A new agent of the roster, without a version yet. What the payload leaves open is as in ``like``.
+
+    Raises AgentNameTaken.
+    """
+    agent = Agent(
+        tenant_id=tenant_id,
+        name=wanted.new_agent_name or (like.name if like else UNTITLED),
+        description=_either(wanted.description, like.description if like else None) or "",
+        icon_type=_either(wanted.icon_type, like.icon_type if like else None),
+        icon=_either(wanted.icon, like.icon if like else None),
+        icon_background=_either(wanted.icon_background, like.icon_background if like else None),
+        scope=AgentScope.ROSTER,
+        source=source,
+        app_id=app_id,
+        created_by=actor,
+        updated_by=actor,
+    )
+    session.add(agent)
+    try:
+        session.flush()
+    except IntegrityError:
+        raise AgentNameTaken from None
+    return agent
+
+
+def add_inline_agent(session: Session, place: NodePlace, *, actor: str | None) -> Agent:
+    """A new agent of one node alone, without a version yet."""
+    agent = Agent(
+        tenant_id=place.tenant_id,
+        name=f"Workflow Agent {place.node_id}"[:NAME_LENGTH],
+        scope=AgentScope.WORKFLOW_ONLY,
+        source=AgentSource.WORKFLOW,
+        app_id=place.app_id,
+        workflow_id=place.workflow_id,
+        workflow_node_id=place.node_id,
+        created_by=actor,
+        updated_by=actor,
+    )
+    session.add(agent)
+    session.flush()
+    return agent
+
+
+def _either(given: T | None, default: T | None) -> T | None:
+    return default if given is None else given

@@ -1,0 +1,110 @@
+"""The composer: how Dify's editors read and save the agents of nodes and of Agent Apps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from errors import InvalidComposer
+from runtime.protocol.ids import new_id
+from services.agents.claims import once
+from services.composer.app_saves import save_app
+from services.composer.bindings import impact_of, require_version
+from services.composer.node_saves import save_node
+from services.composer.places import AppPlace, NodePlace
+from services.composer.requests import (
+    ComposerSaveRequest,
+    ComposerVariant,
+    ImpactRequest,
+    SaveStrategy,
+    SaveToRosterRequest,
+    check_save,
+)
+from services.composer.states import app_state, candidates, node_state
+from services.database import Database
+from services.idempotency import claim_of
+
+NO_IMPACT: dict[str, Any] = {"current_snapshot_id": None, "workflow_node_count": 0, "bindings": []}
+NO_PROBLEM: dict[str, Any] = {"result": "success", "errors": []}
+
+State = dict[str, Any]
+
+
+class ComposerService:
+    """Every method raises DatabaseUnavailable besides what it says, and tells JSON."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get_node(self, place: NodePlace) -> State:
+        """The state of a node. Raises InvalidComposer when the workflow is another app's."""
+        with self._database.reading() as session:
+            return node_state(session, place)
+
+    def save_node(self, place: NodePlace, wanted: ComposerSaveRequest, *, key: str | None, actor: str | None) -> State:
+        """Save a node and tell its state. The same save under the same key is made once.
+
+        Raises what ``check_save`` and ``node_saves.save_node`` do, and IdempotencyKeyReused.
+        """
+        check_save(wanted, ComposerVariant.WORKFLOW)
+
+        def save(session: Session) -> State:
+            save_node(session, place, wanted, actor=actor)
+            return node_state(session, place)
+
+        return self._once(place, wanted, key, save, lambda session: node_state(session, place))
+
+    def save_node_to_roster(
+        self, place: NodePlace, wanted: SaveToRosterRequest, *, key: str | None, actor: str | None
+    ) -> State:
+        """Save a node with the one strategy of this name. Raises as ``save_node`` does."""
+        if wanted.save_strategy is not SaveStrategy.SAVE_TO_ROSTER:
+            raise InvalidComposer("this route takes the save_strategy save_to_roster")
+        return self.save_node(place, wanted, key=key, actor=actor)
+
+    def get_app(self, place: AppPlace) -> State:
+        """The state of an Agent App. Raises AgentNotFound before its first save."""
+        with self._database.reading() as session:
+            return app_state(session, place)
+
+    def save_app(self, place: AppPlace, wanted: ComposerSaveRequest, *, key: str | None, actor: str | None) -> State:
+        """Save an Agent App and tell its state. Raises what ``check_save`` and ``app_saves.save_app`` do, and
+        IdempotencyKeyReused."""
+        check_save(wanted, ComposerVariant.AGENT_APP)
+
+        def save(session: Session) -> State:
+            save_app(session, place, wanted, actor=actor)
+            return app_state(session, place)
+
+        return self._once(place, wanted, key, save, lambda session: app_state(session, place))
+
+    def validate(self, wanted: ComposerSaveRequest, variant: ComposerVariant) -> State:
+        """Whether a save could be made, as far as that can be told without its node. Raises as ``check_save`` does."""
+        check_save(wanted, variant)
+        return NO_PROBLEM
+
+    def candidates(self, variant: ComposerVariant) -> State:
+        """What may be taken up."""
+        return candidates(variant)
+
+    def impact(self, tenant_id: str, wanted: ImpactRequest) -> State:
+        """The nodes that run on the version that the payload's binding names. Raises AgentVersionNotFound."""
+        snapshot_id = wanted.binding.current_snapshot_id if wanted.binding else None
+        if snapshot_id is None:
+            return NO_IMPACT
+        with self._database.reading() as session:
+            require_version(session, tenant_id, snapshot_id)
+            return impact_of(session, tenant_id, snapshot_id)
+
+    def _once(
+        self,
+        place: NodePlace | AppPlace,
+        wanted: ComposerSaveRequest,
+        key: str | None,
+        save: Callable[[Session], State],
+        state: Callable[[Session], State],
+    ) -> State:
+        claim = claim_of(wanted, key, scope="\n".join(("composer", *place.name)))
+        return once(self._database, place.tenant_id, claim, new_id(), save, lambda session, _: state(session))

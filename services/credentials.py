@@ -1,0 +1,178 @@
+"""Credentials of providers: stored encrypted, listed without their values, and resolved when a run starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import SecretStr
+from sqlalchemy import Select, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from errors import AgentCredentialNotFound, CredentialInUse, CredentialNotFound, CredentialUnreadable, MalformedRequest
+from models import Credential
+from services.credential_cipher import CredentialCipher
+from services.credential_marks import marks_of
+from services.credential_types import (
+    NAME_RULE,
+    CredentialDescription,
+    CredentialPage,
+    PutCredentialRequest,
+    RekeyReport,
+    StoredCredential,
+    is_credential_name,
+    is_new_credential_name,
+)
+from services.credential_uses import agents_that_need
+from services.database import Database
+
+REKEYED_AT_ONCE = 100
+"""Rows that one transaction encrypts anew: milliseconds, for which others wait on SQLite."""
+
+MAX_AGENTS_TOLD = 5
+
+
+class CredentialService:
+    """The rules of credentials.
+
+    Its methods raise DatabaseUnavailable besides what they say.
+    """
+
+    def __init__(self, database: Database, key_ring: Sequence[SecretStr]) -> None:
+        self._database = database
+        self._cipher = CredentialCipher(key_ring)
+
+    def put_credential(
+        self, tenant_id: str, name: str, wanted: PutCredentialRequest, *, changed_by: str | None
+    ) -> StoredCredential:
+        """Store a credential, or other values for the one of this name.
+
+        Raises MalformedRequest for the name, and CredentialsUnavailable.
+        """
+        if not is_new_credential_name(name):
+            raise MalformedRequest([{"type": "value_error", "loc": ["path", "name"], "msg": NAME_RULE, "input": None}])
+        values = wanted.values.get_secret_value()
+        marks = marks_of(values)
+        changed = {
+            "provider": wanted.provider,
+            "encrypted_values": self._cipher.seal(values, tenant_id=tenant_id, name=name),
+            "last4": marks.last4,
+            "fingerprint": marks.fingerprint,
+            "updated_by": changed_by,
+        }
+        with self._database.transaction() as session:
+            _upsert(session, tenant_id, name, changed)
+            row = session.scalars(_wanted(tenant_id, name)).one()
+            return StoredCredential(CredentialDescription.of(row), is_new=row.version == 1)
+
+    def list_credentials(self, tenant_id: str, *, page: int, limit: int) -> CredentialPage:
+        """Credentials of a tenant, the one that was changed last first."""
+        with self._database.reading() as session:
+            mine = Credential.tenant_id == tenant_id
+            total = session.scalar(select(func.count()).select_from(Credential).where(mine)) or 0
+            order = (Credential.updated_at.desc(), Credential.id.desc())
+            start = (page - 1) * limit
+            rows = session.scalars(select(Credential).where(mine).order_by(*order).offset(start).limit(limit))
+            return CredentialPage([CredentialDescription.of(row) for row in rows], page=page, limit=limit, total=total)
+
+    def delete_credential(self, tenant_id: str, name: str, *, force: bool = False) -> None:
+        """Delete a credential; runs that have begun keep its values.
+
+        Raises CredentialNotFound, and CredentialInUse while active agents need it, unless ``force`` is given.
+        """
+        if not is_credential_name(name):
+            raise CredentialNotFound  # before PostgreSQL meets a character that it has no place for
+        if not force:
+            self._require_no_use(tenant_id, name)
+        with self._database.transaction() as session:
+            row = session.scalar(_wanted(tenant_id, name).with_for_update())
+            session.delete(_require(row))
+
+    def resolve(self, session: Session, tenant_id: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The values of each of the credentials, by name. They must not outlive the run that they are for.
+
+        Raises AgentCredentialNotFound when one is not there, CredentialUnreadable, and CredentialsUnavailable.
+        """
+        wanted = list(dict.fromkeys(names))
+        possible = [name for name in wanted if is_credential_name(name)]
+        query = select(Credential).where(Credential.tenant_id == tenant_id, Credential.name.in_(possible))
+        found = {row.name: row for row in session.scalars(query)} if possible else {}
+        for name in wanted:
+            if name not in found:
+                raise AgentCredentialNotFound(f"the agent names the credential '{name}', which is not there")
+        return {
+            name: self._cipher.unseal(found[name].encrypted_values, tenant_id=tenant_id, name=name) for name in wanted
+        }
+
+    def rekey(self) -> RekeyReport:
+        """Encrypt every credential of every tenant with the newest key, unless it is already.
+
+        May be interrupted at any time, and run again, and others may change credentials meanwhile. Raises
+        CredentialsUnavailable.
+        """
+        self._cipher.check_ring()
+        renewed = unchanged = 0
+        unreadable: list[tuple[str, str]] = []
+        last_id = ""
+        while True:
+            with self._database.transaction() as session:
+                order = select(Credential).where(Credential.id > last_id).order_by(Credential.id)
+                rows = session.scalars(order.limit(REKEYED_AT_ONCE).with_for_update()).all()
+                for row in rows:
+                    if self._cipher.has_newest_key(row.encrypted_values):
+                        unchanged += 1
+                    elif self._renew(session, row):
+                        renewed += 1
+                    else:
+                        unreadable.append((row.tenant_id, row.name))
+            if not rows:
+                return RekeyReport(renewed, unchanged, unreadable)
+            last_id = rows[-1].id
+
+    def _renew(self, session: Session, row: Credential) -> bool:
+        """Encrypt a credential with the newest key; False when no key opens it."""
+        try:
+            values = self._cipher.unseal(row.encrypted_values, tenant_id=row.tenant_id, name=row.name)
+        except CredentialUnreadable:
+            return False
+        sealed = self._cipher.seal(values, tenant_id=row.tenant_id, name=row.name)
+        # The values are the same, and so is the time of their last change.
+        kept = {"updated_at": Credential.updated_at}
+        session.execute(update(Credential).where(Credential.id == row.id).values(encrypted_values=sealed, **kept))
+        return True
+
+    def _require_no_use(self, tenant_id: str, name: str) -> None:
+        """Looked up before the transaction that deletes: it may take long, and on SQLite others would wait."""
+        with self._database.reading() as session:
+            _require(session.scalar(_wanted(tenant_id, name)))
+            agents = agents_that_need(session, tenant_id, name, at_most=MAX_AGENTS_TOLD + 1)
+        if agents:
+            more = " and others" if len(agents) > MAX_AGENTS_TOLD else ""
+            raise CredentialInUse(f"active agents need this credential: {', '.join(agents[:MAX_AGENTS_TOLD])}{more}")
+
+
+def _wanted(tenant_id: str, name: str) -> Select[Credential]:
+    return select(Credential).where(Credential.tenant_id == tenant_id, Credential.name == name)
+
+
+def _require(row: Credential | None) -> Credential:
+    if row is None:
+        raise CredentialNotFound
+    return row
+
+
+def _upsert(session: Session, tenant_id: str, name: str, values: Mapping[str, Any]) -> None:
+    """Insert or update in one statement, so that of two at the same time neither fails."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    now = datetime.now(UTC)
+    changed = {**values, "updated_at": now}
+    first = {"created_by": values["updated_by"], "created_at": now}
+    made = insert(Credential).values(tenant_id=tenant_id, name=name, **first, **changed)
+    session.execute(
+        made.on_conflict_do_update(
+            index_elements=[Credential.tenant_id, Credential.name],
+            set_={**changed, "version": Credential.version + 1},
+        )
+    )

@@ -1,0 +1,51 @@
+"""What a process remembers of valid keys, so that not every request asks the database."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from models.enums import KeyKind
+
+REMEMBERED_SECONDS = 3.0
+"""A key that another process revokes is refused here after this long at the latest."""
+
+MOST_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHolder:
+    """Who has a key, and what it opens."""
+
+    key_id: str
+    tenant_id: str
+    kind: KeyKind
+    agent_id: str | None
+    """The one agent that the key of an app opens."""
+    expires_at: datetime | None
+
+    def is_valid(self, now: datetime) -> bool:
+        return self.expires_at is None or self.expires_at > now
+
+
+class KeyCache:
+    """Holders by the digest of their key, each for a few seconds."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, KeyHolder]] = {}
+
+    def get(self, digest: str) -> KeyHolder | None:
+        until, holder = self._known.get(digest, (0.0, None))
+        return holder if time.monotonic() < until else None
+
+    def put(self, digest: str, holder: KeyHolder) -> None:
+        self._known.pop(digest, None)
+        if len(self._known) >= MOST_REMEMBERED:
+            del self._known[next(iter(self._known))]  # the oldest
+        self._known[digest] = (time.monotonic() + REMEMBERED_SECONDS, holder)
+
+    def forget(self, key_id: str) -> None:
+        """Ask the database the next time that this key comes."""
+        for digest in [digest for digest, (_, holder) in self._known.items() if holder.key_id == key_id]:
+            del self._known[digest]

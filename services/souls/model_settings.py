@@ -1,0 +1,53 @@
+"""The settings of a model in a Soul, and the same as the layers of a composition take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from runtime.layers.demo_llm import DemoLlmConfig
+from runtime.layers.model_layer import ModelSettingsConfig
+from services.souls.problems import Problem
+
+DEMO_PLUGIN = "greenrun/demo"
+"""The offline model."""
+DIRECT_PLUGIN = "greenrun/direct"
+"""Models that are called at their providers' own APIs."""
+
+_STOP = "stop"
+_STOP_SEQUENCES = "stop_sequences"
+_EXTRA_BODY = "extra_body"
+
+
+def check_model_settings(plugin_id: str, settings: Mapping[str, JsonValue]) -> list[Problem]:
+    """What is wrong with the settings that are known."""
+    model: type[BaseModel] = DemoLlmConfig if plugin_id == DEMO_PLUGIN else ModelSettingsConfig
+    layer_settings = demo_config(settings) if plugin_id == DEMO_PLUGIN else layer_model_settings(settings)
+    if not isinstance(settings.get(_EXTRA_BODY, {}), dict | None):
+        return [Problem(("model_settings", _EXTRA_BODY), "must be an object")]
+    try:
+        model.model_validate(layer_settings)
+    except ValidationError as error:
+        return [Problem(("model_settings", *problem["loc"]), problem["msg"]) for problem in error.errors()]
+    return []
+
+
+def layer_model_settings(settings: Mapping[str, JsonValue]) -> dict[str, Any]:
+    """``model_settings`` of a model layer: nulls left out, and what it does not know in ``extra_body``."""
+    given = {key: value for key, value in settings.items() if value is not None}
+    stop = given.pop(_STOP, None)
+    if stop is not None:
+        given.setdefault(_STOP_SEQUENCES, [stop] if isinstance(stop, str) else stop)
+    known = {key: value for key, value in given.items() if key in ModelSettingsConfig.model_fields}
+    unknown = {key: value for key, value in given.items() if key not in known}
+    extra = known.pop(_EXTRA_BODY, None)
+    if unknown or extra:
+        known[_EXTRA_BODY] = {**(extra if isinstance(extra, dict) else {}), **unknown}
+    return known
+
+
+def demo_config(settings: Mapping[str, JsonValue]) -> dict[str, Any]:
+    """The config of the demo model: it has settings of its own, and others mean nothing to it."""
+    return {key: value for key, value in settings.items() if value is not None and key in DemoLlmConfig.model_fields}

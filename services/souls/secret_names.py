@@ -1,0 +1,106 @@
+"""Names under which secrets are kept, in every spelling."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+_LAST_WORDS = frozenset(
+    {"authorization", "bearer", "cookie", "jwt", "passphrase", "passwd", "password", "pwd", "secret", "token"}
+)
+"""A name of which this is the last word is a secret's: ``refresh_token``, ``smtp-password``."""
+
+_ENDINGS = (
+    "accesskey",
+    "accesstoken",
+    "accountkey",
+    "apikey",
+    "apikeys",
+    "apisecret",
+    "apitoken",
+    "authkey",
+    "authtoken",
+    "bearertoken",
+    "clientsecret",
+    "encryptionkey",
+    "passphrase",
+    "password",
+    "passwords",
+    "privatekey",
+    "refreshtoken",
+    "secretkey",
+    "sessiontoken",
+    "signingkey",
+    "subscriptionkey",
+)
+"""The same of names that are written together; ``x-api-key`` ends so as well."""
+
+_HARMLESS = frozenset(
+    f"{what}_token"
+    for what in (
+        "bos", "cls", "continuation", "end", "eos", "image", "mask", "max", "min", "next", "next_page", "pad", "page",
+        "sep", "special", "start", "stop", "unk",
+    )
+)  # fmt: skip
+"""Tokens of texts and of pages, which are no secret."""
+
+_REFERENCES = frozenset({"credential_ref", "credential_refs", "secret_ref", "secret_refs"})
+"""What stands below these points to a secret: it may have a name and an id, but no value."""
+
+_CREDENTIALS = frozenset({"credential", "credentials"})
+
+_SAFE_IN_CREDENTIALS = frozenset(
+    {"description", "id", "kind", "label", "name", "provider", "provider_id", "ref", "scope", "title", "type"}
+)
+
+_VALUE_NAMES = frozenset(
+    {
+        "const", "content", "contents", "data", "default", "default_value", "plain", "plain_text", "plaintext", "raw",
+        "raw_value", "val", "value", "values",
+    }
+)  # fmt: skip
+
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_NO_LETTER = re.compile(r"[\W_]+")
+
+MAX_NAME_CHARS = 100
+"""Longer keys name nothing."""
+
+
+@lru_cache(maxsize=4096)
+def normalised(name: str) -> str:
+    """Lower case, with ``_`` between its words: ``X-API-Key``, ``xApiKey`` and ``x api key`` are ``x_api_key``."""
+    if len(name) > MAX_NAME_CHARS:
+        return ""
+    plain = unicodedata.normalize("NFKC", name)
+    return _NO_LETTER.sub("_", _HUMP.sub("_", plain)).strip("_").lower()
+
+
+def names_secret(name: str) -> bool:
+    """Whether what has this name is a secret."""
+    words = normalised(name)
+    if words in _HARMLESS:
+        return False
+    return words.rpartition("_")[2] in _LAST_WORDS or words.replace("_", "").endswith(_ENDINGS)
+
+
+def names_reference(name: str) -> bool:
+    """Whether what has this name points to a secret and must not be one."""
+    return normalised(name) in _REFERENCES
+
+
+def names_credentials(name: str) -> bool:
+    """Whether an object of this name holds credentials, under names of their own."""
+    return normalised(name) in _CREDENTIALS
+
+
+def is_safe_in_credentials(name: str) -> bool:
+    """Whether this key of an object of credentials says which they are, and not what."""
+    words = normalised(name)
+    return words in _SAFE_IN_CREDENTIALS or words.removeprefix("credential_") in _SAFE_IN_CREDENTIALS
+
+
+def names_value(name: str) -> bool:
+    """Whether this is the key under which an object that describes something has its value."""
+    return normalised(name) in _VALUE_NAMES

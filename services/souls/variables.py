@@ -1,0 +1,99 @@
+"""App variables: the inputs of an agent, checked and put into its prompt."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from pydantic import JsonValue
+
+from services.souls.problems import Problem, refuse_request
+
+_PLACEHOLDER = re.compile(r"\{\{\s{0,20}([^{}\s]{1,255})\s{0,20}\}\}")
+
+
+class Variable(Protocol):
+    """What is declared of an input."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def required(self) -> bool: ...
+    @property
+    def default(self) -> JsonValue: ...
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_boolean(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)
+
+
+_CHECKS: Mapping[str, Callable[[object], bool]] = {
+    **dict.fromkeys(("string", "text", "text-input", "paragraph", "select", "secret"), _is_text),
+    **dict.fromkeys(("number", "integer", "float"), _is_number),
+    **dict.fromkeys(("boolean", "checkbox"), _is_boolean),
+    **dict.fromkeys(("object", "json", "json_object"), _is_object),
+    **dict.fromkeys(("array", "list", "file-list"), _is_list),
+}
+
+
+def fits_type(type_name: str, value: object) -> bool:
+    """Whether a value is of a type. A type that is not known here takes every value."""
+    check = _CHECKS.get(type_name)
+    return check is None or check(value)
+
+
+def filled_inputs(variables: Sequence[Variable], inputs: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The value of each variable: what was given, or else its default. Inputs that no variable asks for are left out.
+
+    A null or an empty text is no value for a required variable. Raises MalformedRequest with every problem.
+    """
+    filled: dict[str, JsonValue] = {}
+    problems: list[Problem] = []
+    for variable in variables:
+        given = _none_if_empty(variable, inputs.get(variable.name))
+        value = _none_if_empty(variable, variable.default) if given is None else given
+        if variable.required and (value is None or value == ""):
+            problems.append(Problem((variable.name,), f"the input '{variable.name}' is required", "missing"))
+        elif value is not None and not fits_type(variable.type, value):
+            message = f"the input '{variable.name}' must be of the type '{variable.type}'"
+            problems.append(Problem((variable.name,), message))
+        filled[variable.name] = value
+    if problems:
+        refuse_request(problems, "body", "inputs")
+    return filled
+
+
+def _none_if_empty(variable: Variable, value: JsonValue) -> JsonValue:
+    """A form sends an empty text for what was not filled in, of whatever type."""
+    return None if value == "" and not fits_type(variable.type, "") else value
+
+
+def fill_prompt(text: str, values: Mapping[str, JsonValue]) -> str:
+    """The text with ``{{name}}`` replaced, for the names there are. What is put in is not looked at again."""
+    return _PLACEHOLDER.sub(lambda found: _shown(values[found[1]]) if found[1] in values else found[0], text)
+
+
+def _shown(value: JsonValue) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,11 @@
+"""Tenants, which come from elsewhere: here they are only ids."""
+
+from __future__ import annotations
+
+import re
+
+DEFAULT_TENANT = "default"
+"""The tenant of an operator who names none."""
+
+TENANT_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}")
+"""What the id of a tenant, or of one of its users, is made of."""

@@ -1,0 +1,175 @@
+"""Runs that end in every way and readers that vanish in every way leave nothing behind in the worker."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from redis import Redis
+
+from tests.conftest import environment
+from tests.support.client import RunClient, demo_llm, plugin_layers, prompt, wait_until
+from tests.support.gunicorn_server import GunicornServer, running_server
+from tests.support.plugin_daemon import ScriptedDaemon
+from tests.support.process_tree import descendants
+from tests.support.redis_server import running_redis
+from tests.support.vanishing import half_close, stop_inside_a_request, vanish
+
+TOKEN = "leak-token"
+CALLERS = 8
+IS_SOAK = os.environ.get("GREENRUN_SOAK") == "1"
+COUNT = 10_000 if IS_SOAK else 300
+"""Of runs, and of readers; the warm-up has as many."""
+WARM_UP = 1_500 if IS_SOAK else COUNT
+STUCK_READERS = 4
+LAST_BATCH = 12
+"""The log keeps what it has written last until it writes again."""
+SETTLE_SECONDS = 60.0
+REST_SECONDS = 2.0
+MEMORY_KILOBYTES = 48_000
+"""What the allocator may keep or give back late; in the long form 5 KB a run and reader."""
+
+
+class Crowd:
+    """Callers and readers of one server."""
+
+    def __init__(self, server: GunicornServer, daemon: ScriptedDaemon) -> None:
+        self._url = server.url
+        daemon.script("short", [{"text": "one "}, {"text": "two"}, {"finish": "stop"}])
+        daemon.script("broken", [{"error": {"error_type": "InvokeError", "message": "no", "code": -500}}])
+        daemon.script("hangs", [{"text": "begun"}, {"hang": True}])
+        daemon.script("flood", [{"stream": {"chunks": 800, "rate": 0, "text": "x" * 10_000}}, {"finish": "stop"}])
+
+    def come_and_go(self, count: int) -> None:
+        with ThreadPoolExecutor(CALLERS) as callers:
+            list(callers.map(self._run, range(count)))
+            watched = [self._client().create(prompt(), *self._endless()) for _ in range(CALLERS)]
+            flood = self._client().create(prompt(), *plugin_layers("flood"))
+            stuck = [half_close(self._url, run_id, TOKEN) for run_id in (flood,) * STUCK_READERS]
+            list(callers.map(lambda n: vanish(n, self._url, watched[n % len(watched)], TOKEN), range(count)))
+            list(callers.map(lambda _: stop_inside_a_request(self._url, TOKEN), range(count // 20)))
+            self._client().finish(flood)
+        for run_id in watched:
+            assert self._client().cancel(run_id).status_code == 200
+        for connection in stuck:
+            connection.close()
+
+    def _client(self, token: str = TOKEN) -> RunClient:
+        return RunClient(self._url, token=token)
+
+    def _endless(self) -> list[dict[str, Any]]:
+        return [demo_llm(answer="word " * 3_000, delay_ms=100)]
+
+    def _run(self, number: int) -> None:
+        """One of the ways in which a run, or a request for one, can end."""
+        client = self._client()
+        try:
+            self._end(client, number % 10)
+        finally:
+            client.session.close()
+
+    def _end(self, client: RunClient, way: int) -> None:
+        match way:
+            case 0:
+                assert client.finish(client.create(prompt(), *plugin_layers("short")))["type"] == "run_succeeded"
+            case 1:
+                assert client.finish(client.create(prompt(), *plugin_layers("broken")))["type"] == "run_failed"
+            case 2:
+                assert client.finish(client.create(prompt(), demo_llm(fail="no")))["type"] == "run_failed"
+            case 3:
+                assert client.cancel(client.create(prompt(), *plugin_layers("hangs"))).status_code == 200
+            case 4:
+                assert client.cancel(client.create(prompt(), demo_llm(delay_ms=60_000))).status_code == 200
+            case 5:
+                self._be_refused(client)
+            case _:
+                assert client.finish(client.create(prompt(), demo_llm()))["type"] == "run_succeeded"
+
+    def _be_refused(self, client: RunClient) -> None:
+        unknown = {"name": "x", "type": "no.such.layer"}
+        assert client.post({"composition": {"layers": [prompt(), unknown]}}).status_code == 422
+        assert client.post({"metadata": {"large": "x" * 20_000}}).status_code == 413
+        assert client.session.get(f"{self._url}/runs/no-such-run/events/sse", timeout=30).status_code == 404
+        assert client.session.get(f"{self._url}/no/such/route", timeout=30).status_code == 404
+        stranger = self._client("wrong")
+        assert stranger.post({}).status_code == 401
+        stranger.session.close()
+
+
+def counts(server: GunicornServer, redis: Redis) -> dict[str, Any]:
+    """What the only worker holds, and what is held for it elsewhere."""
+    (worker,) = server.workers()
+    return {
+        **server.get("/counts").json(),
+        "connections": len(redis.client_list()),
+        "leases": redis.zcard("leaks:leases"),
+        "processes": len(descendants(worker)),
+    }
+
+
+def is_quiet(found: dict[str, Any]) -> bool:
+    return not found["runs"] and not found["viewers"] and not found["leases"]
+
+
+def grown(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """What is more than it was, by more than what may be."""
+    return {
+        name: (was, number)
+        for name, number in _flat(after).items()
+        if number > (was := _flat(before).get(name, 0)) + _may_grow(name)
+    }
+
+
+def _flat(found: dict[str, Any]) -> dict[str, int]:
+    parts = {name: part for name, part in found.items() if not isinstance(part, dict)}
+    return {**parts, **found["tasks"], **found["objects"]}
+
+
+def _may_grow(name: str) -> int:
+    if name == "kilobytes":
+        return MEMORY_KILOBYTES
+    return LAST_BATCH if name.startswith(("runtime.", "done ")) else 0
+
+
+def rested(server: GunicornServer, redis: Redis) -> dict[str, Any]:
+    """The counts once nothing is under way and nothing is given back any more."""
+    wait_until(lambda: is_quiet(counts(server, redis)), timeout=SETTLE_SECONDS)
+    before = counts(server, redis)
+    time.sleep(REST_SECONDS)
+    while grown(now := counts(server, redis), before):
+        before = now
+        time.sleep(REST_SECONDS)
+    return now
+
+
+def settled(server: GunicornServer, redis: Redis, than: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The counts once nothing is more than in ``than``, or after a long wait; and what then still is."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while grown(than, now := counts(server, redis)) and time.monotonic() < end:
+        time.sleep(0.5)
+    return now, grown(than, now)
+
+
+def test_what_runs_and_vanishing_readers_held_is_given_back(daemon: ScriptedDaemon) -> None:
+    with running_redis() as redis_server:
+        env = environment(
+            redis_server.url,
+            daemon.url,
+            redis_prefix="leaks",
+            api_token=TOKEN,
+            max_request_bytes=20_000,
+            plugin_daemon_max_keepalive_connections=2,
+            plugin_daemon_keepalive_expiry=3_600,
+        )
+        redis = redis_server.client()
+        with running_server(env, app="tests.support.counting_app:app") as server:
+            crowd = Crowd(server, daemon)
+            crowd.come_and_go(WARM_UP)
+            warm = rested(server, redis)
+
+            crowd.come_and_go(COUNT)
+            _, more = settled(server, redis, warm)
+
+    assert more == {}

