@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -79,7 +80,13 @@ def when_ready(server: Any) -> None:
             listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
 
 
+def post_fork(server: Any, worker: Any) -> None:
+    """A worker inherits the master's handlers, which put signals into a queue that no worker reads."""
+    worker.signals_before_its_own = server.SIG_QUEUE
+
+
 def post_worker_init(worker: Any) -> None:
+    _obey_early_stop(worker)
     from blueprints.malformed_http import answer_in_our_shape
     from blueprints.rate_limit import TRUSTED_PROXIES
     from runtime.gunicorn_worker import attach
@@ -128,6 +135,14 @@ def _reload_what_can_work(server: Any, reload: Callable[[], None]) -> None:
         server.log.warning("Not reloaded, the application cannot be made; the workers go on as they are")
         return
     reload()
+
+
+def _obey_early_stop(worker: Any) -> None:
+    """Stop a worker that was told to while it had no handlers of its own: else it is killed after the grace."""
+    signals = worker.signals_before_its_own
+    while not signals.empty():
+        if signals.get_nowait() in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            worker.alive = False
 
 
 def _refuse_if(wrong: bool, message: str) -> None:
