@@ -8,7 +8,11 @@ from models.agents import Agent
 from models.api_keys import ApiKey
 from models.base import Base
 from models.credentials import Credential
+from models.end_users import EndUser
+from models.human_input_forms import HumanInputForm
 from models.idempotency_claims import IdempotencyClaim
+from models.session_turns import SessionTurn
+from models.sessions import AgentSession
 from models.workflow_agent_node_bindings import WorkflowAgentNodeBinding
 
 __all__ = [
@@ -16,10 +20,14 @@ __all__ = [
     "AgentConfigRevision",
     "AgentConfigSnapshot",
     "AgentRuntimeSession",
+    "AgentSession",
     "AgentTag",
     "ApiKey",
     "Base",
     "Credential",
+    "EndUser",
+    "HumanInputForm",
     "IdempotencyClaim",
+    "SessionTurn",
     "WorkflowAgentNodeBinding",
 ]

@@ -68,3 +68,49 @@ class KeyKind(StrEnum):
 
     WORKSPACE = "workspace"
     APP = "app"
+
+
+class SessionState(StrEnum):
+    """Whether a session can be used, or only waits for its layers to be told that it is over."""
+
+    ACTIVE = "active"
+    DELETED = "deleted"
+
+
+class MultitaskStrategy(StrEnum):
+    """What becomes of a turn that comes while another one runs, or of that other one."""
+
+    REJECT = "reject"
+    ENQUEUE = "enqueue"
+    INTERRUPT = "interrupt"
+    ROLLBACK = "rollback"
+
+
+class TurnStatus(StrEnum):
+    """Where a turn is. It is ``running`` until it is settled, also while it waits."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class TurnStop(StrEnum):
+    """How a turn was stopped by a later one: what it said stays in the history, or nothing of it stays anywhere."""
+
+    INTERRUPT = "interrupt"
+    ROLLBACK = "rollback"
+
+
+class FeedbackRating(StrEnum):
+    LIKE = "like"
+    DISLIKE = "dislike"
+
+
+class FormStatus(StrEnum):
+    """Where a form is. A turn is to follow one that was submitted or has timed out."""
+
+    WAITING = "waiting"
+    SUBMITTED = "submitted"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
