@@ -12,7 +12,7 @@ from blueprints.idempotency import parse_idempotency_key
 from blueprints.identity import Caller, require_caller
 from blueprints.paging import MAX_PAGE, parse_query
 from blueprints.parsing import BodyLimits, limit_body, parse_body
-from blueprints.preconditions import parse_if_match
+from blueprints.preconditions import parse_if_match, tagged
 from errors import MalformedRequest
 from services.agents.history import MAX_VERSIONS_LISTED, VersionService
 from services.agents.requests import CreateVersionRequest, PutTagRequest
@@ -67,7 +67,7 @@ def agent_versions_blueprint(
             if_match=parse_if_match(request),
             idempotency_key=parse_idempotency_key(request, None),
         )
-        return jsonify(made.as_json()), 201
+        return tagged(made.as_json(), made.id), 201
 
     @blueprint.get("/versions/<version_id>")
     def get_version(agent_id: str, version_id: str) -> Response:
@@ -86,7 +86,8 @@ def agent_versions_blueprint(
             if_match=parse_if_match(request),
             only_checks=query.dry_run,
         )
-        return jsonify(result="success", active_config_snapshot_id=active)
+        answer = {"result": "success", "active_config_snapshot_id": active}
+        return jsonify(answer) if query.dry_run else tagged(answer, active)
 
     @blueprint.get("/versions/<version_id>/diff/<other_id>")
     def diff_versions(agent_id: str, version_id: str, other_id: str) -> Response:

@@ -12,7 +12,7 @@ from blueprints.idempotency import parse_idempotency_key
 from blueprints.identity import Caller, require_caller
 from blueprints.paging import PageQuery, parse_query
 from blueprints.parsing import BodyLimits, limit_body, parse_body, read_body
-from blueprints.preconditions import parse_if_match
+from blueprints.preconditions import parse_if_match, tagged
 from errors import MalformedRequest
 from runtime.runtime import Runtime
 from services.agents.requests import ChangeAgentRequest, CreateAgentRequest, RunAgentRequest
@@ -71,7 +71,7 @@ def agents_blueprint(
         caller, wanted = _caller(), parse_body(request, CreateAgentRequest)
         key = parse_idempotency_key(request, None)
         made = agents.create_agent(caller.tenant_id, wanted, created_by=caller.actor, idempotency_key=key)
-        return jsonify(made.as_json()), 201
+        return tagged(made.as_json(), made.active_config_snapshot_id), 201
 
     @blueprint.get("")
     def list_agents() -> Response:
@@ -92,7 +92,8 @@ def agents_blueprint(
     @blueprint.get("/<agent_id>")
     def get_agent(agent_id: str) -> Response:
         """An agent, archived ones too."""
-        return jsonify(agents.get_agent(_caller().tenant_id, agent_id).as_json())
+        found = agents.get_agent(_caller().tenant_id, agent_id)
+        return tagged(found.as_json(), found.active_config_snapshot_id)
 
     @blueprint.patch("/<agent_id>")
     def change_agent(agent_id: str) -> Response:
@@ -101,7 +102,7 @@ def agents_blueprint(
         changed = agents.change_agent(
             caller.tenant_id, agent_id, wanted, changed_by=caller.actor, if_match=parse_if_match(request)
         )
-        return jsonify(changed.as_json())
+        return tagged(changed.as_json(), changed.active_config_snapshot_id)
 
     @blueprint.delete("/<agent_id>")
     def archive_agent(agent_id: str) -> tuple[str, int]:
@@ -123,7 +124,7 @@ def agents_blueprint(
             if_match=parse_if_match(request),
             idempotency_key=parse_idempotency_key(request, None),
         )
-        return jsonify(made.as_json()), 201
+        return tagged(made.as_json(), made.active_config_snapshot_id), 201
 
     @blueprint.post("/<agent_id>/runs")
     def run_agent(agent_id: str) -> tuple[Response, int]:

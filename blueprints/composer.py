@@ -62,8 +62,9 @@ def composer_blueprint(
     @blueprint.post(f"{NODE}/validate")
     def validate_node(app_id: str, node_id: str) -> Response:
         """Check a save of a node without making it."""
-        _node_place(app_id, node_id)
-        return jsonify(composer.validate(parse_body(request, ComposerSaveRequest), ComposerVariant.WORKFLOW))
+        tenant_id = _node_place(app_id, node_id).tenant_id
+        wanted = parse_body(request, ComposerSaveRequest)
+        return jsonify(composer.validate(tenant_id, wanted, ComposerVariant.WORKFLOW))
 
     @blueprint.get(f"{NODE}/candidates")
     def list_node_candidates(app_id: str, node_id: str) -> Response:
@@ -93,8 +94,9 @@ def composer_blueprint(
     @blueprint.post(f"{APP}/validate")
     def validate_app(app_id: str) -> Response:
         """Check a save of an Agent App without making it."""
-        _app_place(app_id)
-        return jsonify(composer.validate(parse_body(request, ComposerSaveRequest), ComposerVariant.AGENT_APP))
+        tenant_id = _app_place(app_id).tenant_id
+        wanted = parse_body(request, ComposerSaveRequest)
+        return jsonify(composer.validate(tenant_id, wanted, ComposerVariant.AGENT_APP))
 
     @blueprint.get(f"{APP}/candidates")
     def list_app_candidates(app_id: str) -> Response:

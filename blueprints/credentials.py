@@ -49,7 +49,8 @@ def credentials_blueprint(
     @blueprint.delete("/<name>")
     def delete_credential(name: str) -> tuple[str, int]:
         """Delete a credential that no active agent needs."""
-        credentials.delete_credential(_caller().tenant_id, name, force=_is_forced(request))
+        caller, force = _caller(), _is_forced(request)
+        credentials.delete_credential(caller.tenant_id, name, deleted_by=caller.actor, force=force)
         return "", 204
 
     return blueprint

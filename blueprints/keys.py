@@ -50,7 +50,8 @@ def keys_blueprint(keys: ApiKeyService, *, admin_tokens: Sequence[SecretStr], bo
     @blueprint.delete("/<key_id>")
     def revoke_key(key_id: str) -> tuple[str, int]:
         """End a key."""
-        keys.revoke_key(_caller().tenant_id, key_id)
+        caller = _caller()
+        keys.revoke_key(caller.tenant_id, key_id, revoked_by=caller.actor)
         return "", 204
 
     return blueprint

@@ -12,6 +12,7 @@ from errors import InvalidRequest
 QueryT = TypeVar("QueryT", bound=BaseModel)
 
 MAX_PAGE = 1_000_000
+MAX_SHOWN_CHARS = 100
 
 
 class PageQuery(BaseModel):
@@ -34,5 +35,10 @@ def parse_query(request: Request, model: type[QueryT]) -> QueryT:
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)
         raise InvalidRequest(
-            [{**problem, "loc": ["query", *problem["loc"]], "input": problem["input"][:100]} for problem in problems]
+            [{**problem, "loc": ["query", *problem["loc"]], "input": _shown(problem["input"])} for problem in problems]
         ) from None
+
+
+def _shown(value: object) -> str | None:
+    """What was given for a parameter, shortened; of one that is missing pydantic tells all others."""
+    return value[:MAX_SHOWN_CHARS] if isinstance(value, str) else None

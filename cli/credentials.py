@@ -88,7 +88,7 @@ def credential_commands(database: Database, key_ring: Sequence[SecretStr]) -> cl
     def remove(name: str, force: bool, tenant: str) -> None:
         """Delete credential NAME."""
         with errors_told():
-            credentials.delete_credential(tenant, name, force=force)
+            credentials.delete_credential(tenant, name, deleted_by=None, force=force)
         click.echo(f"Deleted {name}.")
 
     @group.command()

@@ -90,7 +90,7 @@ def key_commands(database: Database) -> click.Group:
     def revoke(key_id: str, tenant: str) -> None:
         """End KEY_ID, within five seconds everywhere."""
         with errors_told():
-            keys.revoke_key(tenant, key_id)
+            keys.revoke_key(tenant, key_id, revoked_by=None)
         click.echo(f"Revoked {key_id}.")
 
     return group

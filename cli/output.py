@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 from pydantic import ValidationError
 
-from errors import GreenrunError, InvalidRequest
+from errors import GreenrunError
 from runtime.protocol.problems import problems_text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -39,9 +39,6 @@ def errors_told() -> Iterator[None]:
     """End a command with the message of what went wrong, where that is foreseen, and exit code 1."""
     try:
         yield
-    except InvalidRequest as error:
-        places = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.items]
-        raise click.ClickException("; ".join(f"{place}: {message}" for place, message in places)) from None
     except GreenrunError as error:
         raise click.ClickException(error.message) from None
     except ValidationError as error:

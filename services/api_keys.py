@@ -15,6 +15,7 @@ from errors import AgentNotFound, DatabaseUnavailable, KeyNotActive, KeyNotFound
 from models import Agent, ApiKey
 from models.enums import AgentScope, AgentStatus, KeyKind
 from runtime.protocol.ids import is_id
+from services.audit import audit
 from services.database import Database
 from services.key_cache import KeyCache, KeyHolder
 from services.key_types import CreateKeyRequest, KeyDescription, KeyPage, NewKey
@@ -66,7 +67,9 @@ class ApiKeyService:
             )
             session.add(row)
             session.flush()
-            return NewKey(secret.key, KeyDescription.of(row))
+            made = NewKey(secret.key, KeyDescription.of(row))
+        audit("key_created", tenant_id=tenant_id, actor=created_by, id=row.id, kind=wanted.kind, agent=wanted.agent_id)
+        return made
 
     def list_keys(self, tenant_id: str, *, page: int, limit: int) -> KeyPage:
         """Keys of a tenant, the newest first; those that are no longer valid as well."""
@@ -106,17 +109,22 @@ class ApiKeyService:
             old.replaced_by = new.id
             made = NewKey(secret.key, KeyDescription.of(new))
         self._cache.forget(key_id)
+        what = {"id": key_id, "replaced_by": new.id, "overlap_seconds": overlap_seconds}
+        audit("key_rotated", tenant_id=tenant_id, actor=created_by, **what)
         return made
 
-    def revoke_key(self, tenant_id: str, key_id: str) -> None:
+    def revoke_key(self, tenant_id: str, key_id: str, *, revoked_by: str | None) -> None:
         """End a key: at once here, and in other processes as soon as they look again; again is no error.
 
         Raises KeyNotFound.
         """
         with self._database.transaction() as session:
             row = _find_key(session, tenant_id, key_id)
+            was_revoked = row.revoked_at is not None
             row.revoked_at = row.revoked_at or datetime.now(UTC)
         self._cache.forget(key_id)
+        if not was_revoked:
+            audit("key_revoked", tenant_id=tenant_id, actor=revoked_by, id=key_id)
 
     def find_holder(self, key: str) -> KeyHolder | None:
         """Who has this key; None when it is none or no longer valid."""

@@ -116,15 +116,15 @@ class CredentialPage:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RekeyReport:
-    """What became of every credential when all were to have the newest key."""
+    """What became of all that is stored encrypted when it was to have the newest key."""
 
     renewed: int
     unchanged: int
     """They had it already."""
     unreadable: list[tuple[str, str]]
-    """Tenant and name of those that no key opens. They stay as they are."""
+    """Tenant and name of the credentials, or id of the sessions, that no key opens. They stay as they are."""
 
     def as_json(self) -> dict[str, Any]:
         unreadable = [{"tenant_id": tenant_id, "name": name} for tenant_id, name in self.unreadable]

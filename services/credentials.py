@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from errors import AgentCredentialNotFound, CredentialInUse, CredentialNotFound, CredentialUnreadable, MalformedRequest
+from errors import AgentCredentialNotFound, CredentialInUse, CredentialNotFound, MalformedRequest
 from models import Credential
+from services.audit import audit
 from services.credential_cipher import CredentialCipher
 from services.credential_marks import marks_of
 from services.credential_types import (
@@ -27,9 +28,7 @@ from services.credential_types import (
 )
 from services.credential_uses import agents_that_need
 from services.database import Database
-
-REKEYED_AT_ONCE = 100
-"""Rows that one transaction encrypts anew: milliseconds, for which others wait on SQLite."""
+from services.rekeying import rekey_all
 
 MAX_AGENTS_TOLD = 5
 
@@ -65,7 +64,10 @@ class CredentialService:
         with self._database.transaction() as session:
             _upsert(session, tenant_id, name, changed)
             row = session.scalars(_wanted(tenant_id, name)).one()
-            return StoredCredential(CredentialDescription.of(row), is_new=row.version == 1)
+            stored = StoredCredential(CredentialDescription.of(row), is_new=row.version == 1)
+        action = "credential_stored" if stored.is_new else "credential_replaced"
+        audit(action, tenant_id=tenant_id, actor=changed_by, name=name, fingerprint=marks.fingerprint)
+        return stored
 
     def list_credentials(self, tenant_id: str, *, page: int, limit: int) -> CredentialPage:
         """Credentials of a tenant, the one that was changed last first."""
@@ -77,7 +79,7 @@ class CredentialService:
             rows = session.scalars(select(Credential).where(mine).order_by(*order).offset(start).limit(limit))
             return CredentialPage([CredentialDescription.of(row) for row in rows], page=page, limit=limit, total=total)
 
-    def delete_credential(self, tenant_id: str, name: str, *, force: bool = False) -> None:
+    def delete_credential(self, tenant_id: str, name: str, *, deleted_by: str | None, force: bool = False) -> None:
         """Delete a credential; runs that have begun keep its values.
 
         Raises CredentialNotFound, and CredentialInUse while active agents need it, unless ``force`` is given.
@@ -89,6 +91,7 @@ class CredentialService:
         with self._database.transaction() as session:
             row = session.scalar(_wanted(tenant_id, name).with_for_update())
             session.delete(_require(row))
+        audit("credential_deleted", tenant_id=tenant_id, actor=deleted_by, name=name, forced=force)
 
     def resolve(self, session: Session, tenant_id: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The values of each of the credentials, by name. They must not outlive the run that they are for.
@@ -107,41 +110,8 @@ class CredentialService:
         }
 
     def rekey(self) -> RekeyReport:
-        """Encrypt every credential of every tenant with the newest key, unless it is already.
-
-        May be interrupted at any time, and run again, and others may change credentials meanwhile. Raises
-        CredentialsUnavailable.
-        """
-        self._cipher.check_ring()
-        renewed = unchanged = 0
-        unreadable: list[tuple[str, str]] = []
-        last_id = ""
-        while True:
-            with self._database.transaction() as session:
-                order = select(Credential).where(Credential.id > last_id).order_by(Credential.id)
-                rows = session.scalars(order.limit(REKEYED_AT_ONCE).with_for_update()).all()
-                for row in rows:
-                    if self._cipher.has_newest_key(row.encrypted_values):
-                        unchanged += 1
-                    elif self._renew(session, row):
-                        renewed += 1
-                    else:
-                        unreadable.append((row.tenant_id, row.name))
-            if not rows:
-                return RekeyReport(renewed, unchanged, unreadable)
-            last_id = rows[-1].id
-
-    def _renew(self, session: Session, row: Credential) -> bool:
-        """Encrypt a credential with the newest key; False when no key opens it."""
-        try:
-            values = self._cipher.unseal(row.encrypted_values, tenant_id=row.tenant_id, name=row.name)
-        except CredentialUnreadable:
-            return False
-        sealed = self._cipher.seal(values, tenant_id=row.tenant_id, name=row.name)
-        # The values are the same, and so is the time of their last change.
-        kept = {"updated_at": Credential.updated_at}
-        session.execute(update(Credential).where(Credential.id == row.id).values(encrypted_values=sealed, **kept))
-        return True
+        """Encrypt all that is encrypted with the newest key. Raises what ``rekey_all`` raises."""
+        return rekey_all(self._database, self._cipher)
 
     def _require_no_use(self, tenant_id: str, name: str) -> None:
         """Looked up before the transaction that deletes: it may take long, and on SQLite others would wait."""

@@ -25,9 +25,10 @@ from services.composer.requests import (
 from services.composer.states import app_state, candidates, node_state
 from services.database import Database
 from services.idempotency import claim_of
+from services.souls.problems import MAX_PROBLEMS_TOLD, problem_item
+from services.souls.publishing import draft_problems
 
 NO_IMPACT: dict[str, Any] = {"current_snapshot_id": None, "workflow_node_count": 0, "bindings": []}
-NO_PROBLEM: dict[str, Any] = {"result": "success", "errors": []}
 
 State = dict[str, Any]
 
@@ -80,10 +81,15 @@ class ComposerService:
 
         return self._once(place, wanted, key, save, lambda session: app_state(session, place))
 
-    def validate(self, wanted: ComposerSaveRequest, variant: ComposerVariant) -> State:
-        """Whether a save could be made, as far as that can be told without its node. Raises as ``check_save`` does."""
+    def validate(self, tenant_id: str, wanted: ComposerSaveRequest, variant: ComposerVariant) -> State:
+        """What would keep what is saved from being published, as far as that can be told without its node.
+
+        Raises as ``check_save`` does when it could not even be saved.
+        """
         check_save(wanted, variant)
-        return NO_PROBLEM
+        problems = draft_problems(wanted.agent_soul, wanted.node_job, tenant_id=tenant_id)
+        errors = [problem_item(problem, "body") for problem in problems[:MAX_PROBLEMS_TOLD]]
+        return {"result": "fail" if errors else "success", "errors": errors}
 
     def candidates(self, variant: ComposerVariant) -> State:
         """What may be taken up."""

@@ -24,7 +24,7 @@ MAX_SELECTOR_PARTS = 20
 
 Selector = Annotated[list[ShortText], Field(max_length=MAX_SELECTOR_PARTS)]
 
-CHANNELS = frozenset({"email", "slack", "web_app", "webapp", "chat"})
+CHANNELS = ("chat", "email", "slack", "web_app", "webapp")
 """By which a person can be reached."""
 
 _CONTACT_ID_KEYS = ("contact_id", "human_id", "id")
@@ -110,8 +110,8 @@ def contact_problems(contacts: list[FreeObject], *place: str, tenant_id: str) ->
             yield Problem((*place, index), f"one of {', '.join(_CONTACT_ID_KEYS)} is needed", "missing")
         if contact.get("tenant_id") not in (None, tenant_id):
             yield Problem((*place, index, "tenant_id"), "a person of another tenant cannot be asked")
-        if (channel := contact.get("channel")) is not None and channel not in CHANNELS:
-            yield Problem((*place, index, "channel"), f"must be one of {', '.join(sorted(CHANNELS))}")
+        if contact.get("channel") not in (None, *CHANNELS):
+            yield Problem((*place, index, "channel"), f"must be one of {', '.join(CHANNELS)}")
 
 
 def _ref_problems(refs: list[OutputRef]) -> Iterator[Problem]:

@@ -58,14 +58,16 @@ def export_version(
 ) -> dict[str, Any]:
     """The document of a version, as JSON. ``soul`` is the Soul as it is stored, ``exported_at`` a time in UTC.
 
-    Raises AgentExportRefused when the version holds what is known as a secret by now.
+    Raises AgentExportRefused when it would hold what is known as a secret by now.
     """
-    if problems := secret_problems(soul, name=AgentSoulConfig.document_name):
+    told = agent.model_dump(mode="json")
+    problems = [*secret_problems(soul, name=AgentSoulConfig.document_name), *secret_problems(told, name="agent")]
+    if problems:
         raise AgentExportRefused(problems[0].message)
     return {
         "format": FORMAT,
         "exported_at": wire_time(exported_at),
-        "agent": agent.model_dump(mode="json"),
+        "agent": told,
         "version": version,
         "soul": dict(soul),
         "digest": digest_of(soul),

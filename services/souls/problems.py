@@ -45,12 +45,17 @@ def malformed(error: ValidationError, *place: str | int) -> MalformedRequest:
 
 def malformed_at(problem: Problem, *place: str | int) -> MalformedRequest:
     """One problem as the 400 that a caller gets."""
-    return MalformedRequest([_item(problem.kind, (*place, *problem.loc), problem.message)])
+    return MalformedRequest([problem_item(problem, *place)])
 
 
 def refuse_request(problems: Iterable[Problem], *place: str | int) -> NoReturn:
     """Raise all of them as the 400 that a caller gets."""
-    raise MalformedRequest([_item(problem.kind, (*place, *problem.loc), problem.message) for problem in problems])
+    raise MalformedRequest([problem_item(problem, *place) for problem in problems])
+
+
+def problem_item(problem: Problem, *place: str | int) -> dict[str, object]:
+    """A problem as REST tells it, below ``place``."""
+    return _item(problem.kind, (*place, *problem.loc), problem.message)
 
 
 def _item(kind: str, loc: Loc, message: str) -> dict[str, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from errors import AgentModelNotConfigured, AgentToolNameDuplicated
 from services.souls.node_job import WorkflowNodeJobConfig, contact_problems, node_job_publish_problems
 from services.souls.problems import Problem
@@ -17,11 +19,8 @@ def require_model(soul: AgentSoulConfig) -> ModelConfig:
 
 def check_tool_names(soul: AgentSoulConfig) -> None:
     """Raise AgentToolNameDuplicated when the model could not tell two enabled tools apart."""
-    seen: set[str] = set()
-    for tool in soul.tools.enabled_tools():
-        if tool.tool_name in seen:
-            raise AgentToolNameDuplicated(f"the tool name '{tool.tool_name}' is used twice")
-        seen.add(tool.tool_name)
+    for problem in _tool_problems(soul):
+        raise AgentToolNameDuplicated(problem.message)
 
 
 def publish_problems(
@@ -36,9 +35,31 @@ def publish_problems(
     """
     require_model(soul)
     check_tool_names(soul)
-    of_soul = contact_problems(soul.human.contacts, "human", "contacts", tenant_id=tenant_id)
-    of_job = node_job_publish_problems(job, tenant_id=tenant_id) if job is not None else []
-    return [
-        *(Problem(("agent_soul", *problem.loc), problem.message, problem.kind) for problem in of_soul),
-        *(Problem(("node_job", *problem.loc), problem.message, problem.kind) for problem in of_job),
-    ]
+    return draft_problems(soul, job, tenant_id=tenant_id)
+
+
+def draft_problems(
+    soul: AgentSoulConfig | None, job: WorkflowNodeJobConfig | None = None, *, tenant_id: str
+) -> list[Problem]:
+    """The same of a draft, which may be without a model and without one of its parts. Raises nothing."""
+    of_soul: Iterable[Problem] = ()
+    if soul is not None:
+        people = contact_problems(soul.human.contacts, "human", "contacts", tenant_id=tenant_id)
+        of_soul = (*_tool_problems(soul), *people)
+    of_job = node_job_publish_problems(job, tenant_id=tenant_id) if job is not None else ()
+    return [*_below("agent_soul", of_soul), *_below("node_job", of_job)]
+
+
+def _tool_problems(soul: AgentSoulConfig) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, tool in enumerate(soul.tools.dify_tools):
+        if tool.enabled and tool.tool_name in seen:
+            yield Problem(
+                ("tools", "dify_tools", index, "tool_name"), f"the tool name '{tool.tool_name}' is used twice"
+            )
+        if tool.enabled:
+            seen.add(tool.tool_name)
+
+
+def _below(part: str, problems: Iterable[Problem]) -> Iterator[Problem]:
+    return (Problem((part, *problem.loc), problem.message, problem.kind) for problem in problems)

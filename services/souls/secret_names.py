@@ -7,7 +7,7 @@ import unicodedata
 from functools import lru_cache
 
 _LAST_WORDS = frozenset(
-    {"authorization", "bearer", "cookie", "jwt", "passphrase", "passwd", "password", "pwd", "secret", "token"}
+    {"authorization", "bearer", "cookie", "jwt", "pass", "passphrase", "passwd", "password", "pwd", "secret", "token"}
 )
 """A name of which this is the last word is a secret's: ``refresh_token``, ``smtp-password``."""
 
@@ -48,7 +48,7 @@ _HARMLESS = frozenset(
 _REFERENCES = frozenset({"credential_ref", "credential_refs", "secret_ref", "secret_refs"})
 """What stands below these points to a secret: it may have a name and an id, but no value."""
 
-_CREDENTIALS = frozenset({"credential", "credentials"})
+_CREDENTIALS = frozenset({"credential", "credentials", "secrets"})
 
 _SAFE_IN_CREDENTIALS = frozenset(
     {"description", "id", "kind", "label", "name", "provider", "provider_id", "ref", "scope", "title", "type"}
@@ -60,6 +60,8 @@ _VALUE_NAMES = frozenset(
         "raw_value", "val", "value", "values",
     }
 )  # fmt: skip
+
+_SECRET_TYPES = frozenset({"password", "secret", "secret_input"})
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NO_LETTER = re.compile(r"[\W_]+")
@@ -104,3 +106,8 @@ def is_safe_in_credentials(name: str) -> bool:
 def names_value(name: str) -> bool:
     """Whether this is the key under which an object that describes something has its value."""
     return normalised(name) in _VALUE_NAMES
+
+
+def is_secret_type(name: str) -> bool:
+    """Whether something of this type, such as a variable or a field of a form, has a secret for its value."""
+    return normalised(name) in _SECRET_TYPES

@@ -5,7 +5,7 @@ Only references to secrets may be kept. It cannot find every secret; what it doe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import islice
 
@@ -14,6 +14,7 @@ from services.souls.bounds import bound_problem, plain
 from services.souls.problems import Loc, Problem
 from services.souls.secret_names import (
     is_safe_in_credentials,
+    is_secret_type,
     names_credentials,
     names_reference,
     names_secret,
@@ -29,6 +30,7 @@ MAX_INNER_TEXTS = 3
 """How often JSON may stand in a text of JSON; deeper nobody would look for it either."""
 
 _NAME_KEYS = ("name", "key", "variable", "header", "field", "env", "env_name", "env_key", "label")
+_TYPE_KEYS = ("type", "value_type", "format")
 
 
 class _Under(Enum):
@@ -92,9 +94,13 @@ def _below(key: str, under: _Under, *, is_value: bool) -> _Under:
 
 
 def _names_a_secret_itself(whole: Mapping[object, object]) -> bool:
-    """Whether it is a pair such as ``{"name": "API_KEY", "value": "…"}``."""
-    names = (whole.get(key) for key in _NAME_KEYS)
-    return any(isinstance(name, str) and names_secret(name) for name in names)
+    """Whether it is a pair such as ``{"name": "API_KEY", "value": "…"}``, or ``{"type": "secret", "value": "…"}``."""
+    names, types = _texts(whole, _NAME_KEYS), _texts(whole, _TYPE_KEYS)
+    return any(map(names_secret, names)) or any(map(is_secret_type, types))
+
+
+def _texts(whole: Mapping[object, object], keys: Sequence[str]) -> Iterator[str]:
+    return (text for key in keys if isinstance(text := whole.get(key), str))
 
 
 def _hides_secret(text: str, inner: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.souls import digest_of
-from tests.support.agent_client import AgentClient, soul
+from tests.support.agent_client import ADMIN_TOKEN, AgentClient, soul
 from tests.support.client import RunClient
 
 AT_ONCE = 10
@@ -120,6 +120,7 @@ def test_a_document_that_is_none_is_refused(roster: AgentClient, changed: dict[s
         {"misc_legacy": {"api_key": "hunter2"}},
         {"misc_legacy": {"deep": {"a": {"b": [{"client_secret": "hunter2"}]}}}},
         {"human": {"contacts": [{"id": "someone", "tenant_id": "another"}], "tools": []}},
+        {"human": {"contacts": [{"id": "someone", "channel": ["email"]}], "tools": []}},
     ],
 )
 def test_a_document_with_another_soul_than_may_be_is_refused(roster: AgentClient, changed: dict[str, Any]) -> None:
@@ -191,7 +192,7 @@ def finished(roster: AgentClient, agent_id: str, **body: Any) -> str:
     """The output of a run of the agent, which must succeed."""
     started = roster.json("POST", f"/agents/{agent_id}/runs", 202, json={"query": "Who are you?", **body})
     assert set(started) == {"run_id", "status"}
-    end = RunClient(roster.url).finish(started["run_id"])
+    end = RunClient(roster.url, token=ADMIN_TOKEN).finish(started["run_id"])
     assert end["type"] == "run_succeeded", end
     output: str = end["data"]["output"]
     return output

@@ -181,6 +181,18 @@ def test_a_keyword_is_a_part_of_the_name_in_any_case(roster: AgentClient, keywor
     assert answer["total"] == len(found)
 
 
+def test_the_message_of_a_refusal_says_where_and_why(roster: AgentClient) -> None:
+    body = {"name": "Ada", "agent_soul": {"misc_legacy": {"password": PLAINTEXT}, "strange": 1}}
+
+    answer = roster.refused("POST", "/agents", 400, "invalid_param", json=body)
+
+    path = "agent_soul.misc_legacy.password"
+    assert answer["message"] == f"body.{path}: Plaintext secret is not allowed at {path}"
+    both = roster.refused("POST", "/agents", 400, "invalid_param", json={"name": "", "icon": 1})["message"]
+    assert both == "body.name: String should have at least 1 character; body.icon: Input should be a valid string"
+    assert PLAINTEXT not in str(answer)
+
+
 def test_a_change_holds_only_what_was_sent_and_makes_no_version(roster: AgentClient) -> None:
     made = roster.agent(description="old", icon_type="emoji", icon="🧭")
 
@@ -220,6 +232,31 @@ def test_a_change_of_what_somebody_else_has_changed_is_refused(roster: AgentClie
     current = {"If-Match": f'"{roster.active(made["id"])}"'}
     roster.json("PATCH", path, json={"name": "Grace"}, headers=current)
     roster.json("PATCH", path, json={"name": "Grace"}, headers={"If-Match": "*"})
+
+
+def test_every_answer_about_an_agent_brings_the_tag_that_its_next_change_may_name(roster: AgentClient) -> None:
+    body = {"name": "Ada", "agent_soul": soul()}
+    made = roster.call("POST", "/agents", json=body)
+    first, path = made.json()["active_config_snapshot_id"], f"/agents/{made.json()['id']}"
+    assert made.headers["ETag"] == roster.call("GET", path).headers["ETag"] == f'"{first}"'
+
+    def follow(method: str, rest: str, tag: str, **options: Any) -> str:
+        response = roster.call(method, path + rest, headers={"If-Match": tag}, **options)
+        assert response.ok, response.text
+        assert response.headers["ETag"] == f'"{roster.active(made.json()["id"])}"'
+        return response.headers["ETag"]
+
+    tag = follow("PATCH", "", made.headers["ETag"], json={"name": "Grace"})
+    tag = follow("POST", "/versions", tag, json={"agent_soul": soul("second")})
+    second = tag.strip('"')
+    checked = roster.call("POST", f"{path}/versions/{first}/restore?dry_run=true", headers={"If-Match": tag})
+    assert (checked.status_code, "ETag" in checked.headers) == (200, False)
+    tag = follow("POST", f"/versions/{first}/restore", tag)
+    document = roster.call("GET", f"{path}/versions/{second}/export").content
+    imported = roster.call(
+        "POST", f"/agents/import?agent_id={made.json()['id']}", data=document, headers={"If-Match": tag}
+    )
+    assert imported.headers["ETag"] == f'"{imported.json()["active_config_snapshot_id"]}"'
 
 
 def test_an_archived_agent_can_be_read_and_not_changed(roster: AgentClient) -> None:

@@ -25,8 +25,8 @@ from tests.support.databases import open_database
 from tests.support.gunicorn_server import GunicornServer, running_server
 from tests.support.plugin_daemon import ScriptedDaemon
 from tests.support.redis_server import RedisServer
+from tests.support.tenant_caller import ADMIN, error
 
-ADMIN = "operator-of-the-tests"
 MAX_BYTES = 100_000
 AT_ONCE = 20
 
@@ -63,12 +63,6 @@ def stranger(composing: GunicornServer) -> Composer:
 @pytest.fixture
 def stored(database: Database, composer: Composer) -> Stored:
     return Stored(database, composer.tenant)
-
-
-def error(response: requests.Response, status: int, code: str) -> Any:
-    body = response.json()
-    assert (response.status_code, body["status"], body["code"]) == (status, status, code), response.text
-    return body["detail"]
 
 
 def job(prompt: str = "Sum up the report.", **rest: Any) -> dict[str, Any]:
@@ -580,6 +574,43 @@ def test_a_save_that_is_checked_stores_nothing(composer: Composer, stored: Store
     for response in (composer.node().post("validate", of_node), composer.app().post("validate", of_app)):
         assert (response.status_code, response.json()) == (200, {"result": "success", "errors": []})
     assert stored.counts() == [0, 0, 0, 0]
+
+
+def test_a_check_tells_what_would_keep_a_node_from_being_published(composer: Composer, stored: Stored) -> None:
+    tool = {"provider_id": "langgenius/google/google", "tool_name": "search", "credential_type": "unauthorized"}
+    refs = [{"selector": ["start"]}, {"node_id": "start", "output": "text"}]
+    people = [{"id": "ada", "channel": "pigeon"}, {"id": "grace", "tenant_id": "another"}, {"name": "Nobody"}]
+    of_node = {
+        "variant": "workflow",
+        "save_strategy": "node_job_only",
+        "agent_soul": soul(tools={"dify_tools": [tool, {**tool, "enabled": False}, tool]}),
+        "node_job": job(metadata={"a": [{"Model": "gpt"}]}, previous_node_output_refs=refs, human_contacts=people),
+    }
+
+    answer = composer.node().post("validate", of_node)
+
+    assert (answer.status_code, answer.json()["result"]) == (200, "fail")
+    assert [error["loc"] for error in answer.json()["errors"]] == [
+        ["body", "agent_soul", "tools", "dify_tools", 2, "tool_name"],
+        ["body", "node_job", "metadata", "a", 0, "Model"],
+        ["body", "node_job", "previous_node_output_refs", 0],
+        ["body", "node_job", "human_contacts", 0, "channel"],
+        ["body", "node_job", "human_contacts", 1, "tenant_id"],
+        ["body", "node_job", "human_contacts", 2],
+    ]
+    assert "the tool name 'search' is used twice" in answer.text
+    assert stored.counts() == [0, 0, 0, 0]
+    assert composer.node().put("node_job_only", **of_node).status_code == 200
+
+
+def test_a_check_of_an_app_looks_at_its_people(composer: Composer) -> None:
+    body = {"variant": "agent_app", "save_strategy": "save_as_new_version"}
+    contacts = [{"id": "ada", "tenant_id": composer.tenant}, {"id": "ada", "tenant_id": "another"}]
+
+    answer = composer.app().post("validate", {**body, "agent_soul": soul(human={"contacts": contacts})})
+
+    locs = [error["loc"] for error in answer.json()["errors"]]
+    assert locs == [["body", "agent_soul", "human", "contacts", 1, "tenant_id"]]
 
 
 def test_candidates_say_which_outputs_can_be_declared(composer: Composer) -> None:

@@ -33,10 +33,10 @@ from tests.support.databases import SQLITE, sqlite_file
 from tests.support.gunicorn_server import GunicornServer, running_server
 from tests.support.plugin_daemon import ScriptedDaemon
 from tests.support.redis_server import RedisServer
+from tests.support.tenant_caller import ADMIN, audited, error
+from tests.support.tenant_caller import Caller as TenantCaller
 
-ADMIN = "operator-of-the-tests"
 RING = Fernet.generate_key().decode()
-DEADLINE_SECONDS = 30.0
 MAX_BYTES = 200_000
 KEY = "sk-test-0123456789abcdef"
 BODY = {"provider": "openai", "values": {"api_key": KEY}}
@@ -58,26 +58,14 @@ def keeping(redis_server: RedisServer, daemon: ScriptedDaemon, database_url: str
         yield server
 
 
-class Caller:
-    """One who calls with one bearer token."""
-
-    def __init__(self, server: GunicornServer, token: str, **headers: str) -> None:
-        self._server = server
-        self._headers = {"Authorization": f"Bearer {token}", **headers}
-
-    def __call__(self, method: str, path: str = "/credentials", **options: Any) -> requests.Response:
-        # A connection of its own each time, so that either worker may get it.
-        with requests.Session() as session:
-            session.trust_env = False
-            headers = {**self._headers, **options.pop("headers", {})}
-            url = self._server.url + path
-            return session.request(method, url, headers=headers, timeout=DEADLINE_SECONDS, **options)
+class Caller(TenantCaller):
+    collection = "/credentials"
 
     def put(self, name: str = "my-openai", body: object = BODY, **options: Any) -> requests.Response:
         return self("PUT", f"/credentials/{name}", json=body, **options)
 
     def names(self) -> list[str]:
-        return [row["name"] for row in self("GET", "/credentials?limit=100").json()["data"]]
+        return [row["name"] for row in self.rows()]
 
 
 @pytest.fixture
@@ -100,12 +88,6 @@ def holder_of_a_key(operator: Caller, keeping: GunicornServer, **body: Any) -> C
     made = operator("POST", "/keys", json={"kind": "workspace", **body})
     assert made.status_code == 201, made.text
     return Caller(keeping, made.json()["key"])
-
-
-def error(response: requests.Response, status: int, code: str) -> Any:
-    body = response.json()
-    assert (response.status_code, body["status"], body["code"]) == (status, status, code), response.text
-    return body["detail"]
 
 
 def soul_with(name: str, **place: Any) -> dict[str, Any]:
@@ -167,6 +149,24 @@ def test_other_values_take_the_place_of_those_before(operator: Caller, database:
     assert operator("GET").json()["data"] == [again.json()]
     assert resolved(database, tenant, "my-openai")["my-openai"] == {"token": "other-token-9876", "deep": {"a": [1]}}
     assert row_of(database, tenant, "my-openai").version == 2
+
+
+def test_every_change_is_told_in_the_log_without_the_values(
+    keeping: GunicornServer, operator: Caller, tenant: str
+) -> None:
+    user = {"X-User-Id": "ada"}
+    marks = [operator.put(headers=user).json()["fingerprint"]]
+    marks.append(operator.put(body={"provider": "openai", "values": {"api_key": "other-" + KEY}}).json()["fingerprint"])
+    operator("DELETE", "/credentials/my-openai", headers=user)
+    operator("DELETE", "/credentials/my-openai", headers=user)
+
+    what = f"tenant={tenant} by={{}} name=my-openai"
+    assert audited(keeping, tenant) == [
+        f"credential_stored {what} fingerprint={marks[0]}".format("ada"),
+        f"credential_replaced {what} fingerprint={marks[1]}".format("operator"),
+        f"credential_deleted {what} forced=False".format("ada"),
+    ]
+    assert KEY not in keeping.log
 
 
 def test_credentials_are_listed_page_by_page_the_last_changed_first(operator: Caller) -> None:
@@ -491,7 +491,7 @@ def ringless(database: Database, tenant: str) -> FlaskClient:
             CredentialService(database, []),
             ApiKeyService(database),
             admin_tokens=[SecretStr(ADMIN)],
-            body_limits=BodyLimits(bytes=MAX_BYTES, values=1000, seconds=DEADLINE_SECONDS),
+            body_limits=BodyLimits(bytes=MAX_BYTES, values=1000, seconds=30),
         )
     )
     client = flask_app.test_client()

@@ -19,9 +19,10 @@ from pydantic import SecretStr
 
 from app import create_app
 from errors import DatabaseUnavailable
-from models import Credential
+from models import AgentSession, Credential
 from runtime.protocol.ids import new_id
-from services import credentials as credentials_module
+from services import rekeying
+from services.credential_cipher import CredentialCipher
 from services.credential_types import PutCredentialRequest, RekeyReport
 from services.credentials import CredentialService
 from services.database import Database
@@ -249,7 +250,7 @@ def test_what_no_key_opens_is_told_and_left(tenant: str, database: Database, dat
 def test_an_interrupted_rekey_is_finished_by_the_next(
     tenant: str, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(credentials_module, "REKEYED_AT_ONCE", 2)
+    monkeypatch.setattr(rekeying, "REKEYED_AT_ONCE", 2)
     store_many(database, tenant, 7)
     ring = service(database, NEW, OLD)
     begun = 0
@@ -273,10 +274,26 @@ def test_an_interrupted_rekey_is_finished_by_the_next(
 
 @pytest.mark.usefixtures("only")
 def test_a_rekey_goes_through_all_batches(tenant: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(credentials_module, "REKEYED_AT_ONCE", 3)
+    monkeypatch.setattr(rekeying, "REKEYED_AT_ONCE", 3)
     store_many(database, tenant, 9)
 
     assert service(database, NEW, OLD).rekey() == RekeyReport(renewed=9, unchanged=0, unreadable=[])
+
+
+@pytest.mark.usefixtures("only")
+def test_the_layers_of_sessions_are_rekeyed_too(tenant: str, database: Database) -> None:
+    old = CredentialCipher([SecretStr(OLD)])
+    row = AgentSession(id=new_id(), tenant_id=tenant)
+    row.sealed_composition = old.seal({"composition": {}}, tenant_id=tenant, name=row.id)
+    with database.transaction() as session:
+        session.add(row)
+
+    assert service(database, NEW, OLD).rekey() == RekeyReport(renewed=1, unchanged=0, unreadable=[])
+
+    with database.reading() as session:
+        sealed = session.get_one(AgentSession, row.id).sealed_composition
+    new = CredentialCipher([SecretStr(NEW)])
+    assert new.unseal(str(sealed), tenant_id=tenant, name=row.id) == {"composition": {}}
 
 
 def test_without_migrations_it_says_what_to_do(empty_database_url: str) -> None:

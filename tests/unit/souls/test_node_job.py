@@ -192,6 +192,7 @@ def test_metadata_that_speak_for_the_agent_cannot_be_published() -> None:
         ({"contact_id": ""}, "0"),
         ({"contact_id": "c1", "tenant_id": "t2"}, "0.tenant_id"),
         ({"human_id": "h1", "channel": "pigeon"}, "0.channel"),
+        ({"human_id": "h1", "channel": ["email"]}, "0.channel"),
     ],
 )
 def test_people_who_cannot_be_asked_cannot_be_published(contact: dict[str, Any], place: str) -> None:

@@ -207,3 +207,12 @@ def test_a_stored_version_with_a_secret_is_not_exported() -> None:
         export_version(PortableAgent(name="Ada"), version=1, soul=soul, exported_at=datetime.now(UTC))
 
     assert caught.value.message == "Plaintext secret is not allowed at agent_soul.misc_legacy.password"
+
+
+def test_an_agent_with_a_secret_in_its_description_is_not_exported() -> None:
+    agent = PortableAgent(name="API key", description="Mine is sk-" + "a1B2" * 6)
+
+    with pytest.raises(AgentExportRefused) as caught:
+        export_version(agent, version=1, soul=parse_soul({}).as_json(), exported_at=datetime.now(UTC))
+
+    assert caught.value.message == "Plaintext secret is not allowed at agent.description"

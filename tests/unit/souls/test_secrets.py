@@ -40,13 +40,13 @@ NAMES = (
     "secret", "SECRET", "secret_key", "secretKey", "client_secret", "clientSecret", "client-secret", "token",
     "access_token", "accessToken", "refresh-token", "auth_token", "bearer", "bearerToken", "access_key",
     "AWS_SECRET_ACCESS_KEY", "private_key", "privateKey", "signing_key", "cookie", "Set-Cookie", "api_keys",
-    "ａｐｉ＿ｋｅｙ",  # noqa: RUF001
+    "smtp_pass", "DB_PASS", "ａｐｉ＿ｋｅｙ",  # noqa: RUF001
 )  # fmt: skip
 
 HARMLESS_NAMES = (
     "max_tokens", "maxTokens", "tokens", "eos_token", "stop_token", "next_page_token", "tokenizer", "key", "keys",
-    "monkey", "primary_key", "secretary", "password_hint_shown", "author", "authorized_by", "keyboard",
-    "credential_type",
+    "monkey", "primary_key", "secretary", "bypass", "compass", "password_hint_shown", "author", "authorized_by",
+    "keyboard", "credential_type",
 )  # fmt: skip
 
 
@@ -86,7 +86,12 @@ def test_a_known_kind_of_key_is_refused_under_any_name_and_amid_prose(key: str) 
     [
         {"env": {"variables": [{"name": "OPENAI_API_KEY", "value": "hunter2"}]}},
         {"env": {"variables": [{"key": "DB_PASSWORD", "default": "hunter2"}]}},
+        {"env": {"variables": [{"name": "PIN", "type": "secret", "value": "hunter2"}]}},
+        {"env": {"variables": [{"name": "PIN", "value_type": "secret", "value": "hunter2"}]}},
         {"env": {"secret_refs": [{"name": "OPENAI", "value": "hunter2"}]}},
+        {"app_variables": [{"name": "pin", "type": "secret", "default": "hunter2"}]},
+        {"tools": {"cli_tools": [{"form": [{"type": "secret-input", "default": "hunter2"}]}]}},
+        {"sandbox": {"config": {"secrets": {"db": "hunter2"}}}},
         {"app_variables": [{"name": "api_key", "type": "text", "default": "hunter2"}]},
         {"tools": {"dify_tools": [{**SEARCH, "runtime_parameters": {"api_key": "hunter2"}}]}},
         {"tools": {"dify_tools": [{**SEARCH, "credentials": {"subscription": "hunter2"}}]}},
@@ -123,6 +128,9 @@ def test_secrets_are_found_where_they_hide(document: dict[str, Any]) -> None:
         {"tools": {"cli_tools": [{"schema": {"properties": {"password": {"type": "string", "description": "Hers"}}}}]}},
         {"tools": {"cli_tools": [{"schema": {"required": ["password", "token"]}}]}},
         {"app_variables": [{"name": "api_key", "type": "text", "required": True}]},
+        {"app_variables": [{"name": "pin", "type": "secret", "required": True, "default": ""}]},
+        {"sandbox": {"config": {"secrets": {"provider": "vault", "id": "db"}}}},
+        {"sandbox": {"config": {"secrets": ["db", "mail"]}}},
         {"prompt": {"system_prompt": "Never repeat the password, the API key or a secret token: they are secret."}},
         {"prompt": {"system_prompt": "Explain risk-adjusted-returns-in-2024, scikit-learn, ask-me-anything-2024-05."}},
         {"prompt": {"system_prompt": "Send `Authorization: Bearer <token>`, or Bearer {{token}}. Basic knowledge."}},
