@@ -9,7 +9,7 @@ from enum import StrEnum
 from flask import Request
 from pydantic import SecretStr
 
-from blueprints.auth import matching_digest
+from blueprints.auth import bearer_of, matching_digest
 from errors import InvalidRequest, KeyNotAllowed, TenantNotAllowed, Unauthorized
 from services.api_keys import ApiKeyService
 from services.tenants import DEFAULT_TENANT, TENANT_PATTERN
@@ -52,10 +52,9 @@ def require_caller(
     asks for another tenant, InvalidRequest for headers that name nobody, and DatabaseUnavailable.
     """
     if matching_digest(request, admin_tokens) is not None:
-        tenant_id = _named(request, TENANT_HEADER) or DEFAULT_TENANT
+        tenant_id = named_tenant(request) or DEFAULT_TENANT
         return Caller(tenant_id, CallerKind.OPERATOR, user_id=_named(request, USER_HEADER))
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    holder = keys.find_holder(key.strip()) if scheme.lower() == "bearer" and key.strip() else None
+    holder = keys.find_holder(bearer_of(request))
     if holder is None:
         raise Unauthorized
     if request.headers.get(TENANT_HEADER, holder.tenant_id) != holder.tenant_id:
@@ -64,6 +63,11 @@ def require_caller(
     if kind is CallerKind.APP and not allow_app:
         raise KeyNotAllowed
     return Caller(holder.tenant_id, kind, key_id=holder.key_id, agent_id=holder.agent_id)
+
+
+def named_tenant(request: Request) -> str | None:
+    """The tenant that the operator acts for; None when he names none. Raises InvalidRequest."""
+    return _named(request, TENANT_HEADER)
 
 
 def _named(request: Request, header: str) -> str | None:

@@ -6,10 +6,10 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 from pydantic import SecretStr
 
-from blueprints.auth import has_stream_token, require_bearer_or_stream_token
+from blueprints.auth import has_stream_token
 from blueprints.cors import allow_origins, require_known_origin
 from blueprints.errors import register_error_handlers
 from blueprints.idempotency import parse_idempotency_key
@@ -21,6 +21,7 @@ from blueprints.parsing import (
     parse_optional_body,
     parse_page_query,
 )
+from blueprints.run_callers import RunCaller, require_run_caller
 from blueprints.run_socket import socket_response
 from blueprints.slashes import redirect_trailing_slashes
 from blueprints.upgrade import SocketResponse, require_upgrade
@@ -31,6 +32,7 @@ from runtime.protocol.cursors import BEGINNING
 from runtime.protocol.records import RunStatus
 from runtime.protocol.requests import CancelRunRequest, CreateRunRequest, CreateStreamTokenRequest
 from runtime.runtime import Runtime
+from services.api_keys import ApiKeyService
 from services.runs import RunService
 from services.stream_tokens import StreamTokens
 
@@ -39,8 +41,10 @@ STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 def runs_blueprint(
     runtime: Runtime,
+    keys: ApiKeyService,
     *,
     tokens: Sequence[SecretStr],
+    admin_tokens: Sequence[SecretStr],
     stream_tokens: StreamTokens,
     origins: Collection[str],
     body_limits: BodyLimits,
@@ -53,7 +57,7 @@ def runs_blueprint(
     @blueprint.before_request
     def admit() -> None:
         limit_body(request, body_limits)
-        require_bearer_or_stream_token(request, tokens, stream_tokens)
+        g.caller = require_run_caller(request, keys, stream_tokens, tokens=tokens, admin_tokens=admin_tokens)
         runtime.start()
 
     @blueprint.after_request
@@ -67,26 +71,26 @@ def runs_blueprint(
         """Accept a run, or find the one that its idempotency key has already made."""
         wanted = parse_body(request, CreateRunRequest)
         key = parse_idempotency_key(request, wanted.idempotency_key)
-        record = runs.create_run(wanted, idempotency_key=key)
+        record = runs.create_run(wanted, tenant_id=_caller().tenant_id, idempotency_key=key)
         body = b'{"run_id":"%b","status":"%b"}\n' % (record.run_id.encode(), record.status.encode())
         return Response(body, 202, content_type="application/json")
 
     @blueprint.get("/<run_id>")
     def get_run(run_id: str) -> Response:
         """The status of a run."""
-        return jsonify(runs.get_run(run_id).as_status())
+        return jsonify(runs.get_run(run_id, viewer=_caller().viewer).as_status())
 
     @blueprint.post("/<run_id>/cancel")
     def cancel_run(run_id: str) -> Response:
         """Cancel a run."""
-        runs.cancel_run(run_id, parse_optional_body(request, CancelRunRequest))
+        runs.cancel_run(run_id, parse_optional_body(request, CancelRunRequest), viewer=_caller().viewer)
         return jsonify(run_id=run_id, status=RunStatus.CANCELLED)
 
     @blueprint.post("/<run_id>/stream-tokens")
     def create_stream_token(run_id: str) -> tuple[Response, int, dict[str, str]]:
         """Make a token that opens this run to a reader."""
         wanted = parse_optional_body(request, CreateStreamTokenRequest)
-        record = runs.get_run(run_id)
+        record = runs.get_run(run_id, viewer=_caller().viewer)
         made = stream_tokens.issue(record.run_id, ttl_seconds=wanted.ttl_seconds)
         answer = jsonify(token=made.token, expires_at=wire_time(made.expires_at), run_id=record.run_id)
         return answer, 201, {"Cache-Control": "no-store"}
@@ -95,7 +99,7 @@ def runs_blueprint(
     def list_run_events(run_id: str) -> Response:
         """A page of a run's events."""
         given, after, limit = parse_page_query(request.args)
-        page = runs.list_events(run_id, after=after, limit=limit)
+        page = runs.list_events(run_id, viewer=_caller().viewer, after=after, limit=limit)
         events = b",".join(entry.as_event() for entry in page.entries)
         next_cursor = page.next_cursor if page.entries else given
         body = b'{"run_id":%b,"events":[%b],"next_cursor":%b}\n' % (
@@ -108,7 +112,7 @@ def runs_blueprint(
     @blueprint.get("/<run_id>/events/sse")
     def stream_run_events(run_id: str) -> Response:
         """A run's events as they come."""
-        follower = runs.follow_run(run_id, after=_stream_cursor())
+        follower = runs.follow_run(run_id, viewer=_caller().viewer, after=_stream_cursor())
         # Passed through as it is: werkzeug's own iterator around it would cost each waiting stream memory.
         return Response(
             _frames(follower), content_type=sse.CONTENT_TYPE, headers=STREAM_HEADERS, direct_passthrough=True
@@ -122,8 +126,9 @@ def runs_blueprint(
         if not has_stream_token(request):
             require_known_origin(request, origins)
         key = require_upgrade(request)
-        follower = runs.follow_run(run_id, after=_stream_cursor())
-        cancel = None if has_stream_token(request) else partial(runs.cancel_run, run_id)
+        viewer = _caller().viewer
+        follower = runs.follow_run(run_id, viewer=viewer, after=_stream_cursor())
+        cancel = None if has_stream_token(request) else partial(runs.cancel_run, run_id, viewer=viewer)
         return socket_response(request, key, follower, cancel=cancel)
 
     redirect_trailing_slashes(
@@ -140,6 +145,11 @@ def runs_blueprint(
     )
     allow_origins(blueprint, origins)
     return blueprint
+
+
+def _caller() -> RunCaller:
+    caller: RunCaller = g.caller
+    return caller
 
 
 def _stream_cursor() -> str:

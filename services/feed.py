@@ -15,9 +15,10 @@ from runtime.events.follow import FIRST_PAGE_ENTRIES, Follower
 from runtime.events.viewer import Viewer
 from runtime.protocol.feed import Unsubscribed, run_message, runs_page
 from runtime.protocol.ids import is_id
-from runtime.protocol.records import RunRecord
+from runtime.protocol.records import RunRecord, feed_payload_start
 from runtime.protocol.sse import HEARTBEAT_SECONDS
 from runtime.runtime import Runtime
+from services.run_viewers import RunViewer
 
 SNAPSHOT_PAGE_RUNS = 100
 
@@ -76,11 +77,16 @@ class RunReader(FeedReader[list[StreamEntry]]):
 
 
 class ListReader(FeedReader[list[bytes]]):
-    """The list of runs as messages in JSON: what runs now, unless it resumes, and then what starts and ends."""
+    """The list of runs as messages in JSON: what runs now, unless it resumes, and then what starts and ends.
 
-    def __init__(self, runtime: Runtime, after: str | None) -> None:
+    Of a run that the viewer may not see there is nothing in it.
+    """
+
+    def __init__(self, runtime: Runtime, after: str | None, *, viewer: RunViewer) -> None:
         super().__init__()
         self._runtime = runtime
+        self._viewer = viewer
+        self._starts = None if viewer.tenants is None else tuple(map(feed_payload_start, viewer.tenants))
         self._after = after if after is not None and runtime.feed.knows(after) else None
 
     @property
@@ -97,19 +103,30 @@ class ListReader(FeedReader[list[bytes]]):
                 after = snapshot.cursor
             try:
                 for entries in self._read(partial(self._follow, after)):
-                    yield [run_message(entry.raw_cursor, entry.payload) for entry in entries]
+                    if messages := self._messages(entries):
+                        yield messages
                 return
             except CursorLost:
                 after = None
 
     def _pages(self, run_ids: list[str], cursor: str) -> Iterator[list[bytes]]:
-        start = 0
-        while len(run_ids) - start > SNAPSHOT_PAGE_RUNS:
-            page = run_ids[start : start + SNAPSHOT_PAGE_RUNS]
-            yield [runs_page(self._runtime.feed.records(page), cursor=None)]
-            start += SNAPSHOT_PAGE_RUNS
-        last = run_ids[start:]
-        yield [runs_page(self._runtime.feed.records(last) if last else [], cursor=cursor)]
+        # Pages are full of what the viewer may see, so that they do not tell how much else there is.
+        seen: list[RunRecord] = []
+        for start in range(0, len(run_ids), SNAPSHOT_PAGE_RUNS):
+            found = self._runtime.feed.records(run_ids[start : start + SNAPSHOT_PAGE_RUNS])
+            seen += filter(self._viewer.may_see, found)
+            if len(seen) > SNAPSHOT_PAGE_RUNS:
+                yield [runs_page(seen[:SNAPSHOT_PAGE_RUNS], cursor=None)]
+                seen = seen[SNAPSHOT_PAGE_RUNS:]
+        yield [runs_page(seen, cursor=cursor)]
+
+    def _messages(self, entries: list[StreamEntry]) -> list[bytes]:
+        starts = self._starts
+        return [
+            run_message(entry.raw_cursor, entry.payload)
+            for entry in entries
+            if starts is None or entry.payload.startswith(starts)
+        ]
 
     def _follow(self, after: str) -> Follower:
         feed, hub = self._runtime.feed, self._runtime.hub
@@ -131,18 +148,17 @@ class FeedService:
         finally:
             self._runtime.hub.leave(seat)
 
-    def open_run(self, run_id: str, *, after: str) -> RunReader:
+    def open_run(self, run_id: str, *, viewer: RunViewer, after: str) -> RunReader:
         """A reader of a run's events from a cursor to its end. Raises RunNotFound."""
         if not is_id(run_id):
             raise RunNotFound
-        record, page = self._runtime.store.get_with_page(run_id, after=after, limit=FIRST_PAGE_ENTRIES)
-        if record is None:
-            raise RunNotFound
+        found, page = self._runtime.store.get_with_page(run_id, after=after, limit=FIRST_PAGE_ENTRIES)
+        record = viewer.require(found)
         return RunReader(record, partial(self._follow, record, page, after))
 
-    def open_list(self, *, after: str | None) -> ListReader:
+    def open_list(self, *, viewer: RunViewer, after: str | None) -> ListReader:
         """A reader of the list of runs, from a cursor or, where that is none or too old, from what runs now."""
-        return ListReader(self._runtime, after)
+        return ListReader(self._runtime, after, viewer=viewer)
 
     def _follow(self, record: RunRecord, page: list[StreamEntry], after: str) -> Follower:
         store, hub, stream = self._runtime.store, self._runtime.hub, self._runtime.keys.events(record.run_id)

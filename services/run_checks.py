@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import ValidationError
 
-from errors import InvalidComposition
+from errors import InvalidComposition, TenantNotAllowed
 from runtime.composition.binding import bind_composition
 from runtime.composition.composition import Composition
 from runtime.config import OperatorRules
+from runtime.layers.dify_identity import DifyPluginLayer, ExecutionContextLayer
 from runtime.layers.history import HistoryLayer
 from runtime.layers.model_layer import MODEL_LAYER_NAME
 from runtime.layers.registry import LAYER_TYPES
@@ -15,11 +18,13 @@ from runtime.layers.tool_layer import ToolLayer
 from runtime.protocol.ask_human import AskHumanResult
 from runtime.protocol.dialects import RULES, Dialect
 from runtime.protocol.problems import problems_text
-from runtime.protocol.requests import CreateRunRequest, DeferredToolResults, ExitIntent
+from runtime.protocol.requests import CreateRunRequest, DeferredToolResults, ExitIntent, LayerSpec
 
 LIFECYCLE_KEY = "agent_backend_lifecycle"
 CLEANUP = "session_cleanup"
 """The value by which the metadata of a request mark it as one that only ends a session."""
+
+IDENTITY_TYPES = frozenset({DifyPluginLayer.type_id, ExecutionContextLayer.type_id})
 
 MAX_IDS_TOLD = 5
 MAX_ID_CHARS_TOLD = 100
@@ -33,6 +38,16 @@ def is_cleanup(request: CreateRunRequest) -> bool:
         and request.on_exit.default is ExitIntent.DELETE
         and all(layer.name != MODEL_LAYER_NAME for layer in request.composition.layers)
     )
+
+
+def check_tenant(layers: Sequence[LayerSpec], tenant_id: str | None) -> None:
+    """Raise TenantNotAllowed when a run of a tenant is to call the plugin daemon for another one, which believes it."""
+    if tenant_id is None:
+        return
+    for layer in layers:
+        named = (layer.config or {}).get("tenant_id", tenant_id) if layer.type in IDENTITY_TYPES else tenant_id
+        if named != tenant_id:
+            raise TenantNotAllowed(f"layer '{layer.name}': this key acts for its own tenant alone")
 
 
 def prove_run(request: CreateRunRequest, dialect: Dialect, rules: OperatorRules) -> Composition:

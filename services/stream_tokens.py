@@ -1,6 +1,6 @@
 """Stream tokens: signed, short-lived leave to read, for browsers, which cannot send a header with a stream.
 
-A token opens one run, or the feed of all runs, and nothing else.
+A token opens one run, or the feed of all runs or of a tenant's, and nothing else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SALT = "greenrun.stream-token"
 
 
 FEED = "feed"
-"""The subject of tokens that open the feed. No run has this id."""
+"""The subject of tokens that open the feed of all runs. No run has this id, nor one that begins so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class StreamTokens:
         self._serializer = URLSafeSerializer(ring, salt=SALT, signer_kwargs=how) if ring else None
 
     def issue(self, subject: str, *, ttl_seconds: int) -> StreamToken:
-        """A token that opens a run, by its id, or ``FEED`` for so long.
+        """A token that opens a run, by its id, or a feed, by its ``feed_of``, for so long.
 
         Raises StreamTokensUnavailable when there is no key.
         """
@@ -51,13 +51,31 @@ class StreamTokens:
         token = self._serializer.dumps([subject, expires_at.timestamp()])
         return StreamToken(str(token), expires_at)
 
-    def check(self, token: str, *, subject: str) -> None:
-        """Raise InvalidToken, the same for whatever is wrong, unless the token opens this run, or ``FEED``, now."""
+    def check_run(self, token: str, run_id: str) -> None:
+        """Raise InvalidToken, the same for whatever is wrong, unless the token opens this run now."""
+        if self._open(token) != run_id:
+            raise InvalidToken
+
+    def check_feed(self, token: str) -> str | None:
+        """The tenant whose feed the token opens now; None for the feed of all runs. Raises InvalidToken."""
+        feed, is_of_tenant, tenant_id = self._open(token).partition(":")
+        if feed != FEED:
+            raise InvalidToken
+        return tenant_id if is_of_tenant else None
+
+    def _open(self, token: str) -> str:
+        """What the token opens now. Raises InvalidToken."""
         if self._serializer is None:
             raise InvalidToken
         try:
-            opened, expires_at = self._serializer.loads(token)
+            subject, expires_at = self._serializer.loads(token)
         except BadData:
             raise InvalidToken from None
-        if opened != subject or expires_at <= datetime.now(UTC).timestamp():
+        if expires_at <= datetime.now(UTC).timestamp():
             raise InvalidToken
+        return str(subject)
+
+
+def feed_of(tenant_id: str | None) -> str:
+    """The subject of tokens that open the feed of a tenant's runs; of all runs for None."""
+    return FEED if tenant_id is None else f"{FEED}:{tenant_id}"

@@ -115,18 +115,21 @@ def runs_page(records: Sequence[RunRecord], *, cursor: str | None) -> bytes:
 
     A run that has ended since is told as it was then: its end is behind the cursor.
     """
-    runs = [
-        {
-            "run_id": record.run_id,
-            "status": RunStatus.RUNNING,
-            "created_at": record.created_at,
-            "updated_at": record.created_at,
-        }
-        for record in records
-    ]
+    runs = [_as_it_began(record) for record in records]
     return json.dumps({"type": "runs", "runs": runs, "more": cursor is None, "id": cursor}).encode()
 
 
 def run_message(cursor: bytes, payload: bytes) -> bytes:
     """A run that has started or ended, from its entry in the feed, as JSON."""
     return b'{"type":"run","id":"%b","run":%b}' % (cursor, payload)
+
+
+def _as_it_began(record: RunRecord) -> dict[str, Any]:
+    tenant = {} if record.tenant_id is None else {"tenant_id": record.tenant_id}
+    return {
+        **tenant,
+        "run_id": record.run_id,
+        "status": RunStatus.RUNNING,
+        "created_at": record.created_at,
+        "updated_at": record.created_at,
+    }

@@ -59,4 +59,4 @@ class AgentRunService:
         composition = composition_of(
             soul, query=wanted.query, inputs=wanted.inputs, context=context, credentials=values
         )
-        return self._runs.create_run(CreateRunRequest(composition=composition), claim=claim)
+        return self._runs.create_run(CreateRunRequest(composition=composition), tenant_id=tenant_id, claim=claim)

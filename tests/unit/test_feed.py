@@ -1,4 +1,4 @@
-"""The list of the feed, for a reader that fell further behind than Redis remembers."""
+"""The list of the feed: for a reader that fell further behind than Redis remembers, and for one who may not see all."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from runtime.events.entries import StreamEntry
 from runtime.events.feed import CursorLost, FeedSnapshot
 from runtime.events.viewer import Viewer
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.records import RunRecord, RunStatus
-from services.feed import ListReader
+from services.feed import SNAPSHOT_PAGE_RUNS, ListReader
+from services.run_viewers import EVERY_RUN, RUNS_WITHOUT_TENANT, RunViewer
 
 RUN = RunRecord.begin("01a1f884-b753-710d-b464-93120ce7b7ee", dialect=Dialect.CURRENT, worker="worker")
 
@@ -56,7 +59,7 @@ class QuietHub:
 def test_a_list_that_fell_too_far_behind_begins_with_what_runs_now() -> None:
     hub = QuietHub()
     runtime: Any = SimpleNamespace(feed=ForgetfulFeed(), hub=hub)
-    batches = iter(ListReader(runtime, None))
+    batches = iter(ListReader(runtime, None, viewer=EVERY_RUN))
 
     empty, snapshot, end = (json.loads(next(batches)[0]) for _ in range(3))
     del batches
@@ -69,8 +72,63 @@ def test_a_list_that_fell_too_far_behind_begins_with_what_runs_now() -> None:
     assert hub.viewers == []
 
 
+class MixedFeed:
+    """Runs of three owners by turns, most of which the others do not see, and the end of one of each."""
+
+    stream = "feed"
+    owners = ("acme", "acme-2", None)
+
+    def __init__(self) -> None:
+        self.runs = {
+            f"run-{number}": RUN.model_copy(
+                update={"run_id": f"run-{number}", "tenant_id": self.owners[min(number % 10, 2)]}
+            )
+            for number in range(25 * SNAPSHOT_PAGE_RUNS)
+        }
+
+    def snapshot(self) -> FeedSnapshot:
+        return FeedSnapshot("9-0", list(self.runs))
+
+    def records(self, run_ids: list[str]) -> list[RunRecord]:
+        return [self.runs[run_id] for run_id in run_ids]
+
+    def page(self, name: str, *, after: str, limit: int) -> list[StreamEntry]:
+        ended = [self.runs[f"run-{number}"] for number in range(3)]
+        return [
+            StreamEntry(b"1%d-0" % number, b"run", run.as_feed_payload())
+            for number, run in enumerate(ended)
+            if after == "9-0"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("viewer", "pages", "ended"),
+    [
+        (EVERY_RUN, 25, ["run-0", "run-1", "run-2"]),
+        (RUNS_WITHOUT_TENANT, 20, ["run-2"]),
+        (RunViewer(frozenset({"acme"})), 3, ["run-0"]),
+        (RunViewer(frozenset({"acme", None})), 23, ["run-0", "run-2"]),
+        (RunViewer(frozenset({"acm"})), 1, []),
+    ],
+)
+def test_a_list_is_full_pages_of_what_its_reader_may_see(viewer: RunViewer, pages: int, ended: list[str]) -> None:
+    feed = MixedFeed()
+    runtime: Any = SimpleNamespace(feed=feed, hub=QuietHub())
+    visible = [run_id for run_id, run in feed.runs.items() if viewer.may_see(run)]
+
+    batches = iter(ListReader(runtime, None, viewer=viewer))
+    snapshot = [json.loads(next(batches)[0]) for _ in range(pages)]
+    news = [json.loads(message) for message in next(batches)] if ended else []
+    del batches
+
+    assert [run["run_id"] for page in snapshot for run in page["runs"]] == visible
+    assert {len(page["runs"]) for page in snapshot[:-1]} <= {SNAPSHOT_PAGE_RUNS}
+    assert [page["more"] for page in snapshot] == [True] * (pages - 1) + [False]
+    assert [one["run"]["run_id"] for one in news] == ended
+
+
 def test_a_list_that_is_stopped_before_it_begins_reads_nothing() -> None:
-    reader = ListReader(SimpleNamespace(), None)  # type: ignore[arg-type]
+    reader = ListReader(SimpleNamespace(), None, viewer=EVERY_RUN)  # type: ignore[arg-type]
 
     reader.stop()
 

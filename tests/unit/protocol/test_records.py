@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.events import RunEnd, ended_record
-from runtime.protocol.records import RunRecord, RunStatus
+from runtime.protocol.records import RunRecord, RunStatus, feed_payload_start
 
 BASE_KEYS = {"run_id", "status", "created_at", "updated_at", "error"}
 SUCCEEDED = RunEnd.succeeded(output="done", snapshot={"schema_version": 1, "layers": []}, usage=None)
@@ -111,6 +112,25 @@ def test_a_record_survives_its_way_through_storage() -> None:
     ended = ended_record(record(Dialect.MAY_14), RunEnd.cancelled(), "token")
 
     assert RunRecord.model_validate_json(ended.model_dump_json()) == ended
+
+
+@pytest.mark.parametrize("tenant_id", [None, "acme", 'a"}\\', "größe"])
+def test_the_feed_is_told_whose_run_it_was_and_is(tenant_id: str | None) -> None:
+    begun = RunRecord.begin("run-1", dialect=Dialect.CURRENT, worker="worker-1", tenant_id=tenant_id)
+
+    for told in (begun, ended_record(begun, SUCCEEDED, "token")):
+        payload = told.as_feed_payload()
+        tenant = {} if tenant_id is None else {"tenant_id": tenant_id}
+        times = {"created_at": told.created_at, "updated_at": told.updated_at}
+        assert json.loads(payload) == {**tenant, "run_id": "run-1", "status": told.status, **times}
+        starts = [payload.startswith(feed_payload_start(one)) for one in (tenant_id, "acm", "acme2", None, "")]
+        assert starts == [True, False, False, tenant_id is None, False]
+
+
+def test_a_record_of_before_there_were_tenants_has_none() -> None:
+    fields = record().model_dump(exclude={"tenant_id"})
+
+    assert RunRecord.model_validate(fields).tenant_id is None
 
 
 def test_a_record_cannot_be_changed_in_place() -> None:
