@@ -12,6 +12,11 @@ ErrorItems = Sequence[Mapping[str, Any]]
 """Validation errors as the wire has them: ``type``, ``loc``, ``msg``, ``input`` and sometimes ``ctx``."""
 
 
+MAX_PROBLEMS_IN_MESSAGE = 5
+MAX_MESSAGE_CHARS = 1000
+"""Of the message of a malformed request, which may have keys of any length."""
+
+
 class GreenrunError(Exception):
     """something went wrong on the server"""
 
@@ -37,8 +42,8 @@ class Unauthorized(GreenrunError):
     status = 401
     code = "unauthorized"
 
-    def __init__(self) -> None:
-        super().__init__(headers={"WWW-Authenticate": 'Bearer realm="greenrun"'})
+    def __init__(self, message: str | None = None, *, realm: str = "greenrun") -> None:
+        super().__init__(message, headers={"WWW-Authenticate": f'Bearer realm="{realm}"'})
 
 
 class InvalidToken(GreenrunError):
@@ -77,6 +82,55 @@ class RunNotFound(GreenrunError):
 
     status = 404
     code = "run_not_found"
+
+
+class SessionNotFound(GreenrunError):
+    """session not found"""
+
+    status = 404
+    code = "session_not_found"
+
+
+class TurnNotFound(GreenrunError):
+    """the session has no such turn"""
+
+    status = 404
+    code = "turn_not_found"
+
+
+class SessionBusy(GreenrunError):
+    """a turn of the session is running"""
+
+    status = 409
+    code = "session_busy"
+
+
+class HumanInputPending(GreenrunError):
+    """a question of the agent waits for its answer"""
+
+    status = 409
+    code = "human_input_pending"
+
+
+class FormSubmitted(GreenrunError):
+    """the form has been answered already"""
+
+    status = 409
+    code = "human_input_form_submitted"
+
+
+class FormCancelled(GreenrunError):
+    """the conversation went on without an answer to the form"""
+
+    status = 409
+    code = "human_input_form_cancelled"
+
+
+class FormExpired(GreenrunError):
+    """the form was not answered in time"""
+
+    status = 410
+    code = "human_input_form_expired"
 
 
 class AgentNotFound(GreenrunError):
@@ -170,6 +224,52 @@ class CredentialInUse(GreenrunError):
     code = "credential_in_use"
 
 
+class AppForbidden(GreenrunError):
+    """the app is no longer there: its agent is archived"""
+
+    status = 403
+    code = "forbidden"
+
+
+class AppUnavailable(GreenrunError):
+    """the app's agent has no published version"""
+
+    status = 400
+    code = "app_unavailable"
+
+
+class ItemNotFound(GreenrunError):
+    """there is no such thing for this user of this app"""
+
+    status = 404
+    code = "not_found"
+
+
+class ParameterRefused(GreenrunError):
+    """a parameter is missing or cannot be used"""
+
+    status = 400
+    code = "invalid_param"
+
+    def __init__(self, message: str, *, params: str) -> None:
+        self.params = params
+        super().__init__(message)
+
+
+class RequestRefused(GreenrunError):
+    """the request cannot be answered"""
+
+    status = 400
+    code = "bad_request"
+
+
+class WrongContentType(GreenrunError):
+    """the body must be of the type application/json"""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
 class RunAlreadyEnded(GreenrunError):
     """the run has already ended"""
 
@@ -218,7 +318,7 @@ class InvalidRequest(GreenrunError):
 
     def __init__(self, items: ErrorItems) -> None:
         self.items = items
-        super().__init__(detail=items)
+        super().__init__(_problems_told(items), detail=items)
 
 
 class MalformedRequest(InvalidRequest):
@@ -358,3 +458,9 @@ class MigrationsPending(DatabaseUnavailable):
     """the database is not there yet or is older than this server: run flask --app app db upgrade"""
 
     code = "migrations_pending"
+
+
+def _problems_told(items: ErrorItems) -> str:
+    """The first problems of a request, each with its place: many clients show their users nothing but the message."""
+    told = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in items[:MAX_PROBLEMS_IN_MESSAGE])
+    return "; ".join(told)[:MAX_MESSAGE_CHARS]

@@ -212,6 +212,24 @@ class Settings(BaseSettings):
     run_timeout_seconds: Seconds = Field(
         default=0, description="How long one run may take before it ends as failed; 0 is no limit."
     )
+    human_input_seconds: float = Field(
+        default=129_600, gt=0, le=315_360_000, description="How long an agent's question to a person can be answered."
+    )
+    human_input_conflict: Literal["reject", "cancel"] = Field(
+        default="reject",
+        description="Whether an ordinary turn that comes before the answer is refused, or cancels the question.",
+    )
+    service_api_strict: bool = Field(
+        default=False,
+        description="Whether /v1 refuses what Dify refuses: blocking answers, and messages without inputs.",
+    )
+    stop_unread_chats: bool = Field(
+        default=False, description="Whether the answer to a chat message is stopped when its reader leaves."
+    )
+    conversation_names: Literal["query", "model"] = Field(
+        default="query",
+        description="Whether a conversation is named after its first question, or by the agent's model.",
+    )
     max_tool_argument_bytes: int = Field(
         default=1_048_576, ge=1, description="Largest arguments of one tool call; larger ones end the run as failed."
     )

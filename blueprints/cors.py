@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Request, Response, request
@@ -10,29 +10,31 @@ from flask import Blueprint, Request, Response, request
 from errors import OriginNotAllowed
 
 ANY_ORIGIN = "*"
+DEFAULT_METHODS = ("GET", "POST")
 PREFLIGHT_HEADERS = {
-    "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID, Idempotency-Key",
     "Access-Control-Max-Age": "600",
 }
 EXPOSED_HEADERS = "Retry-After, X-Request-Id"
 
 
-def allow_origins(blueprint: Blueprint, origins: Collection[str]) -> None:
+def allow_origins(blueprint: Blueprint, origins: Collection[str], *, methods: Sequence[str] = DEFAULT_METHODS) -> None:
     """Let pages of these origins, or of all with ``*``, call a blueprint that is not registered yet.
 
-    Cookies are no part of it. The blueprint needs a ``url_prefix``: below it unknown paths and wrong methods get the
-    headers too, though they belong to no blueprint. Other routes of the application are left alone.
+    ``methods`` are those that its routes have. Cookies are no part of it. The blueprint needs a ``url_prefix``: below it
+    unknown paths and wrong methods get the headers too, though they belong to no blueprint. Other routes of the
+    application are left alone.
     """
     if not origins:
         return
+    preflight_headers = {"Access-Control-Allow-Methods": ", ".join(methods), **PREFLIGHT_HEADERS}
 
     @blueprint.before_app_request
     def answer_preflight() -> Response | None:
         """A preflight never has the token that the request behind it will bring, so no door is asked."""
         is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
         if is_preflight and _is_below(blueprint) and _allowed_origin(origins):
-            return Response(status=204, headers=PREFLIGHT_HEADERS)
+            return Response(status=204, headers=preflight_headers)
         return None
 
     @blueprint.after_app_request

@@ -28,8 +28,6 @@ class HumanInputForm(Identified, Tenanted, Updated, Base):
     status: Mapped[FormStatus] = mapped_column(EnumText(FormStatus), default=FormStatus.WAITING)
     result: Mapped[dict[str, Any] | None] = mapped_column(JSON_VALUE)
     """What the model is told."""
-    answer_turn_id: Mapped[str | None] = mapped_column(OUR_ID)
-    """The turn that went on with it."""
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     __table_args__ = (

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Float, ForeignKeyConstraint, Index, Integer, PrimaryKeyConstraint, String, Text, UniqueConstraint
+from sqlalchemy import (
+    Boolean,
+    Float,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import OUR_ID, Base, Identified, Tenanted, Updated
@@ -25,6 +35,8 @@ class SessionTurn(Identified, Tenanted, Updated, Base):
     """What Dify's service API stops it by."""
     version_id: Mapped[str | None] = mapped_column(OUR_ID)
     query: Mapped[str] = mapped_column(Text)
+    is_answer: Mapped[bool] = mapped_column(Boolean, default=False)
+    """Whether it only goes on with the answer to a question: the query is that of the turn that asked."""
     inputs: Mapped[dict[str, Any]] = mapped_column(JSON_VALUE, default=dict)
     details: Mapped[dict[str, Any]] = mapped_column("metadata", JSON_VALUE, default=dict)
     status: Mapped[TurnStatus] = mapped_column(EnumText(TurnStatus), default=TurnStatus.RUNNING)
@@ -33,6 +45,8 @@ class SessionTurn(Identified, Tenanted, Updated, Base):
     """What becomes of it when a later turn, or a person, has had it cancelled."""
     prepared_snapshot: Mapped[dict[str, Any] | None] = mapped_column(JSON_VALUE)
     """Of a turn that is about to succeed: the session takes it over once its run has."""
+    deferred_call: Mapped[dict[str, Any] | None] = mapped_column(JSON_VALUE)
+    """The model's question to a person, when the turn ends with one."""
     answer: Mapped[str] = mapped_column(Text, default="")
     thoughts: Mapped[list[dict[str, Any]]] = mapped_column(JSON_VALUE, default=list)
     usage: Mapped[dict[str, Any] | None] = mapped_column(JSON_VALUE)

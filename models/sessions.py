@@ -46,7 +46,11 @@ class AgentSession(Identified, Tenanted, Updated, Base):
     """The layers of that turn that are entered once more when the session is deleted; never those with credentials."""
     turns: Mapped[int] = mapped_column(Integer, default=0)
     """How many were accepted, and so the position of the last one."""
+    unfinished: Mapped[int] = mapped_column(Integer, default=0)
+    """How many of them are not settled. Who has locked the row can rely on it."""
     last_run_id: Mapped[str | None] = mapped_column(OUR_ID)
+    waiting_form_id: Mapped[str | None] = mapped_column(OUR_ID)
+    """The question to a person that has no answer yet."""
     created_by: Mapped[str | None] = mapped_column(OTHERS_ID)
 
     __table_args__ = (
@@ -60,7 +64,7 @@ class AgentSession(Identified, Tenanted, Updated, Base):
             "(agent_id IS NULL) = (version_id IS NULL) AND (agent_id IS NULL) = (sealed_composition IS NOT NULL)",
             name="session_source_check",
         ),
-        Index("session_tenant_state_created_at_idx", "tenant_id", "state", "created_at", "id"),
+        Index("session_tenant_state_idx", "tenant_id", "state", "id"),
         Index("session_agent_idx", "agent_id"),
         Index("session_end_user_created_at_idx", "end_user_id", "created_at"),
         Index("session_end_user_updated_at_idx", "end_user_id", "updated_at"),

@@ -64,6 +64,7 @@ class Runtime:
         self.keys = Keys(config.redis_prefix, config.redis_cluster_buckets)
         self._grace = config.shutdown_grace_seconds
         self._started = False
+        self._starters: list[Callable[[], None]] = []
         self._closers: list[Callable[[], None]] = []
         self._callers_gone = Event()
         self._drained = Event()
@@ -119,6 +120,8 @@ class Runtime:
         self.hub.start()
         self._lease_keeper.start()
         self._reaper.start()
+        for starter in self._starters:
+            starter()
         _calm_garbage_collection()
         gevent.config.track_greenlet_tree = False  # a look at the stack for each greenlet, of use only in a debugger
 
@@ -163,6 +166,10 @@ class Runtime:
             logger.warning("draining: some events could not be written")
         self._cut_viewers()
         self._drained.set()
+
+    def at_start(self, starter: Callable[[], None]) -> None:
+        """Have something started with this, which lives as long and is not ours."""
+        self._starters.append(starter)
 
     def at_close(self, closer: Callable[[], None]) -> None:
         """Have something closed with this, which lives as long and is not ours."""

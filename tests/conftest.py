@@ -15,7 +15,12 @@ from tests.support.gunicorn_server import GunicornServer, running_server
 from tests.support.plugin_daemon import ScriptedDaemon, running_daemon
 from tests.support.redis_server import RedisServer, running_redis
 
-pytest_plugins = ["tests.support.no_skips", "tests.support.databases", "tests.support.agent_server"]
+pytest_plugins = [
+    "tests.support.no_skips",
+    "tests.support.databases",
+    "tests.support.agent_server",
+    "tests.support.service_api",
+]
 
 DEMO_DEFAULT_LLM = '{"type": "greenrun.demo_llm", "config": {}}'
 DAEMON_KEY = "daemon-key"

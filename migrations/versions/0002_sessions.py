@@ -39,7 +39,9 @@ def upgrade() -> None:
         sa.Column("session_snapshot", sa.JSON()),
         sa.Column("layer_specs", sa.JSON(), nullable=False),
         sa.Column("turns", sa.Integer(), nullable=False),
+        sa.Column("unfinished", sa.Integer(), nullable=False),
         sa.Column("last_run_id", sa.String(36)),
+        sa.Column("waiting_form_id", sa.String(36)),
         sa.Column("created_by", sa.String(64)),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("updated_at", sa.DateTime(), nullable=False),
@@ -61,7 +63,7 @@ def upgrade() -> None:
     op.create_index("session_end_user_created_at_idx", "sessions", ["end_user_id", "created_at"])
     op.create_index("session_end_user_updated_at_idx", "sessions", ["end_user_id", "updated_at"])
     op.create_index("session_state_updated_at_idx", "sessions", ["state", "updated_at"])
-    op.create_index("session_tenant_state_created_at_idx", "sessions", ["tenant_id", "state", "created_at", "id"])
+    op.create_index("session_tenant_state_idx", "sessions", ["tenant_id", "state", "id"])
     op.create_table(
         "human_input_forms",
         sa.Column("id", sa.String(36), nullable=False),
@@ -73,7 +75,6 @@ def upgrade() -> None:
         sa.Column("question", sa.JSON(), nullable=False),
         sa.Column("status", sa.String(32), nullable=False),
         sa.Column("result", sa.JSON()),
-        sa.Column("answer_turn_id", sa.String(36)),
         sa.Column("expires_at", sa.DateTime(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.Column("updated_at", sa.DateTime(), nullable=False),
@@ -96,11 +97,13 @@ def upgrade() -> None:
         sa.Column("task_id", sa.String(36), nullable=False),
         sa.Column("version_id", sa.String(36)),
         sa.Column("query", sa.Text(), nullable=False),
+        sa.Column("is_answer", sa.Boolean(), nullable=False),
         sa.Column("inputs", sa.JSON(), nullable=False),
         sa.Column("metadata", sa.JSON(), nullable=False),
         sa.Column("status", sa.String(32), nullable=False),
         sa.Column("stop", sa.String(32)),
         sa.Column("prepared_snapshot", sa.JSON()),
+        sa.Column("deferred_call", sa.JSON()),
         sa.Column("answer", sa.Text(), nullable=False),
         sa.Column("thoughts", sa.JSON(), nullable=False),
         sa.Column("usage", sa.JSON()),

@@ -92,6 +92,9 @@ class ClusterFeedStore:
         """Also an empty feed goes on."""
         return True
 
+    def is_awaited(self, name: str) -> bool:
+        return True
+
     def _read_while_watched(self) -> None:
         watched_at = time.monotonic()
         while time.monotonic() - watched_at < IDLE_SECONDS:

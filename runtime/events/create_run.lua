@@ -1,6 +1,6 @@
 -- Write the record of a new run, its first event, its lease and its entry in the feed, all or nothing.
 -- KEYS: record, events, leases, feed and, if the request names one, its idempotency key.
--- ARGV: record, first event id, event type, event payload, lifetime in seconds, run id, lease in milliseconds,
+-- ARGV: record, first event id, event type (none for a run that has to wait and begins later), event payload, lifetime in seconds, run id, lease in milliseconds,
 --   length of the feed, feed payload, fingerprint of the request under its idempotency key, id of a run that is gone
 --   and holds that key no more.
 -- Answers {'created'}, also to a repeat after a lost answer; {'existing', run id} when the idempotency key has made a
@@ -20,8 +20,10 @@ if KEYS[5] then
 end
 local now = redis.call('TIME')
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[5])
-redis.call('XADD', KEYS[2], ARGV[2], 'type', ARGV[3], 'payload', ARGV[4])
-redis.call('EXPIRE', KEYS[2], ARGV[5])
+if ARGV[3] ~= '' then
+  redis.call('XADD', KEYS[2], ARGV[2], 'type', ARGV[3], 'payload', ARGV[4])
+  redis.call('EXPIRE', KEYS[2], ARGV[5])
+end
 redis.call('ZADD', KEYS[3], now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[7], ARGV[6])
 redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[8], '*', 'type', 'run', 'payload', ARGV[9])
 redis.call('EXPIRE', KEYS[4], ARGV[5])

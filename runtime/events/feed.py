@@ -42,6 +42,8 @@ class FeedSource(Protocol):
 
     def has_events(self, name: str, /) -> bool: ...
 
+    def is_awaited(self, name: str, /) -> bool: ...
+
 
 class FeedStore:
     """Redis as readers of the feed use it. A ``StreamSource`` of one stream, so that no method looks at the name."""
@@ -93,6 +95,9 @@ class FeedStore:
 
     def has_events(self, name: str) -> bool:
         """Also an empty feed goes on."""
+        return True
+
+    def is_awaited(self, name: str) -> bool:
         return True
 
 

@@ -11,7 +11,7 @@ from errors import StorageUnavailable
 from runtime.events.entries import StreamEntry
 from runtime.events.hub import Hub
 from runtime.events.viewer import Viewer
-from runtime.protocol.cursors import position
+from runtime.protocol.cursors import BEGINNING, position
 
 FIRST_PAGE_ENTRIES = 100
 MOST_PAGE_ENTRIES = 2000
@@ -29,6 +29,8 @@ class StreamSource(Protocol):
     def last_cursor(self, name: str, /) -> str | None: ...
 
     def has_events(self, name: str, /) -> bool: ...
+
+    def is_awaited(self, name: str, /) -> bool: ...
 
 
 class Follower:
@@ -139,6 +141,8 @@ class Follower:
     def _join(self) -> bool:
         # What was read is really in the stream; a cursor that a client made up may lie beyond its end.
         cursor = self._after if self._has_read else self._store.last_cursor(self._run_id)
+        if cursor is None and self._is_awaited():
+            cursor = BEGINNING
         if cursor is None:
             self._finished = True
             return False
@@ -151,12 +155,16 @@ class Follower:
         if self._viewer.lagging:
             self._step = self._read_page
         elif not entries and not self._viewer.is_cut:
-            if self._store.has_events(self._run_id):
+            if self._store.has_events(self._run_id) or self._is_awaited():
                 return entries
             self._finished = True
         elif entries and not self._viewer.is_cut:
             return self._news(entries) or None
         return None
+
+    def _is_awaited(self) -> bool:
+        """Whether there is no stream because the run has not begun."""
+        return not self._has_read and self._store.is_awaited(self._run_id)
 
     def _news(self, entries: list[StreamEntry]) -> list[StreamEntry]:
         """The queued entries that are new to this reader."""

@@ -18,6 +18,7 @@ from runtime.events.keys import Keys
 from runtime.events.scripts import load_script
 from runtime.events.sink import EventSink
 from runtime.events.store import FIRST_EVENT_ID, EndOutcome, end_arguments
+from runtime.protocol.cursors import BEGINNING
 from runtime.protocol.events import Event, EventEncoder, RunEnd
 from runtime.protocol.ids import new_id
 from runtime.protocol.records import RunRecord
@@ -84,7 +85,8 @@ LogItem = Append | End | Touch
 class RunLog:
     """Gives each event its id and hands it to the worker's log.
 
-    ``on_loss`` is called once, when Redis no longer takes the run's events.
+    ``on_loss`` is called once, when Redis no longer takes the run's events. A run that has not begun, since it waits,
+    has no event yet.
     """
 
     def __init__(
@@ -96,10 +98,11 @@ class RunLog:
         *,
         retention_seconds: int,
         max_bytes: int,
+        has_begun: bool = True,
     ) -> None:
         self.is_dropped = False
         self.stream = keys.events(record.run_id)
-        self.cursor = FIRST_EVENT_ID
+        self.cursor = FIRST_EVENT_ID if has_begun else BEGINNING
         self.on_loss: Callable[[LossReason], None] | None = None
         self._record = record
         self._keys = keys.of_run(record.run_id, record.idempotency_digest)
@@ -107,15 +110,26 @@ class RunLog:
         self._sink = sink
         self._retention = retention_seconds
         self._bytes_left = max_bytes
-        self._sequence = 1
+        self._sequence = 1 if has_begun else 0
         self._pending_bytes = 0
         self._room: asyncio.Future[None] | None = None
+
+    def begin(self, event: Event) -> None:
+        """Queue the first event of a run that has not begun: it makes the stream, and gives it its lifetime.
+
+        When the run has been ended meanwhile, its stream is there with an id that refuses this one.
+        """
+        self._queue(event)
+        self.touch()
 
     def append(self, event: Event) -> None:
         """Queue an event. Never waits; a run that makes many events awaits ``wait_for_room`` between them.
 
         Raises EventBytesExceeded.
         """
+        self._queue(event, "NOMKSTREAM")
+
+    def _queue(self, event: Event, *options: str) -> None:
         if self.is_dropped:
             return
         weight = len(event.payload) + ENTRY_OVERHEAD_BYTES
@@ -125,7 +139,7 @@ class RunLog:
         self._sequence += 1
         entry_id = f"{ATTEMPT}-{self._sequence}"
         self._pending_bytes += weight
-        command = ("XADD", self.stream, "NOMKSTREAM", entry_id, "type", event.type, "payload", event.payload)
+        command: Command = ("XADD", self.stream, *options, entry_id, "type", event.type, "payload", event.payload)
         self._put(Append(self, command, weight, entry_id, event))
 
     @property

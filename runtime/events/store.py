@@ -97,9 +97,9 @@ class RunStore:
             raise StorageUnavailable from error
 
     def create(
-        self, record: RunRecord, started: Event, *, fingerprint: str = "", gone: str = ""
+        self, record: RunRecord, started: Event | None, *, fingerprint: str = "", gone: str = ""
     ) -> tuple[CreateOutcome, str | None]:
-        """Store a new run with its first event.
+        """Store a new run with its first event, or without it when it has to wait and begins later.
 
         ``fingerprint`` is of the request, for a record with an idempotency key, and ``gone`` the id of a run that no
         longer holds that key, as its record is gone. Answers the outcome, with the id of the run that holds the key
@@ -111,8 +111,8 @@ class RunStore:
             [
                 record.model_dump_json(),
                 FIRST_EVENT_ID,
-                started.type,
-                started.payload,
+                started.type if started else "",
+                started.payload if started else "",
                 self._lifetimes.retention_seconds,
                 record.run_id,
                 round(self._lifetimes.lease_seconds * 1000),
@@ -174,6 +174,11 @@ class RunStore:
 
     def has_events(self, run_id: str) -> bool:
         return bool(self._ask("EXISTS", self._keys.events(run_id)))
+
+    def is_awaited(self, run_id: str) -> bool:
+        """Whether a run whose stream is not there may still begin one."""
+        record = self.get(run_id)
+        return record is not None and record.waits and not record.has_ended
 
     def tell_worker(self, worker: str, message: str, run_id: str) -> None:
         """Leave a message in a worker's control stream."""

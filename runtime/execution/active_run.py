@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from runtime.composition.composition import Composition
 from runtime.events.run_log import LossReason, RunLog
+from runtime.execution.hooks import RunHooks
 from runtime.protocol.events import EventEncoder
 from runtime.protocol.records import RunRecord
 from runtime.protocol.requests import DeferredToolResults
@@ -36,8 +37,11 @@ class ActiveRun:
     log: RunLog
     deferred_results: DeferredToolResults | None = field(default=None, repr=False)
     """What the request answers to the tool call that ended the run before."""
+    hooks: RunHooks | None = None
     is_cleanup: bool = False
     """Whether it only leaves the layers of a session for good, and calls no model."""
+    has_begun: bool = True
+    """Whether its first event is stored: not while it waits for another run to end."""
     is_ending: bool = False
     """Whether its end is on its way behind its events: from then on only Redis says whether that end counts."""
     stop_reason: StopReason | None = None
@@ -54,6 +58,8 @@ class ActiveRun:
         self.stop_reason = reason
         if reason in (StopReason.ENDED_ELSEWHERE, StopReason.LEASE_LOST):
             self.log.drop()
+        if self.hooks is not None:
+            self.hooks.stop()
         if self.task is not None:
             self.task.get_loop().call_soon_threadsafe(self.task.cancel)
 

@@ -16,8 +16,10 @@ from runtime.events.store import EndOutcome
 from runtime.execution.active_run import ActiveRun, StopReason
 from runtime.execution.bridge import LoopBridge
 from runtime.execution.failures import SHUTDOWN, STORAGE_LOST, UNKNOWN, log_unexpected
+from runtime.execution.hooks import RunHooks, RunNotBegun
 from runtime.execution.turnstile import Turnstile
 from runtime.protocol.events import RunEnd
+from runtime.protocol.records import RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,11 @@ class RunPool:
     def run_ids(self) -> list[str]:
         """The runs that this worker owns."""
         return list(self._active)
+
+    def record_of(self, run_id: str) -> RunRecord | None:
+        """The record that a run of this worker began with; None when it owns no such run."""
+        run = self._active.get(run_id)
+        return run.record if run is not None else None
 
     @property
     def is_busy(self) -> bool:
@@ -109,25 +116,26 @@ class RunPool:
         try:
             end = self._execute(run)
             if end is not None:
+                if run.hooks is not None:
+                    run.hooks.prepare(end)
                 self._write_end(run, end)
         except Exception as error:  # whatever went wrong here, the run must not stay running
             log_unexpected(run.run_id, error, "its end could not be made")
             self._write_end(run, RunEnd.failed(UNKNOWN))
         finally:
             self._log.close_run(run.log)
+            _settle(run)
             del self._active[run.run_id]
             self._note_idle()
 
     def _execute(self, run: ActiveRun) -> RunEnd | None:
         """The end to write; None when it is written already."""
         end: RunEnd | None = None
-        run.task = self._bridge.submit(self._runner.execute(run), name=f"run-{run.run_id}")
-        if run.stop_reason is not None:
-            run.task.cancel()
         try:
-            end = self._bridge.wait(run.task)
-        except asyncio.CancelledError:
-            logger.info("run %s: stopped: %s", run.run_id, run.stop_reason)
+            if run.hooks is None or self._begin(run, run.hooks):
+                end = self._wait_for_end(run)
+        except RunNotBegun as error:
+            end = error.end
         match run.stop_reason:
             case StopReason.ENDED_ELSEWHERE:
                 return None
@@ -136,6 +144,28 @@ class RunPool:
             case StopReason.SHUTDOWN if end is None:
                 return SHUTDOWN
         return end or RunEnd.failed(UNKNOWN)
+
+    def _begin(self, run: ActiveRun, hooks: RunHooks) -> bool:
+        """Wait for the run's turn; False when it was stopped before. Raises RunNotBegun."""
+        composition = hooks.begin()
+        if composition is None or run.stop_reason is not None:
+            return False
+        run.composition = composition
+        if not run.has_begun:
+            run.log.begin(run.encoder.started())
+            run.has_begun = True
+        return True
+
+    def _wait_for_end(self, run: ActiveRun) -> RunEnd | None:
+        """How the run ended by itself; None when it was stopped."""
+        run.task = self._bridge.submit(self._runner.execute(run), name=f"run-{run.run_id}")
+        if run.stop_reason is not None:
+            run.task.cancel()
+        try:
+            return self._bridge.wait(run.task)
+        except asyncio.CancelledError:
+            logger.info("run %s: stopped: %s", run.run_id, run.stop_reason)
+            return None
 
     def _write_end(self, run: ActiveRun, end: RunEnd) -> None:
         run.is_ending = True
@@ -152,3 +182,13 @@ class RunPool:
     def _note_idle(self) -> None:
         if not self._active and not self._admitted:
             self._idle.set()
+
+
+def _settle(run: ActiveRun) -> None:
+    """Let the service take note of the end. Its trouble is not the run's."""
+    if run.hooks is None:
+        return
+    try:
+        run.hooks.settle()
+    except Exception as error:
+        log_unexpected(run.run_id, error, "its end could not be settled")

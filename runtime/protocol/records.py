@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from typing import Any, Self
 
@@ -24,7 +25,9 @@ class RunRecord(BaseModel):
     """Stored as one JSON string. ``worker`` owns the run; ``end_token`` is of the attempt that ended it.
 
     ``cancelled`` is true of a cancelled run also where its dialect has no such status and the record says ``failed``.
-    ``idempotency_digest`` names the idempotency key that it was made under, which itself is not kept.
+    ``idempotency_digest`` names the idempotency key that it was made under, which itself is not kept. A run that one of
+    our keys started has a ``tenant_id``: it is there for that tenant and the operator alone. One that ``waits`` was
+    stored without its first event, which comes when it begins.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,9 +43,20 @@ class RunRecord(BaseModel):
     worker: str
     end_token: str | None = None
     idempotency_digest: str | None = None
+    tenant_id: str | None = None
+    waits: bool = False
 
     @classmethod
-    def begin(cls, run_id: str, *, dialect: Dialect, worker: str, idempotency_digest: str | None = None) -> Self:
+    def begin(
+        cls,
+        run_id: str,
+        *,
+        dialect: Dialect,
+        worker: str,
+        idempotency_digest: str | None = None,
+        tenant_id: str | None = None,
+        waits: bool = False,
+    ) -> Self:
         now = utc_now()
         return cls(
             run_id=run_id,
@@ -51,6 +65,8 @@ class RunRecord(BaseModel):
             dialect=dialect,
             worker=worker,
             idempotency_digest=idempotency_digest,
+            tenant_id=tenant_id,
+            waits=waits,
         )
 
     @property
@@ -60,8 +76,9 @@ class RunRecord(BaseModel):
     def as_feed_payload(self) -> bytes:
         """What the feed of all runs tells of it: one line of JSON."""
         fields = (self.run_id, self.status, self.created_at, self.updated_at)
-        return b'{"run_id":"%b","status":"%b","created_at":"%b","updated_at":"%b"}' % tuple(
-            field.encode() for field in fields
+        return b'%b%b","status":"%b","created_at":"%b","updated_at":"%b"}' % (
+            feed_payload_start(self.tenant_id),
+            *(field.encode() for field in fields),
         )
 
     def as_status(self) -> dict[str, Any]:
@@ -76,3 +93,9 @@ class RunRecord(BaseModel):
         if RULES[self.dialect].error_type:
             body["error_type"] = self.error_type
         return body
+
+
+def feed_payload_start(tenant_id: str | None) -> bytes:
+    """How the feed's payloads of a tenant's runs begin, and no others, so that nobody has to parse them to tell."""
+    tenant = b"" if tenant_id is None else b'"tenant_id":%b,' % json.dumps(tenant_id).encode()
+    return b'{%b"run_id":"' % tenant

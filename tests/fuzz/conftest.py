@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import environment
+from tests.support.agent_client import soul
 from tests.support.client import RunClient, demo_llm, prompt
 from tests.support.databases import migrate
 from tests.support.gunicorn_server import GunicornServer, running_server
@@ -17,6 +18,8 @@ API_TOKEN = "api-token"
 ADMIN_TOKEN = "admin-token"
 ORIGIN = "https://app.example.com"
 MAX_BYTES = 200_000
+TENANT = "tenant-1"
+FUZZED_AGENT = "fuzzed"
 NOBODY = "http://127.0.0.1:9"
 
 
@@ -70,6 +73,9 @@ def fuzzed(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) 
         shutdown_grace_seconds=1,
     )
     with running_server(env) as server:
+        operator = {"Authorization": f"Bearer {ADMIN_TOKEN}", "X-Tenant-Id": TENANT}
+        made = server.post("/agents", headers=operator, json={"name": FUZZED_AGENT, "agent_soul": soul()})
+        assert made.status_code == 201, made.text
         fuzzed = Fuzzed(server)
         yield fuzzed
         fuzzed.assert_serves()

@@ -21,13 +21,16 @@ from services.agents.requests import (
     PutTagRequest,
     RunAgentRequest,
 )
+from services.chat.chat_requests import ChatMessageRequest
+from services.chat.requests import FeedbackRequest, OfUser, RenameRequest, SubmitFormRequest
 from services.composer.requests import ComposerSaveRequest, ImpactRequest, SaveToRosterRequest
 from services.credential_types import PutCredentialRequest
 from services.key_types import CreateKeyRequest, RotateKeyRequest
+from services.sessions.requests import ChangeSessionRequest, CreateSessionRequest, StartTurnRequest
 from services.souls import PortableVersion
 from settings import Settings
 from tests.fuzz.bodies import CANCELS, STREAM_TOKENS, damaged, run_requests, validations
-from tests.fuzz.conftest import ADMIN_TOKEN, API_TOKEN, MAX_BYTES, ORIGIN, Fuzzed
+from tests.fuzz.conftest import ADMIN_TOKEN, API_TOKEN, FUZZED_AGENT, MAX_BYTES, ORIGIN, TENANT, Fuzzed
 from tests.fuzz.effort import effort
 from tests.fuzz.schemas import TEXTS, values_of
 from tests.fuzz.wire import assert_proper, connect, exchange, vanish
@@ -74,19 +77,42 @@ BODIES: Mapping[str, st.SearchStrategy[Any]] = {
     "/agents/<agent_id>/versions/<version_id>/restore": NO_BODY,
     "/credentials": NO_BODY,
     "/credentials/<name>": damaged(values_of(PutCredentialRequest)),
+    "/sessions": damaged(values_of(CreateSessionRequest)),
+    "/sessions/<session_id>": damaged(values_of(ChangeSessionRequest)),
+    "/sessions/<session_id>/runs": damaged(values_of(StartTurnRequest)),
+    "/sessions/<session_id>/turns": NO_BODY,
+    "/sessions/<session_id>/turns/<turn_id>": NO_BODY,
+    "/sessions/<session_id>/turns/<turn_id>/chat-events": NO_BODY,
+    "/v1": NO_BODY,
+    "/v1/chat-messages": damaged(values_of(ChatMessageRequest)),
+    "/v1/chat-messages/<task_id>/stop": damaged(values_of(OfUser)),
+    "/v1/parameters": NO_BODY,
+    "/v1/info": NO_BODY,
+    "/v1/meta": NO_BODY,
+    "/v1/site": NO_BODY,
+    "/v1/conversations": NO_BODY,
+    "/v1/conversations/<conversation_id>": damaged(values_of(OfUser)),
+    "/v1/conversations/<conversation_id>/name": damaged(values_of(RenameRequest)),
+    "/v1/form/human_input/<form_token>": damaged(values_of(SubmitFormRequest)),
+    "/v1/messages": NO_BODY,
+    "/v1/messages/<message_id>/feedbacks": damaged(values_of(FeedbackRequest)),
+    "/v1/messages/<message_id>/suggested": NO_BODY,
     "/health": NO_BODY,
     "/ready": NO_BODY,
 }
 """The text of a body for each path. Each is fuzzed with a slash at its end as well."""
 
-TENANTED = ("/agents", "/apps", "/credentials", "/keys")
+TENANTED = ("/agents", "/apps", "/credentials", "/keys", "/sessions", "/v1")
 OPERATORS = (*TENANTED, "/events", "/structured-output")
+SERVICE_API = "/v1"
 USUAL_METHODS = {
     "/agents/<agent_id>": "PATCH",
     "/agents/<agent_id>/tags/<tag>": "PUT",
     "/agents/<agent_id>/versions/<version_id>/restore": "POST",
     "/credentials/<name>": "PUT",
     "/keys/<key_id>": "DELETE",
+    "/sessions/<session_id>": "PATCH",
+    "/v1/conversations/<conversation_id>": "DELETE",
     COMPOSER_OF_NODES: "PUT",
     COMPOSER_OF_APPS: "PUT",
 }
@@ -119,7 +145,7 @@ CURSORS = st.sampled_from(
 ) | st.builds("{}-{}".format, st.integers(0, 2**64), st.integers(0, 2**64))
 LIMITS = st.sampled_from(["", "1", "500", "501", "0", "-1", "+5", " 7 ", "1.0", "1e2", "9" * 100, "\u0661", "x"])
 QUERIES = st.dictionaries(
-    st.sampled_from(["after", "limit", "token", "a"]),
+    st.sampled_from(["after", "limit", "token", "a", "user", "conversation_id", "first_id", "last_id", "sort_by"]),
     CURSORS | LIMITS | TEXTS | st.sampled_from(["WyJhIiwxXQ.AAAA", "W10.AAAA", "...", "null.AAAA"]),
     max_size=2,
 )
@@ -261,11 +287,13 @@ def attempts(draw: st.DrawFn, path: str, *, ended: str, running: str) -> Attempt
     takes_body = BODIES[path] is not NO_BODY
     thing = rarely(draw, draw(st.sampled_from([ended, running])), RUN_IDS)
     query = draw(st.just("") | PARAMETERS | RAW_QUERIES)
+    if path.startswith(SERVICE_API):
+        query = f"app_id={FUZZED_AGENT}&{query}"
     target = re.sub("<[a-z_]+>", lambda _: thing, path) + rarely(draw, "", SUFFIXES) + (f"?{query}" if query else "")
     token = ADMIN_TOKEN if path.startswith(OPERATORS) else API_TOKEN
     headers = {"Host": "test", "Authorization": f"Bearer {token}", "Connection": "close"}
     if path.startswith(TENANTED):
-        headers["X-Tenant-Id"] = "tenant-1"
+        headers["X-Tenant-Id"] = TENANT
     if takes_body:
         headers["Content-Type"] = "application/json"
     if path.endswith("/ws") and draw(st.integers(0, 3)) > 0:
@@ -292,7 +320,7 @@ def test_no_request_breaks_a_route(fuzzed: Fuzzed, path: str) -> None:
         answer = exchange(fuzzed.url, attempt.pieces())
         fuzzed.assert_whole()
         if answer is not None and answer.status != 101:
-            assert_proper(answer, method=attempt.method)
+            assert_proper(answer, method=attempt.method, is_service_api=path.startswith(SERVICE_API))
 
     attack()
     fuzzed.assert_serves()

@@ -17,6 +17,10 @@ MAX_STREAM_BYTES = 64 * 1024
 
 SECURITY_HEADERS = {"x-content-type-options", "referrer-policy", "content-security-policy", "cache-control"}
 
+ERROR_SHAPE = {"code", "message", "status", "detail"}
+SERVICE_ERROR_SHAPES = [{"code", "message", "status"}, {"code", "message", "status", "params"}]
+"""Of errors below ``/v1``; what is no HTTP is refused in the other shape there too."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -73,8 +77,8 @@ def _is_endless(received: bytes) -> bool:
     return b"\r\nContent-Type: text/event-stream" in received and b"\r\n\r\n" in received
 
 
-def assert_proper(answer: Answer, *, method: str) -> None:
-    """No answer says that the server is broken, and every error has the one shape."""
+def assert_proper(answer: Answer, *, method: str, is_service_api: bool = False) -> None:
+    """No answer says that the server is broken, and every error has the one shape, or that of the service API."""
     assert answer.status < 500 or answer.status == 503, answer
     assert set(answer.headers) >= SECURITY_HEADERS, answer
     if 300 <= answer.status < 400:
@@ -84,11 +88,13 @@ def assert_proper(answer: Answer, *, method: str) -> None:
         return
     if answer.status >= 400 and "reasons" not in (body := _body(answer)):
         assert answer.headers["content-type"] == "application/json", answer
-        assert set(body) == {"code", "message", "status", "detail"}, answer
+        shapes = [ERROR_SHAPE, *(SERVICE_ERROR_SHAPES if is_service_api else ())]
+        assert set(body) in shapes, answer
         assert body["status"] == answer.status, answer
         assert isinstance(body["code"], str)
         assert isinstance(body["message"], str)
-        assert isinstance(body["detail"], str | list), answer
+        assert isinstance(body.get("detail", ""), str | list), answer
+        assert isinstance(body.get("params", ""), str), answer
 
 
 def _body(answer: Answer) -> dict[str, Any]:

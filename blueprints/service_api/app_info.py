@@ -1,0 +1,30 @@
+"""``/v1/parameters``, ``/v1/info``, ``/v1/meta`` and ``/v1/site``: what an app tells of itself."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify
+
+from blueprints.service_api.identity import current_app
+from services.chat.app_info import AppInfoService
+
+
+def add_app_info_routes(blueprint: Blueprint, app_info: AppInfoService) -> None:
+    @blueprint.get("/parameters")
+    def show_parameters() -> Response:
+        """What a chat needs to begin."""
+        return jsonify(app_info.parameters(current_app()))
+
+    @blueprint.get("/info")
+    def show_info() -> Response:
+        """What the app is called and is for."""
+        return jsonify(app_info.info(current_app()))
+
+    @blueprint.get("/meta")
+    def show_meta() -> Response:
+        """The icons of its tools."""
+        return jsonify(app_info.meta(current_app()))
+
+    @blueprint.get("/site")
+    def show_site() -> Response:
+        """How a page that shows it should look."""
+        return jsonify(app_info.site(current_app()))

@@ -1,0 +1,41 @@
+"""``/v1/chat-messages``: messages to an app, and its answers as they come."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify, request
+
+from blueprints.service_api.bodies import parse_service_body
+from blueprints.service_api.errors import render_failure
+from blueprints.service_api.identity import current_app
+from runtime.protocol import sse
+from services.chat.chat import ChatService
+from services.chat.chat_requests import ChatMessageRequest
+from services.chat.frames import ChatTurn, blocking_body
+from services.chat.requests import OfUser
+
+STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+def add_chat_routes(blueprint: Blueprint, chat: ChatService) -> None:
+    @blueprint.post("/chat-messages")
+    def send_message() -> Response:
+        """Send a message; the answer comes in pieces, or as a whole."""
+        app, wanted = current_app(), parse_service_body(request, ChatMessageRequest)
+        turn = chat.start(app, wanted)
+        if wanted.response_mode == "streaming":
+            return _stream(turn)
+        result = chat.wait(app.tenant_id, turn)
+        if result.error is not None:
+            return render_failure(result.error)
+        return jsonify(blocking_body(turn, result.answer, result.usage, result.form))
+
+    @blueprint.post("/chat-messages/<task_id>/stop")
+    def stop_message(task_id: str) -> Response:
+        """Stop an answer."""
+        user = parse_service_body(request, OfUser).require_user()
+        chat.stop(current_app(), task_id, user=user)
+        return jsonify(result="success")
+
+    def _stream(turn: ChatTurn) -> Response:
+        frames = chat.follow(current_app().tenant_id, turn)
+        return Response(frames, content_type=sse.CONTENT_TYPE, headers=STREAM_HEADERS, direct_passthrough=True)

@@ -1,0 +1,117 @@
+"""Errors of Dify's service API: exactly ``code``, ``message`` and ``status``, as its clients expect them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.http import HTTP_STATUS_CODES
+
+from errors import (
+    CapacityReached,
+    GreenrunError,
+    InvalidRequest,
+    MalformedRequest,
+    ParameterRefused,
+    RateLimited,
+    RequestRefused,
+    RequestTooLarge,
+    Unauthorized,
+)
+from services.chat.failures import ChatFailure
+
+logger = logging.getLogger(__name__)
+
+REALM = "api"
+TOO_MANY_REQUESTS = "too_many_requests"
+"""What these clients know a rate limit as."""
+
+MAX_MESSAGE_CHARS = 2000
+MOST_PROBLEMS_TOLD = 10
+
+
+def register_service_errors(blueprint: Blueprint) -> None:
+    """Render the errors of the service API, those of its unknown paths and wrong methods too.
+
+    The blueprint is not registered yet and has a ``url_prefix``.
+    """
+    blueprint.register_error_handler(GreenrunError, render_service_error)
+    blueprint.register_error_handler(RequestEntityTooLarge, lambda _: render_service_error(RequestTooLarge()))
+    blueprint.register_error_handler(HTTPException, _render_http_exception)
+    blueprint.register_error_handler(Exception, _render_unexpected)
+
+    @blueprint.before_app_request
+    def tell_unknown_routes() -> Response | None:
+        """They belong to no blueprint, and another application's own errors are left alone."""
+        error = request.routing_exception
+        is_below = f"{request.path}/".startswith(f"{blueprint.url_prefix}/")
+        if error is None or not is_below or error.code is None or error.code < 400:
+            return None
+        return _render_http_exception(error)
+
+
+def render_service_error(error: GreenrunError) -> Response:
+    """Any of our errors in this shape."""
+    if isinstance(error, InvalidRequest):
+        return _render_malformed(error)
+    if isinstance(error, Unauthorized):
+        error = Unauthorized(error.message, realm=REALM)
+    if isinstance(error, CapacityReached):
+        return _response(RateLimited.status, TOO_MANY_REQUESTS, error.message, headers=error.headers)
+    code = TOO_MANY_REQUESTS if isinstance(error, RateLimited) else error.code
+    params = {"params": error.params} if isinstance(error, ParameterRefused) else {}
+    return _response(error.status, code, error.message, headers=error.headers, **params)
+
+
+def render_failure(failure: ChatFailure) -> Response:
+    """Why a turn has no answer, to a client that has waited for the whole of it."""
+    return _response(failure.status, failure.code, failure.message)
+
+
+def _render_malformed(error: InvalidRequest) -> Response:
+    first = error.items[0]
+    if first["type"] == "json_invalid":
+        return _response(RequestRefused.status, RequestRefused.code, "the body is not JSON")
+    return _response(MalformedRequest.status, MalformedRequest.code, _text_of(error), params=_place(first))
+
+
+def _text_of(error: InvalidRequest) -> str:
+    """The problems in pydantic's form, without any of the values."""
+    count = len(error.items)
+    lines = [f"{count} validation error{'' if count == 1 else 's'} for the request"]
+    for item in error.items[:MOST_PROBLEMS_TOLD]:
+        lines += [_place(item), f"  {item['msg']} [type={item['type']}]"]
+    return "\n".join(lines)[:MAX_MESSAGE_CHARS]
+
+
+def _place(item: Mapping[str, Any]) -> str:
+    """Where in the body or in the query a problem is."""
+    where, *inside = item["loc"]
+    return ".".join(str(part) for part in inside) or str(where)
+
+
+def _render_http_exception(error: HTTPException) -> Response:
+    """An error of Flask's own, such as an unknown path or a wrong method."""
+    if error.code is None or error.code < 400:
+        return Response(error.get_body(), error.code or 500, error.get_headers())
+    name = HTTP_STATUS_CODES.get(error.code, "error").lower()
+    headers = {name: value for name, value in error.get_headers() if name.lower() != "content-type"}
+    return _response(error.code, name.replace(" ", "_"), name, headers=headers)
+
+
+def _render_unexpected(error: Exception) -> Response:
+    """An error nobody foresaw: logged with its stack, told without anything of it."""
+    logger.exception("unexpected error while a request was answered")
+    return render_service_error(GreenrunError())
+
+
+def _response(
+    status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None, **more: str
+) -> Response:
+    response = jsonify(code=code, message=message, status=status, **more)
+    response.status_code = status
+    response.headers.extend(headers or {})
+    return response

@@ -1,0 +1,33 @@
+"""``/v1/form/human_input``: the forms by which people answer what an agent has asked."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify, request
+
+from blueprints.paging import parse_query
+from blueprints.service_api.bodies import parse_service_body
+from blueprints.service_api.identity import current_app
+from services.chat.requests import OfUser, SubmitFormRequest
+from services.sessions.forms import FormAddress, FormService
+
+SUCCESS = "success"
+
+
+def add_form_routes(blueprint: Blueprint, forms: FormService) -> None:
+    @blueprint.get("/form/human_input/<form_token>")
+    def show_form(form_token: str) -> Response:
+        """What a person is asked."""
+        user = parse_query(request, OfUser).user
+        return jsonify(forms.describe(_address(form_token, user)))
+
+    @blueprint.post("/form/human_input/<form_token>")
+    def submit_form(form_token: str) -> Response:
+        """Answer it: the conversation goes on with the message whose id is told."""
+        wanted = parse_service_body(request, SubmitFormRequest)
+        message_id = forms.submit(_address(form_token, wanted.user), wanted.action, wanted.values)
+        return jsonify(result=SUCCESS, message_id=message_id)
+
+
+def _address(form_token: str, user: str | None) -> FormAddress:
+    app = current_app()
+    return FormAddress(app.tenant_id, app.agent_id, form_token, user)

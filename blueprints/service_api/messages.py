@@ -1,0 +1,35 @@
+"""``/v1/messages``: what was said in a conversation, what people think of it, and what they may ask next."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify, request
+
+from blueprints.paging import parse_query
+from blueprints.service_api.bodies import parse_service_body
+from blueprints.service_api.identity import current_app
+from services.chat.feedback import FeedbackService
+from services.chat.messages import MessageService
+from services.chat.requests import FeedbackRequest, MessagesQuery, OfUser
+
+SUCCESS = "success"
+
+
+def add_message_routes(blueprint: Blueprint, messages: MessageService, feedback: FeedbackService) -> None:
+    @blueprint.get("/messages")
+    def list_messages() -> Response:
+        """A page of a conversation, the newest one first."""
+        query = parse_query(request, MessagesQuery)
+        return jsonify(messages.list_messages(current_app(), query).as_json())
+
+    @blueprint.post("/messages/<message_id>/feedbacks")
+    def rate_message(message_id: str) -> Response:
+        """Say what the user thinks of a message."""
+        wanted = parse_service_body(request, FeedbackRequest)
+        feedback.rate_message(current_app(), message_id, wanted)
+        return jsonify(result=SUCCESS)
+
+    @blueprint.get("/messages/<message_id>/suggested")
+    def suggest_questions(message_id: str) -> Response:
+        """What the user may ask next."""
+        user = parse_query(request, OfUser).require_user()
+        return jsonify(result=SUCCESS, data=messages.suggest_questions(current_app(), message_id, user=user))

@@ -1,0 +1,63 @@
+"""Asides: small questions to an agent's model, beside its conversations."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+from errors import GreenrunError
+from models import AgentConfigSnapshot, AgentSession
+from runtime.layers.dify_identity import ExecutionContextConfig
+from runtime.protocol.cursors import BEGINNING
+from runtime.protocol.dialects import Dialect
+from runtime.protocol.events import EventType
+from runtime.protocol.requests import CompositionSpec, CreateRunRequest
+from services.credentials import CredentialService
+from services.database import Database
+from services.run_viewers import RunViewer
+from services.runs import RunService
+from services.sessions.answers import answer_text
+from services.souls import AgentSoulConfig, composition_of, credential_names
+
+logger = logging.getLogger(__name__)
+
+
+class Asides:
+    """Each is a run of its own, without tools, history or people to ask."""
+
+    def __init__(self, database: Database, credentials: CredentialService, runs: RunService) -> None:
+        self._database = database
+        self._credentials = credentials
+        self._runs = runs
+
+    def ask(self, session_id: str, instruction: str, text: str) -> str | None:
+        """What the model of a session's agent answers; None when it does not, which is logged."""
+        try:
+            return self._ask(session_id, instruction, text)
+        except GreenrunError as error:
+            logger.info("session %s: an aside was not answered: %s", session_id, error)
+            return None
+
+    def _ask(self, session_id: str, instruction: str, text: str) -> str | None:
+        tenant_id, spec = self._composition(session_id, instruction, text)
+        proven = self._runs.prove(CreateRunRequest(composition=spec), dialect=Dialect.CURRENT)
+        with self._runs.admission():
+            run_id = self._runs.begin(proven, tenant_id=tenant_id).run_id
+        viewer = RunViewer(frozenset({tenant_id}))
+        last = None
+        for entries in self._runs.follow_run(run_id, viewer=viewer, after=BEGINNING):
+            last = entries[-1] if entries else last
+        if last is None or last.event_type != EventType.RUN_SUCCEEDED:
+            logger.info("session %s: an aside was not answered: run %s", session_id, run_id)
+            return None
+        return answer_text(json.loads(last.payload)["data"]["output"])
+
+    def _composition(self, session_id: str, instruction: str, text: str) -> tuple[str, CompositionSpec]:
+        with self._database.reading() as session:
+            row = session.get_one(AgentSession, session_id)
+            version = session.get_one(AgentConfigSnapshot, row.version_id)
+            model = AgentSoulConfig.from_stored(version.config_snapshot).model
+            soul = AgentSoulConfig.model_validate({"prompt": {"system_prompt": instruction}, "model": model})
+            values = self._credentials.resolve(session, row.tenant_id, credential_names(soul))
+        context = ExecutionContextConfig(tenant_id=row.tenant_id, invoke_from="service-api", agent_id=row.agent_id)
+        return row.tenant_id, composition_of(soul, query=text, context=context, credentials=values)

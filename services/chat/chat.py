@@ -1,0 +1,222 @@
+"""Chat turns: a message to an app becomes a turn of its conversation, whose events become those of a chat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from errors import (
+    AgentArchived,
+    AppForbidden,
+    AppUnavailable,
+    ItemNotFound,
+    RequestRefused,
+    SessionNotFound,
+)
+from models import Agent, AgentConfigSnapshot, AgentSession, HumanInputForm, SessionTurn
+from runtime.events.follow import Follower
+from runtime.protocol.cursors import BEGINNING
+from runtime.protocol.ids import is_id, new_id
+from services.chat import frames
+from services.chat.apps import App
+from services.chat.chat_requests import FILES, ChatMessageRequest, prompt_of
+from services.chat.conversations import CONVERSATION_NOT_FOUND
+from services.chat.end_users import EndUserService
+from services.chat.frames import ChatTurn, FormTicket
+from services.chat.namer import Namer
+from services.chat.naming import DEFAULT_NAME, name_of
+from services.chat.stream import ChatResult, ChatStream
+from services.database import Database
+from services.run_viewers import RunViewer
+from services.runs import RunService
+from services.sessions.lookup import find_session, find_turn, open_session
+from services.sessions.settling import Settler
+from services.sessions.turns import NewTurn, StartedTurn, TurnService
+
+PING_SECONDS = 10.0
+STOPPED = "stopped"
+LEFT = "the reader left"
+STREAMING_ONLY = "Agent App only supports streaming response mode."
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRules:
+    """What the operator has set for chats."""
+
+    is_strict: bool
+    """Whether what Dify refuses is refused, where Greenrun could do it."""
+    stops_unread: bool
+    """Whether a reader that leaves ends the turn."""
+    names_by_model: bool
+    """Whether the model names a conversation; otherwise its first question does."""
+
+
+class ChatService:
+    """The rules of chat turns."""
+
+    def __init__(
+        self,
+        database: Database,
+        runs: RunService,
+        end_users: EndUserService,
+        turns: TurnService,
+        settler: Settler,
+        namer: Namer,
+        rules: ChatRules,
+    ) -> None:
+        self._database = database
+        self._runs = runs
+        self._end_users = end_users
+        self._turns = turns
+        self._settler = settler
+        self._namer = namer
+        self._rules = rules
+
+    def start(self, app: App, wanted: ChatMessageRequest) -> ChatTurn:
+        """Start the turn of a message, in its conversation or a new one.
+
+        Raises ParameterRefused, RequestRefused, ItemNotFound for a conversation, AppForbidden, AppUnavailable, and what
+        ``TurnService.start_turn`` raises.
+        """
+        user, query = wanted.require_user(), wanted.require_query()
+        if self._rules.is_strict:
+            wanted.require_inputs()
+        if self._rules.is_strict and wanted.response_mode == "blocking":
+            raise RequestRefused(STREAMING_ONLY)
+        end_user_id = self._end_users.find_or_make(app, user)
+
+        def opened(session: Session) -> AgentSession:
+            if wanted.conversation_id is not None:
+                return _find(session, app, end_user_id, wanted.conversation_id)
+            return _make(session, app, end_user_id, wanted)
+
+        locators = wanted.file_locators
+        turn = NewTurn(
+            prompt_of(query, locators),
+            metadata={FILES: locators} if locators else {},
+            user_id=user,
+        )
+        try:
+            started = self._turns.start_turn(opened, turn)
+        except AgentArchived:
+            raise AppForbidden from None
+        if wanted.conversation_id is None and wanted.auto_generate_name:
+            self._namer.name_later(started.key.session_id, query)
+        return chat_turn(started)
+
+    def follow(self, tenant_id: str, turn: ChatTurn) -> Iterator[bytes]:
+        """The frames of a turn from its beginning to its end, on any worker; empty ones only let a response begin."""
+        stream = ChatStream(turn, lambda: self._find_form(tenant_id, turn))
+        try:
+            with self._follower(tenant_id, turn) as follower:
+                yield b""
+                for entries in _batches(follower):
+                    yield stream.feed(entries) if entries else frames.PING
+            if tail := stream.break_off():
+                yield tail
+        finally:
+            if self._rules.stops_unread and not stream.is_finished:
+                self._turns.cancel_run(tenant_id, turn.run_id, reason=LEFT)
+
+    def wait(self, tenant_id: str, turn: ChatTurn) -> ChatResult:
+        """What came of a turn, once it has ended."""
+        stream = ChatStream(turn, lambda: self._find_form(tenant_id, turn))
+        with self._follower(tenant_id, turn) as follower:
+            for entries in _batches(follower):
+                stream.feed(entries)
+        stream.break_off()
+        return stream.result
+
+    def find_turn(self, tenant_id: str, session_id: str, turn_id: str, *, agent_id: str | None) -> ChatTurn:
+        """A turn, to be followed again; only of that agent, where one is named.
+
+        Raises SessionNotFound and TurnNotFound.
+        """
+        with self._database.reading() as session:
+            row = find_session(session, tenant_id, session_id)
+            if agent_id is not None and row.agent_id != agent_id:
+                raise SessionNotFound
+            turn = find_turn(session, row, turn_id)
+        return ChatTurn(row.id, turn.id, turn.task_id, turn.run_id, int(turn.created_at.timestamp()))
+
+    def stop(self, app: App, task_id: str, *, user: str) -> None:
+        """Stop a turn of this user. What is none, or not his, or has ended, is left alone."""
+        end_user_id = self._end_users.find(app, user)
+        if end_user_id is None or not is_id(task_id):
+            return
+        wanted = (
+            select(SessionTurn.run_id)
+            .join(AgentSession, AgentSession.id == SessionTurn.session_id)
+            .where(SessionTurn.task_id == task_id, AgentSession.end_user_id == end_user_id)
+        )
+        with self._database.reading() as session:
+            run_id = session.scalar(wanted)
+        if run_id is not None:
+            self._turns.cancel_run(app.tenant_id, run_id, reason=STOPPED)
+
+    def _follower(self, tenant_id: str, turn: ChatTurn) -> Follower:
+        viewer = RunViewer(frozenset({tenant_id}))
+        return self._runs.follow_run(turn.run_id, viewer=viewer, after=BEGINNING, heartbeat=PING_SECONDS)
+
+    def _find_form(self, tenant_id: str, turn: ChatTurn) -> FormTicket | None:
+        """The form of the question that a turn has ended with: settling makes it."""
+        self._settler.settle_session(tenant_id, turn.conversation_id)
+        with self._database.reading() as session:
+            row = session.scalar(select(HumanInputForm).where(HumanInputForm.turn_id == turn.message_id))
+            return FormTicket(row.token, row.expires_at) if row is not None else None
+
+
+def chat_turn(started: StartedTurn) -> ChatTurn:
+    """A turn as a chat names it."""
+    key = started.key
+    return ChatTurn(key.session_id, key.turn_id, started.task_id, key.run_id, int(started.created_at.timestamp()))
+
+
+def _batches(follower: Follower) -> Iterator[Any]:
+    """What a follower reads, without the empty batch that says that nothing is there yet."""
+    is_first = True
+    while (entries := follower.read()) is not None:
+        if entries or not is_first:
+            yield entries
+        is_first = False
+
+
+def _find(session: Session, app: App, end_user_id: str, conversation_id: str) -> AgentSession:
+    try:
+        row = open_session(session, app.tenant_id, conversation_id)
+    except SessionNotFound:
+        raise ItemNotFound(CONVERSATION_NOT_FOUND) from None
+    if (row.agent_id, row.end_user_id) != (app.agent_id, end_user_id):
+        raise ItemNotFound(CONVERSATION_NOT_FOUND)
+    return row
+
+
+def _make(session: Session, app: App, end_user_id: str, wanted: ChatMessageRequest) -> AgentSession:
+    """A new conversation, with the version that is active now; the agent and it are then at hand."""
+    active = (
+        select(Agent, AgentConfigSnapshot)
+        .outerjoin(AgentConfigSnapshot, AgentConfigSnapshot.id == Agent.active_config_snapshot_id)
+        .where(Agent.id == app.agent_id, Agent.tenant_id == app.tenant_id)
+    )
+    agent, version = session.execute(active).one()
+    if version is None:
+        raise AppUnavailable
+    row = AgentSession(
+        id=new_id(),
+        tenant_id=app.tenant_id,
+        agent_id=agent.id,
+        version_id=version.id,
+        end_user_id=end_user_id,
+        name=name_of(wanted.query) if wanted.auto_generate_name else DEFAULT_NAME,
+        details={},
+        inputs=wanted.inputs or {},
+        turns=0,
+        unfinished=0,
+        layer_specs=[],
+    )
+    session.add(row)
+    return row

@@ -1,0 +1,65 @@
+"""What clients of Dify's service API ask when they send a message."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, JsonValue, StringConstraints
+
+from errors import ParameterRefused
+from services.chat.requests import OfUser, OptionalId
+from services.souls.document import MAX_PROMPT_CHARS
+
+MAX_FILES = 20
+QUERY_MISSING = "query is required"
+INPUTS_MISSING = "inputs is required"
+FILES = "files"
+
+
+def _without_nul(value: object) -> object:
+    return value.replace("\0", "") if isinstance(value, str) else value
+
+
+class RemoteFile(BaseModel):
+    """A file that the model is told the address of. Files cannot be uploaded here."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    type: Literal["image", "document", "audio", "video", "custom"] = "custom"
+    transfer_method: Literal["remote_url"]
+    url: HttpUrl
+
+
+class ChatMessageRequest(OfUser):
+    """A message to an app. Keys that nobody knows are left alone."""
+
+    query: Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS), BeforeValidator(_without_nul)] = ""
+    inputs: dict[str, JsonValue] | None = None
+    response_mode: Literal["streaming", "blocking"] = "streaming"
+    conversation_id: OptionalId = None
+    files: Annotated[list[RemoteFile], Field(max_length=MAX_FILES)] | None = None
+    auto_generate_name: bool = True
+
+    def require_query(self) -> str:
+        """Raises ParameterRefused for a blank one."""
+        if not self.query.strip():
+            raise ParameterRefused(QUERY_MISSING, params="query")
+        return self.query
+
+    def require_inputs(self) -> dict[str, JsonValue]:
+        """Raises ParameterRefused when they were left out."""
+        if self.inputs is None:
+            raise ParameterRefused(INPUTS_MISSING, params="inputs")
+        return self.inputs
+
+    @property
+    def file_locators(self) -> list[JsonValue]:
+        """The files as the model is told of them."""
+        return [file.model_dump(mode="json", include={"transfer_method", "url"}) for file in self.files or ()]
+
+
+def prompt_of(query: str, locators: Sequence[JsonValue]) -> str:
+    """What the model is asked: the query, and where the files are."""
+    return query if not locators else f"{query}\n\n{json.dumps(list(locators), ensure_ascii=False)}"

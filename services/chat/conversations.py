@@ -1,0 +1,175 @@
+"""Conversations: the sessions of end users, as Dify's service API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import ColumnElement, literal, select, tuple_
+from sqlalchemy.orm import Session, load_only
+
+from errors import ItemNotFound, SessionNotFound
+from models import AgentSession, SessionTurn
+from models.enums import SessionState
+from runtime.protocol.ids import is_id
+from services.chat.apps import App
+from services.chat.end_users import EndUserService
+from services.chat.naming import name_of
+from services.chat.openings import Openings
+from services.chat.requests import ConversationsQuery, RenameRequest
+from services.database import Database
+from services.souls.variables import fill_prompt
+
+CONVERSATION_NOT_FOUND = "Conversation Not Exists."
+LAST_NOT_FOUND = "Last Conversation Not Exists."
+
+
+# What a session remembers may be large, and is nothing to show.
+_SHOWN = load_only(
+    AgentSession.name,
+    AgentSession.inputs,
+    AgentSession.version_id,
+    AgentSession.created_at,
+    AgentSession.updated_at,
+    raiseload=True,
+)
+
+
+class DeletesSession(Protocol):
+    """Ends a session of a tenant with all that belongs to it."""
+
+    def __call__(self, tenant_id: str, session_id: str, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationPage:
+    """Some conversations of an end user, each as the wire has it."""
+
+    limit: int
+    has_more: bool
+    data: list[dict[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"limit": self.limit, "has_more": self.has_more, "data": self.data}
+
+
+class ConversationService:
+    """The rules of conversations: none is there for anybody but its own end user.
+
+    Its methods raise DatabaseUnavailable besides what they say.
+    """
+
+    def __init__(self, database: Database, end_users: EndUserService, *, delete: DeletesSession) -> None:
+        self._database = database
+        self._end_users = end_users
+        self._delete = delete
+        self._openings = Openings()
+
+    def list_conversations(self, app: App, query: ConversationsQuery) -> ConversationPage:
+        """The page behind ``last_id``. Raises ItemNotFound when that is none of the user's."""
+        end_user_id = self._end_users.find(app, query.user_or_default)
+        with self._database.reading() as session:
+            last = None
+            if query.last_id is not None:
+                last = find_conversation(session, app, end_user_id, query.last_id, message=LAST_NOT_FOUND)
+            if end_user_id is None:
+                return ConversationPage(query.limit, False, [])
+            rows = _page(session, end_user_id, query, last)
+            return ConversationPage(query.limit, len(rows) > query.limit, self._told(session, rows[: query.limit]))
+
+    def rename_conversation(self, app: App, conversation_id: str, wanted: RenameRequest) -> dict[str, Any]:
+        """Give a conversation this name, or one made of its first question.
+
+        Raises ParameterRefused without either, and ItemNotFound.
+        """
+        name = None if wanted.auto_generate else wanted.require_name()
+        end_user_id = self._end_users.find(app, wanted.user_or_default)
+        with self._database.transaction() as session:
+            row = find_conversation(session, app, end_user_id, conversation_id, lock=True)
+            row.name = name_of(_first_query(session, row) or row.name) if name is None else name
+            session.flush()
+            return self._told(session, [row])[0]
+
+    def delete_conversation(self, app: App, conversation_id: str, *, user: str) -> None:
+        """End a conversation. Raises ItemNotFound, and what ``delete`` raises."""
+        end_user_id = self._end_users.find(app, user)
+        with self._database.reading() as session:
+            found = find_conversation(session, app, end_user_id, conversation_id)
+        try:
+            self._delete(app.tenant_id, found.id)
+        except SessionNotFound:  # somebody else has just deleted it
+            raise ItemNotFound(CONVERSATION_NOT_FOUND) from None
+
+    def _told(self, session: Session, rows: Sequence[AgentSession]) -> list[dict[str, Any]]:
+        openings = self._openings.of_versions(session, {row.version_id for row in rows if row.version_id})
+        return [_as_json(row, openings.get(row.version_id or "", "")) for row in rows]
+
+
+def find_conversation(
+    session: Session,
+    app: App,
+    end_user_id: str | None,
+    conversation_id: str,
+    *,
+    lock: bool = False,
+    message: str = CONVERSATION_NOT_FOUND,
+) -> AgentSession:
+    """An end user's conversation with an app, which with ``lock`` nobody else changes until the transaction ends.
+
+    Raises ItemNotFound with ``message``.
+    """
+    wanted = select(AgentSession).where(AgentSession.id == conversation_id, *is_of(app, end_user_id)).options(_SHOWN)
+    if lock:
+        wanted = wanted.with_for_update()
+    row = session.scalar(wanted) if end_user_id is not None and is_id(conversation_id) else None
+    if row is None:
+        raise ItemNotFound(message)
+    return row
+
+
+def is_of(app: App, end_user_id: str | None) -> tuple[ColumnElement[bool], ...]:
+    """What holds of the sessions that are an end user's conversations with an app."""
+    return (
+        AgentSession.tenant_id == app.tenant_id,
+        AgentSession.agent_id == app.agent_id,
+        AgentSession.end_user_id == end_user_id,
+        AgentSession.state == SessionState.ACTIVE,
+    )
+
+
+def _page(
+    session: Session, end_user_id: str, query: ConversationsQuery, last: AgentSession | None
+) -> Sequence[AgentSession]:
+    """A page, and one conversation more where there is one."""
+    column = AgentSession.created_at if query.sort_by.endswith("created_at") else AgentSession.updated_at
+    key = tuple_(column, AgentSession.id)
+    is_falling = query.sort_by.startswith("-")
+    # An end user is one of a single app and tenant. These and the state are told so that no index begins with them:
+    # SQLite would read all sessions of the tenant.
+    wanted = select(AgentSession).where(
+        AgentSession.end_user_id == end_user_id, AgentSession.state != SessionState.DELETED
+    )
+    if last is not None:
+        # With its type said: else the time would be compared in the time zone of the connection.
+        end = tuple_(literal(getattr(last, column.key), column.type), last.id)
+        wanted = wanted.where(key < end if is_falling else key > end)
+    order = (column.desc(), AgentSession.id.desc()) if is_falling else (column.asc(), AgentSession.id.asc())
+    return session.scalars(wanted.options(_SHOWN).order_by(*order).limit(query.limit + 1)).all()
+
+
+def _first_query(session: Session, row: AgentSession) -> str | None:
+    mine = select(SessionTurn.query).where(SessionTurn.session_id == row.id)
+    return session.scalar(mine.order_by(SessionTurn.position).limit(1))
+
+
+def _as_json(row: AgentSession, opening: str) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "inputs": row.inputs,
+        "status": "normal",
+        "introduction": fill_prompt(opening, row.inputs),
+        "created_at": int(row.created_at.timestamp()),
+        "updated_at": int(row.updated_at.timestamp()),
+    }

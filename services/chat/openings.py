@@ -1,0 +1,42 @@
+"""What agents say before anybody has said anything: the opening statements of versions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models import AgentConfigSnapshot
+
+MOST_REMEMBERED = 1_000
+
+
+class Openings:
+    """Opening statements by version. They are remembered, since a version never changes and its Soul is large."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def of_versions(self, session: Session, version_ids: Collection[str]) -> dict[str, str]:
+        """The opening statement of each version, empty where it has none; one query for all that are not known yet."""
+        missing = [version_id for version_id in version_ids if version_id not in self._known]
+        found: dict[str, str] = {}
+        if missing:
+            wanted = select(AgentConfigSnapshot.id, AgentConfigSnapshot.config_snapshot)
+            for version_id, soul in session.execute(wanted.where(AgentConfigSnapshot.id.in_(missing))):
+                found[version_id] = opening_of(soul.get("app_features"))
+        told = {version_id: self._known.get(version_id, found.get(version_id, "")) for version_id in version_ids}
+        self._remember(found)
+        return told
+
+    def _remember(self, found: dict[str, str]) -> None:
+        self._known.update(found)
+        for version_id in list(self._known)[: max(0, len(self._known) - MOST_REMEMBERED)]:
+            del self._known[version_id]  # the oldest
+
+
+def opening_of(features: object) -> str:
+    """The opening statement among the features of a Soul."""
+    statement = features.get("opening_statement") if isinstance(features, dict) else None
+    return statement if isinstance(statement, str) else ""

@@ -1,0 +1,24 @@
+"""The usage of a turn as Dify's service API tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from runtime.llm.usage import ModelUsage
+
+
+def usage_of(data: Mapping[str, Any] | None) -> ModelUsage:
+    """The usage in a run's terminal event; all zeros where it tells none."""
+    return ModelUsage() if data is None else ModelUsage.model_validate(data)
+
+
+def streamed_usage(usage: ModelUsage) -> dict[str, Any]:
+    """As a stream has it: prices are strings."""
+    return usage.model_dump(mode="json")
+
+
+def blocking_usage(usage: ModelUsage) -> dict[str, Any]:
+    """As a blocking answer has it: prices are numbers."""
+    return {key: float(value) if isinstance(value, Decimal) else value for key, value in usage}

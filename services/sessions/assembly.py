@@ -1,0 +1,61 @@
+"""The services of sessions, joined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from runtime.runtime import Runtime
+from services.credentials import CredentialService
+from services.database import Database
+from services.runs import RunService
+from services.sessions.cleanup import SessionCleanup
+from services.sessions.compositions import SessionCompositions
+from services.sessions.forms import FormService
+from services.sessions.sessions import SessionService
+from services.sessions.settling import Settler
+from services.sessions.sweeper import Sweeper
+from services.sessions.turns import TurnService
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRules:
+    """What the operator has set for sessions."""
+
+    form_seconds: float
+    """How long a question to a person waits for its answer."""
+    cancels_forms: bool
+    """Whether an ordinary turn gives up the question that waits; otherwise the turn is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionParts:
+    """The services of sessions of one process."""
+
+    settler: Settler
+    turns: TurnService
+    cleanup: SessionCleanup
+    sessions: SessionService
+    forms: FormService
+    sweeper: Sweeper
+
+    @classmethod
+    def make(
+        cls,
+        database: Database,
+        runtime: Runtime,
+        credentials: CredentialService,
+        key_ring: Sequence[SecretStr],
+        rules: SessionRules,
+    ) -> SessionParts:
+        runs = RunService(runtime)
+        compositions = SessionCompositions(credentials, key_ring, runs)
+        settler = Settler(database, runtime, form_seconds=rules.form_seconds)
+        turns = TurnService(database, runtime, runs, compositions, settler, cancels_forms=rules.cancels_forms)
+        cleanup = SessionCleanup(database, runtime, runs)
+        sessions = SessionService(database, compositions, turns, settler, cleanup)
+        forms = FormService(database, turns)
+        sweeper = Sweeper(database, settler, cleanup, expire_form=forms.expire)
+        return cls(settler, turns, cleanup, sessions, forms, sweeper)

@@ -1,0 +1,128 @@
+"""The end of a session: its layers are left for good, and then nothing of it stays."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from errors import DatabaseUnavailable, InvalidComposition, StorageUnavailable
+from models import AgentSession, HumanInputForm, SessionTurn
+from models.enums import SessionState
+from runtime.composition.composition import Composition
+from runtime.execution.hooks import RunHooks
+from runtime.protocol.dialects import Dialect
+from runtime.protocol.events import RunEnd
+from runtime.protocol.ids import new_id
+from runtime.protocol.records import RunStatus
+from runtime.protocol.requests import CompositionSpec, CreateRunRequest, ExitIntent, LayerSpec, OnExit
+from runtime.protocol.snapshots import SessionSnapshot
+from runtime.runtime import Runtime
+from services.database import Database
+from services.run_checks import CLEANUP, LIFECYCLE_KEY
+from services.runs import ProvenRun, RunService
+from services.sessions.projection import project
+
+logger = logging.getLogger(__name__)
+
+
+class SessionCleanup:
+    """Ends sessions that are marked as deleted and have no turn left that runs."""
+
+    def __init__(self, database: Database, runtime: Runtime, runs: RunService) -> None:
+        self._database = database
+        self._runtime = runtime
+        self._runs = runs
+
+    def clean(self, session_id: str) -> None:
+        """Run the delete hooks of what the session remembers, and delete it once they have run.
+
+        Without anything to run it is deleted at once. Raises ShuttingDown, CapacityReached, StorageUnavailable and
+        DatabaseUnavailable; it may be called again.
+        """
+        with self._database.reading() as session:
+            row = session.get(AgentSession, session_id)
+            if row is None or row.state is not SessionState.DELETED:
+                return
+            proven = self._proven(row)
+            tenant_id = row.tenant_id
+        if proven is None:
+            self._purge(session_id)
+            return
+        with self._runs.admission():
+            run_id = new_id()
+            hooks = _CleanupHooks(self, session_id, run_id, proven)
+            self._runs.begin(proven, run_id=run_id, tenant_id=tenant_id, hooks=hooks)
+
+    def finish(self, session_id: str, run_id: str) -> None:
+        """Delete the session if its cleanup run has succeeded; else it is tried again later."""
+        record = self._runtime.store.get(run_id)
+        if record is not None and record.status is RunStatus.SUCCEEDED:
+            self._purge(session_id)
+        else:
+            logger.warning("session %s: its cleanup run %s did not succeed", session_id, run_id)
+
+    def _proven(self, row: AgentSession) -> ProvenRun | None:
+        """The cleanup run; None when there is nothing to leave."""
+        layers = [LayerSpec.model_validate(spec) for spec in row.layer_specs]
+        if not layers or row.session_snapshot is None:
+            return None
+        known = SessionSnapshot.model_validate(row.session_snapshot)
+        request = CreateRunRequest(
+            composition=CompositionSpec(layers=layers),
+            session_snapshot=project(known, layers, checked=True),
+            on_exit=OnExit(default=ExitIntent.DELETE),
+            metadata={LIFECYCLE_KEY: CLEANUP, "session_id": row.id},
+        )
+        try:
+            return self._runs.prove(request, dialect=Dialect.CURRENT)
+        except InvalidComposition as error:  # of layers that this server no longer knows nothing can be left
+            logger.warning("session %s: its layers cannot be cleaned up: %s", row.id, error)
+            return None
+
+    def _purge(self, session_id: str) -> None:
+        with self._database.transaction() as session:
+            purge(session, session_id)
+
+
+def purge(session: Session, session_id: str) -> None:
+    """Delete a session with all that belongs to it."""
+    session.get(AgentSession, session_id, with_for_update=True)
+    for table in (HumanInputForm, SessionTurn):
+        session.execute(delete(table).where(table.session_id == session_id))
+    session.execute(delete(AgentSession).where(AgentSession.id == session_id))
+
+
+def claim_deleted(session: Session, *, before: datetime, limit: int) -> list[str]:
+    """Ids of sessions that have waited for their end since then. Nobody else gets them for as long again."""
+    waiting = (AgentSession.state == SessionState.DELETED, AgentSession.updated_at < before)
+    ids = list(session.scalars(select(AgentSession.id).where(*waiting).order_by(AgentSession.updated_at).limit(limit)))
+    if not ids:
+        return []
+    claim = update(AgentSession).where(AgentSession.id.in_(ids), *waiting).values(updated_at=datetime.now(UTC))
+    return list(session.scalars(claim.returning(AgentSession.id)))
+
+
+class _CleanupHooks(RunHooks):
+    def __init__(self, cleanup: SessionCleanup, session_id: str, run_id: str, proven: ProvenRun) -> None:
+        self._cleanup = cleanup
+        self._session_id = session_id
+        self._run_id = run_id
+        self._composition = proven.composition
+
+    def begin(self) -> Composition:
+        return self._composition
+
+    def stop(self) -> None:
+        """It does not wait."""
+
+    def prepare(self, end: RunEnd) -> None:
+        """Nothing of it is stored."""
+
+    def settle(self) -> None:
+        try:
+            self._cleanup.finish(self._session_id, self._run_id)
+        except (DatabaseUnavailable, StorageUnavailable) as error:
+            logger.warning("session %s: it is not deleted yet: %s", self._session_id, error)

@@ -1,0 +1,150 @@
+"""The layers that the turns of a session run on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import JsonValue, SecretStr
+from sqlalchemy.orm import Session
+
+from errors import AgentArchived, AgentVersionNotFound, InvalidComposition
+from models import Agent, AgentConfigSnapshot, AgentSession
+from models.enums import AgentStatus
+from runtime.composition.composition import Composition
+from runtime.layers.dify_identity import ExecutionContextConfig
+from runtime.layers.history import HistoryLayer
+from runtime.protocol.dialects import Dialect
+from runtime.protocol.ids import is_id
+from runtime.protocol.requests import CompositionSpec, CreateRunRequest, DeferredToolResults, LayerSpec
+from runtime.protocol.snapshots import SessionSnapshot
+from services.credential_cipher import CredentialCipher
+from services.credentials import CredentialService
+from services.run_checks import check_tenant
+from services.runs import ProvenRun, RunService
+from services.sessions.projection import project
+from services.souls import AgentSoulConfig, composition_of, credential_names
+from services.souls.composition import HISTORY, USER_PROMPT
+
+SECRET_TYPES = frozenset({"dify.plugin.llm", "dify.plugin.tools", "greenrun.llm", "greenrun.mcp"})
+PROMPT_TYPE = "plain.prompt"
+COMPOSITION = "composition"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnInput:
+    """What one turn brings."""
+
+    query: str
+    inputs: Mapping[str, JsonValue]
+    user_id: str | None = None
+    deferred_results: DeferredToolResults | None = None
+
+
+class SessionCompositions:
+    """Makes what a turn runs on: of the session's version of an agent, or of its own composition."""
+
+    def __init__(self, credentials: CredentialService, key_ring: Sequence[SecretStr], runs: RunService) -> None:
+        self._credentials = credentials
+        self._cipher = CredentialCipher(key_ring)
+        self._runs = runs
+
+    def seal(self, spec: CompositionSpec, *, tenant_id: str, session_id: str) -> str:
+        """A composition as it is stored. Raises CredentialsUnavailable."""
+        return self._cipher.seal({COMPOSITION: spec.model_dump(mode="json")}, tenant_id=tenant_id, name=session_id)
+
+    def check(self, spec: CompositionSpec, tenant_id: str) -> None:
+        """Raise InvalidComposition if no turn could run on it, and TenantNotAllowed if it is for another tenant."""
+        check_tenant(spec.layers, tenant_id)
+        turn = TurnInput("?", {})
+        wanted = with_query(spec, turn.query)
+        self._proven(wanted, project(None, wanted.layers), turn)
+
+    def version_of(self, session: Session, row: AgentSession, version_id: str) -> str:
+        """The id of a version of the session's agent. Raises AgentVersionNotFound, also without an agent."""
+        if row.agent_id is None:
+            raise AgentVersionNotFound("the session has no agent")
+        return _version_of(session, session.get_one(Agent, row.agent_id), version_id).id
+
+    def prove(self, session: Session, row: AgentSession, turn: TurnInput, *, version_id: str | None) -> ProvenRun:
+        """What a turn runs on, with what the session remembers, whatever layers that was made of.
+
+        ``version_id`` is of the session's agent, where it has one.
+
+        Raises what ``composition_of``, ``CredentialService.resolve`` and ``prove`` raise, and AgentArchived.
+        """
+        spec = self._spec(session, row, turn, version_id)
+        snapshot = SessionSnapshot.model_validate(row.session_snapshot) if row.session_snapshot else None
+        try:
+            return self._proven(spec, project(snapshot, spec.layers), turn)
+        except InvalidComposition:
+            return self._proven(spec, project(snapshot, spec.layers, checked=True), turn)
+
+    def _spec(self, session: Session, row: AgentSession, turn: TurnInput, version_id: str | None) -> CompositionSpec:
+        if row.sealed_composition is not None:
+            return with_query(self._unsealed(row), turn.query)
+        return self._of_agent(session, row, turn, version_id)
+
+    def _of_agent(
+        self, session: Session, row: AgentSession, turn: TurnInput, version_id: str | None
+    ) -> CompositionSpec:
+        agent = session.get_one(Agent, row.agent_id)
+        if agent.status is AgentStatus.ARCHIVED:
+            raise AgentArchived("the agent is archived and answers no more")
+        version = _version_of(session, agent, version_id)
+        soul = AgentSoulConfig.from_stored(version.config_snapshot)
+        values = self._credentials.resolve(session, row.tenant_id, credential_names(soul))
+        context = ExecutionContextConfig(
+            tenant_id=row.tenant_id,
+            invoke_from="service-api",
+            agent_mode="agent_app",
+            user_id=turn.user_id,
+            user_from="end-user" if row.end_user_id is not None else None,
+            app_id=agent.app_id,
+            conversation_id=row.id,
+            agent_id=agent.id,
+            agent_config_version_id=version.id,
+            agent_config_version_kind="snapshot",
+        )
+        inputs = {**row.inputs, **turn.inputs}
+        return composition_of(
+            soul, query=turn.query, inputs=inputs, context=context, credentials=values, with_history=True
+        )
+
+    def _unsealed(self, row: AgentSession) -> CompositionSpec:
+        values = self._cipher.unseal(row.sealed_composition or "", tenant_id=row.tenant_id, name=row.id)
+        return CompositionSpec.model_validate(values[COMPOSITION])
+
+    def _proven(self, spec: CompositionSpec, snapshot: SessionSnapshot, turn: TurnInput) -> ProvenRun:
+        request = CreateRunRequest(
+            composition=spec, session_snapshot=snapshot, deferred_tool_results=turn.deferred_results
+        )
+        return self._runs.prove(request, dialect=Dialect.CURRENT)
+
+
+def _version_of(session: Session, agent: Agent, version_id: str | None) -> AgentConfigSnapshot:
+    """A version of the agent, which costs no query when it is at hand. Raises AgentVersionNotFound."""
+    version = session.get(AgentConfigSnapshot, version_id) if version_id is not None and is_id(version_id) else None
+    if version is None or version.agent_id != agent.id or version.tenant_id != agent.tenant_id:
+        raise AgentVersionNotFound
+    return version
+
+
+def with_query(spec: CompositionSpec, query: str) -> CompositionSpec:
+    """A session's composition with the user's prompt of one turn, and with a history where it has none."""
+    layers = [layer for layer in spec.layers if layer.name != USER_PROMPT]
+    if not any(layer.type == HistoryLayer.type_id for layer in layers):
+        layers.insert(0, LayerSpec(name=HISTORY, type=HistoryLayer.type_id))
+    layers.append(LayerSpec(name=USER_PROMPT, type=PROMPT_TYPE, config={"user": query}))
+    return CompositionSpec(schema_version=spec.schema_version, layers=layers)
+
+
+def lasting_specs(layers: Iterable[LayerSpec]) -> list[dict[str, Any]]:
+    """The layers to enter once more when a session is deleted: no prompts, and none with credentials."""
+    kept = [layer for layer in layers if layer.type not in SECRET_TYPES and layer.type != PROMPT_TYPE]
+    return [layer.model_dump(mode="json") for layer in kept]
+
+
+def history_of(composition: Composition) -> HistoryLayer | None:
+    return next((layer for layer in composition.layers if isinstance(layer, HistoryLayer)), None)

@@ -1,0 +1,72 @@
+"""What callers ask of sessions. Unknown keys are refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+
+from models.enums import MultitaskStrategy
+from runtime.protocol.requests import MAX_IDEMPOTENCY_KEY_LENGTH, CompositionSpec
+from services.agents.texts import ShortLine
+from services.souls.document import MAX_PROMPT_CHARS
+
+MAX_METADATA_BYTES = 65_536
+
+
+def _is_small(value: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(value)) > MAX_METADATA_BYTES:
+        raise ValueError(f"takes at most {MAX_METADATA_BYTES} bytes of JSON")
+    return value
+
+
+Metadata = Annotated[dict[str, JsonValue], AfterValidator(_is_small)]
+Query = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS, pattern=r"\S")]
+
+
+class _Wanted(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class CreateSessionRequest(_Wanted):
+    """A session with an agent, of its active version unless a version or a tag is named; or with a composition."""
+
+    agent_id: str | None = None
+    version_id: str | None = None
+    tag: str | None = None
+    composition: CompositionSpec | None = None
+    name: ShortLine = ""
+    metadata: Metadata = Field(default_factory=dict)
+    multitask_strategy: MultitaskStrategy = MultitaskStrategy.ENQUEUE
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if (self.agent_id is None) == (self.composition is None):
+            raise ValueError("takes either agent_id or composition")
+        if self.agent_id is None and (self.version_id is not None or self.tag is not None):
+            raise ValueError("version_id and tag are of an agent, and this session has none")
+        if self.version_id is not None and self.tag is not None:
+            raise ValueError("version_id and tag exclude each other")
+        return self
+
+
+class ChangeSessionRequest(_Wanted):
+    """What to change of a session. What is not sent stays as it is."""
+
+    name: ShortLine | None = None
+    metadata: Metadata | None = None
+    version_id: str | None = None
+
+
+class StartTurnRequest(_Wanted):
+    """One turn of a session."""
+
+    query: Query
+    inputs: dict[str, JsonValue] = Field(default_factory=dict)
+    multitask_strategy: MultitaskStrategy | None = None
+    """None is the session's."""
+    version_id: str | None = None
+    """A version that the session moves to with this turn."""
+    idempotency_key: str | None = Field(default=None, max_length=MAX_IDEMPOTENCY_KEY_LENGTH, pattern=r"\S")
+    metadata: Metadata = Field(default_factory=dict)

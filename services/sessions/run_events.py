@@ -1,0 +1,46 @@
+"""The events of a run, read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from runtime.events.store import RunStore
+from runtime.protocol.cursors import BEGINNING
+from runtime.protocol.events import EventType
+
+PAGE_ENTRIES = 500
+
+
+@dataclass(slots=True)
+class RunEvents:
+    """What a run has said, and its end."""
+
+    agent_events: list[dict[str, Any]] = field(default_factory=list)
+    end: dict[str, Any] = field(default_factory=dict)
+    """The data of the terminal event; nothing when there is none."""
+    has_begun: bool = False
+
+
+def read_events(store: RunStore, run_id: str) -> RunEvents:
+    """All events of a run, of as much as there is of it. Raises StorageUnavailable."""
+    found = RunEvents()
+    for kind, data in _pages(store, run_id):
+        if kind == EventType.PYDANTIC_AI_EVENT:
+            found.agent_events.append(data)
+        elif kind == EventType.RUN_STARTED:
+            found.has_begun = True
+        else:
+            found.end = data
+    return found
+
+
+def _pages(store: RunStore, run_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    after, page = BEGINNING, store.page(run_id, after=BEGINNING, limit=PAGE_ENTRIES)
+    while page:
+        for entry in page:
+            yield entry.event_type, json.loads(entry.payload)["data"]
+        after = page[-1].cursor
+        page = store.page(run_id, after=after, limit=PAGE_ENTRIES) if len(page) == PAGE_ENTRIES else []

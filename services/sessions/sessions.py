@@ -1,0 +1,175 @@
+"""Sessions: made, read, listed, changed and deleted."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from errors import CapacityReached, SessionBusy, ShuttingDown, StorageUnavailable
+from models import AgentSession, SessionTurn
+from models.enums import SessionState, TurnStop
+from runtime.protocol.ids import new_id
+from services.agents.claims import once
+from services.agents.lookup import find_agent, find_version, require_active
+from services.agents.transfer import version_id_of
+from services.database import Database
+from services.idempotency import Claim
+from services.sessions.cleanup import SessionCleanup, purge
+from services.sessions.compositions import SessionCompositions
+from services.sessions.descriptions import SessionDescription, SessionPage, TurnDescription, TurnPage
+from services.sessions.lookup import TurnKey, find_session, find_turn, open_session, unfinished_turns
+from services.sessions.requests import ChangeSessionRequest, CreateSessionRequest
+from services.sessions.settling import Settler
+from services.sessions.turns import TurnService
+
+logger = logging.getLogger(__name__)
+
+DELETED = "session_deleted"
+
+
+class SessionService:
+    """The rules of sessions. Its methods raise DatabaseUnavailable besides what they say."""
+
+    def __init__(
+        self,
+        database: Database,
+        compositions: SessionCompositions,
+        turns: TurnService,
+        settler: Settler,
+        cleanup: SessionCleanup,
+    ) -> None:
+        self._database = database
+        self._compositions = compositions
+        self._turns = turns
+        self._settler = settler
+        self._cleanup = cleanup
+
+    def create_session(
+        self, tenant_id: str, wanted: CreateSessionRequest, *, created_by: str | None, claim: Claim | None
+    ) -> SessionDescription:
+        """Make a session. It keeps the version that it begins with.
+
+        Raises AgentNotFound, AgentArchived, AgentVersionNotFound, AgentTagNotFound, CredentialsUnavailable,
+        InvalidComposition, TenantNotAllowed and IdempotencyKeyReused.
+        """
+        session_id = new_id()
+        sealed = self._sealed(tenant_id, session_id, wanted)
+
+        def make(session: Any) -> SessionDescription:
+            version_id = None
+            if wanted.agent_id is not None:
+                agent = find_agent(session, tenant_id, wanted.agent_id)
+                require_active(agent)
+                named = version_id_of(session, agent, version_id=wanted.version_id, tag=wanted.tag)
+                version_id = find_version(session, agent, named).id
+            row = AgentSession(
+                id=session_id,
+                tenant_id=tenant_id,
+                agent_id=wanted.agent_id,
+                version_id=version_id,
+                sealed_composition=sealed,
+                name=wanted.name,
+                details=wanted.metadata,
+                multitask_strategy=wanted.multitask_strategy,
+                created_by=created_by,
+            )
+            session.add(row)
+            session.flush()
+            return SessionDescription.of(row)
+
+        def again(session: Any, made_id: str) -> SessionDescription:
+            return SessionDescription.of(find_session(session, tenant_id, made_id))
+
+        return once(self._database, tenant_id, claim, session_id, make, again)
+
+    def get_session(self, tenant_id: str, session_id: str) -> dict[str, Any]:
+        """A session with what it remembers. Raises SessionNotFound and StorageUnavailable."""
+        self._settler.settle_session(tenant_id, session_id)
+        with self._database.reading() as session:
+            row = find_session(session, tenant_id, session_id)
+            return {**SessionDescription.of(row).body, "session_snapshot": row.session_snapshot}
+
+    def list_sessions(
+        self, tenant_id: str, *, after: str | None, limit: int, agent_id: str | None = None
+    ) -> SessionPage:
+        """Sessions of a tenant, the newest first, behind the one that ``after`` names."""
+        wanted = select(AgentSession).where(
+            AgentSession.tenant_id == tenant_id, AgentSession.state == SessionState.ACTIVE
+        )
+        if agent_id is not None:
+            wanted = wanted.where(AgentSession.agent_id == agent_id)
+        if after is not None:
+            wanted = wanted.where(AgentSession.id < after)
+        with self._database.reading() as session:
+            rows = session.scalars(wanted.order_by(AgentSession.id.desc()).limit(limit + 1)).all()
+        return SessionPage.of(rows, limit, SessionDescription.of, lambda row: row.id)
+
+    def change_session(self, tenant_id: str, session_id: str, wanted: ChangeSessionRequest) -> SessionDescription:
+        """Change a session. Turns that were accepted before keep their version.
+
+        Raises SessionNotFound, and AgentVersionNotFound, also for a session without an agent.
+        """
+        with self._database.transaction() as session:
+            row = open_session(session, tenant_id, session_id)
+            if wanted.name is not None:
+                row.name = wanted.name
+            if wanted.metadata is not None:
+                row.details = wanted.metadata
+            if wanted.version_id is not None:
+                row.version_id = self._compositions.version_of(session, row, wanted.version_id)
+            row.updated_at = datetime.now(UTC)
+            session.flush()
+            return SessionDescription.of(row)
+
+    def delete_session(self, tenant_id: str, session_id: str, *, cancel: bool = False) -> None:
+        """Delete a session: from now on it is not there, and its layers' delete hooks run.
+
+        Raises SessionNotFound, and SessionBusy while a turn runs, unless ``cancel``; StorageUnavailable.
+        """
+        self._settler.settle_session(tenant_id, session_id)
+        with self._database.transaction() as session:
+            row = open_session(session, tenant_id, session_id)
+            running = unfinished_turns(session, row.id)
+            if running and not cancel:
+                raise SessionBusy
+            for turn in running:
+                turn.stop = TurnStop.ROLLBACK
+            row.state, row.updated_at = SessionState.DELETED, datetime.now(UTC)
+            if not running and row.session_snapshot is None:
+                purge(session, row.id)
+            keys = [TurnKey.of(turn) for turn in running]
+        for key in keys:
+            self._turns.cancel_run(key.tenant_id, key.run_id, reason=DELETED)
+            self._settler.settle(key)
+        try:
+            self._cleanup.clean(session_id)
+        except (CapacityReached, ShuttingDown, StorageUnavailable):
+            logger.info("session %s: its cleanup is left to the sweeper", session_id)
+
+    def list_turns(self, tenant_id: str, session_id: str, *, after: str | None, limit: int) -> TurnPage:
+        """Turns of a session in their order, behind the one that ``after`` names. Raises SessionNotFound."""
+        self._settler.settle_session(tenant_id, session_id)
+        with self._database.reading() as session:
+            row = find_session(session, tenant_id, session_id)
+            wanted = select(SessionTurn).where(SessionTurn.session_id == row.id)
+            if after is not None:
+                wanted = wanted.where(SessionTurn.position > find_turn(session, row, after).position)
+            rows = session.scalars(wanted.order_by(SessionTurn.position).limit(limit + 1)).all()
+        return TurnPage.of(rows, limit, TurnDescription.of, lambda turn: turn.id)
+
+    def get_turn(self, tenant_id: str, session_id: str, turn_id: str) -> TurnDescription:
+        """Raises SessionNotFound and TurnNotFound."""
+        self._settler.settle_session(tenant_id, session_id)
+        with self._database.reading() as session:
+            row = find_session(session, tenant_id, session_id)
+            return TurnDescription.of(find_turn(session, row, turn_id))
+
+    def _sealed(self, tenant_id: str, session_id: str, wanted: CreateSessionRequest) -> str | None:
+        """The session's own composition, proven and encrypted; None with an agent."""
+        if wanted.composition is None:
+            return None
+        self._compositions.check(wanted.composition, tenant_id)
+        return self._compositions.seal(wanted.composition, tenant_id=tenant_id, session_id=session_id)

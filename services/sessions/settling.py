@@ -1,0 +1,157 @@
+"""Settling: what a run's end makes of its turn, and of what the session remembers.
+
+A run's owner prepares its success before anybody can see it; who settles goes by the run's record, which alone says how
+it ended. So it does not matter who does it, nor how often: the next turn, a reader, the owner, the sweeper.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic_ai.messages import ModelMessage
+from sqlalchemy.orm import Session
+
+from models import AgentSession, HumanInputForm, SessionTurn
+from models.enums import TurnStatus, TurnStop
+from runtime.protocol.ids import new_id
+from runtime.protocol.records import RunRecord, RunStatus
+from runtime.runtime import Runtime
+from services.database import Database
+from services.sessions.answers import answer_text, question_text, storable
+from services.sessions.interruption import with_messages
+from services.sessions.lookup import TurnKey, unfinished_turns
+from services.sessions.run_events import RunEvents, read_events
+from services.sessions.thoughts import thoughts_of, thoughts_so_far
+from services.sessions.transcript import answer_so_far, rebuild_messages
+
+UNSTORED_SECONDS = 30.0
+"""How long after its acceptance a turn whose run is not in Redis may still get there."""
+
+LOST = "the run was lost"
+RUN_GONE = "run_gone"
+
+
+class _NotPrepared(Exception):
+    """A success that its owner could not write down: what it was is in the run's events."""
+
+
+class Settler:
+    """Settles turns. Its methods raise DatabaseUnavailable and StorageUnavailable."""
+
+    def __init__(self, database: Database, runtime: Runtime, *, form_seconds: float) -> None:
+        self._database = database
+        self._runtime = runtime
+        self._form_life = timedelta(seconds=form_seconds)
+
+    def settle_session(self, tenant_id: str, session_id: str) -> None:
+        """Settle each turn of a session whose run has ended."""
+        with self._database.reading() as session:
+            keys = [TurnKey.of(row) for row in unfinished_turns(session, session_id) if row.tenant_id == tenant_id]
+        for key in keys:
+            self.settle(key)
+
+    def settle(self, key: TurnKey) -> bool:
+        """Settle a turn; False while its run goes on."""
+        self._runtime.start()
+        record = self._runtime.store.get(key.run_id)
+        if record is not None and not record.has_ended:
+            return False
+        is_success = record is not None and record.status is RunStatus.SUCCEEDED
+        events = None if is_success else read_events(self._runtime.store, key.run_id)
+        try:
+            return self._apply(key, record, events)
+        except _NotPrepared:
+            return self._apply(key, record, read_events(self._runtime.store, key.run_id))
+
+    def _apply(self, key: TurnKey, record: RunRecord | None, events: RunEvents | None) -> bool:
+        with self._database.transaction() as session:
+            # The session comes first wherever both are locked, or two who wait for each other could meet.
+            row = session.get(AgentSession, key.session_id, with_for_update=True)
+            turn = session.get(SessionTurn, key.turn_id) if row is not None else None
+            if row is None or turn is None or turn.status is not TurnStatus.RUNNING:
+                return True
+            if record is None and _is_young(turn):
+                return False
+            row.unfinished -= 1
+            if turn.stop is TurnStop.ROLLBACK:
+                session.delete(turn)
+            elif record is not None and record.status is RunStatus.SUCCEEDED:
+                self._succeed(session, row, turn, events)
+            else:
+                _stay(row, turn, record, events or RunEvents())
+            return True
+
+    def _succeed(self, session: Session, row: AgentSession, turn: SessionTurn, events: RunEvents | None) -> None:
+        if turn.prepared_snapshot is None:
+            if events is None:
+                raise _NotPrepared
+            _prepare_late(turn, events)
+        turn.status = TurnStatus.SUCCEEDED
+        row.session_snapshot, turn.prepared_snapshot = turn.prepared_snapshot or row.session_snapshot, None
+        if turn.deferred_call is not None:
+            form = self._form(turn)
+            session.add(form)
+            row.waiting_form_id = form.id
+
+    def _form(self, turn: SessionTurn) -> HumanInputForm:
+        call = turn.deferred_call or {}
+        return HumanInputForm(
+            id=new_id(),
+            tenant_id=turn.tenant_id,
+            token=secrets.token_urlsafe(32),
+            session_id=turn.session_id,
+            turn_id=turn.id,
+            tool_call_id=call["tool_call_id"],
+            question=call["args"],
+            expires_at=datetime.now(UTC) + self._form_life,
+        )
+
+
+def prepared(
+    turn_id: str, data: dict[str, Any], messages: Sequence[ModelMessage], created_at: datetime
+) -> dict[str, Any]:
+    """The columns of a turn whose run succeeds with this ``data`` and has added these messages."""
+    call = data.get("deferred_tool_call")
+    return {
+        "prepared_snapshot": data["session_snapshot"],
+        "deferred_call": call,
+        "answer": answer_text(data.get("output")) if call is None else question_text(call),
+        "thoughts": [thought.as_json() for thought in thoughts_of(turn_id, messages)],
+        "usage": data.get("usage"),
+        "latency": (datetime.now(UTC) - created_at).total_seconds(),
+    }
+
+
+def _prepare_late(turn: SessionTurn, events: RunEvents) -> None:
+    """What the owner would have written. Without its events nothing is left of the turn but that it succeeded."""
+    if not events.end:
+        return
+    for name, value in prepared(turn.id, events.end, _messages(turn, events), turn.created_at).items():
+        setattr(turn, name, value)
+
+
+def _stay(row: AgentSession, turn: SessionTurn, record: RunRecord | None, events: RunEvents) -> None:
+    """The session stays at its last good state; what was said before the end is shown."""
+    is_cancelled = record is not None and record.cancelled
+    turn.status = TurnStatus.CANCELLED if is_cancelled else TurnStatus.FAILED
+    turn.prepared_snapshot = turn.deferred_call = None
+    turn.answer = answer_so_far(events.agent_events)
+    turn.thoughts = [thought.as_json() for thought in thoughts_so_far(turn.id, events.agent_events)]
+    ended_at = datetime.fromisoformat(record.updated_at) if record is not None else datetime.now(UTC)
+    turn.latency = max(0.0, (ended_at - turn.created_at).total_seconds())
+    if not is_cancelled:
+        turn.error = storable((record.error if record else None) or LOST)
+        turn.error_reason = RUN_GONE if record is None else events.end.get("reason") or record.error_type
+    elif turn.stop is TurnStop.INTERRUPT and events.has_begun and (messages := _messages(turn, events)):
+        row.session_snapshot = with_messages(row.session_snapshot, messages)
+
+
+def _messages(turn: SessionTurn, events: RunEvents) -> list[ModelMessage]:
+    return rebuild_messages(None if turn.is_answer else turn.query, events.agent_events)
+
+
+def _is_young(turn: SessionTurn) -> bool:
+    return datetime.now(UTC) - turn.created_at < timedelta(seconds=UNSTORED_SECONDS)

@@ -1,0 +1,97 @@
+"""The sweeper: settles what nobody has come for, ends deleted sessions, and gives up on questions in time.
+
+Each worker has one. They may meet: what they do is done once, whoever comes first.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import gevent
+from sqlalchemy import select
+
+from errors import DatabaseUnavailable, GreenrunError
+from models import HumanInputForm, SessionTurn
+from models.enums import FormStatus, TurnStatus
+from services.database import Database
+from services.sessions.cleanup import SessionCleanup, claim_deleted
+from services.sessions.lookup import TurnKey
+from services.sessions.settling import Settler
+
+logger = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 5.0
+LEFT_ALONE = timedelta(seconds=15)
+"""So long whoever owns a thing has time to do it by himself."""
+PAGE = 100
+
+ExpireForm = Callable[[str], None]
+"""Gives up on a question, by the id of its form."""
+
+
+class Sweeper:
+    """A greenlet that looks every few seconds, if there is a database."""
+
+    def __init__(
+        self, database: Database, settler: Settler, cleanup: SessionCleanup, *, expire_form: ExpireForm
+    ) -> None:
+        self._database = database
+        self._settler = settler
+        self._cleanup = cleanup
+        self._expire_form = expire_form
+        self._greenlet: gevent.Greenlet[..., None] | None = None
+
+    def start(self) -> None:
+        self._greenlet = gevent.spawn(self._sweep_for_ever)
+
+    def close(self) -> None:
+        if self._greenlet is not None:
+            self._greenlet.kill()
+
+    def _sweep_for_ever(self) -> None:
+        while True:
+            gevent.sleep(PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 (so that workers do not meet)
+            if self._database.is_in_use:
+                self._sweep()
+
+    def _sweep(self) -> None:
+        """One round. What is away now is there in a later one."""
+        try:
+            left, expired = self._left_turns(), self._expired_forms()
+            deleted = self._deleted_sessions()
+        except DatabaseUnavailable:
+            return
+        for key in left:
+            self._try(partial(self._settler.settle, key), f"turn {key.turn_id}")
+        for form_id in expired:
+            self._try(partial(self._expire_form, form_id), f"form {form_id}")
+        for session_id in deleted:
+            self._try(partial(self._cleanup.clean, session_id), f"session {session_id}")
+
+    def _try(self, act: Callable[[], object], what: str) -> None:
+        try:
+            act()
+        except GreenrunError as error:
+            logger.info("sweeper: %s: %s", what, error)
+        except Exception:  # one thing's trouble must not keep the others waiting
+            logger.exception("sweeper: %s", what)
+
+    def _left_turns(self) -> list[TurnKey]:
+        before = datetime.now(UTC) - LEFT_ALONE
+        wanted = select(SessionTurn).where(SessionTurn.status == TurnStatus.RUNNING, SessionTurn.updated_at < before)
+        with self._database.reading() as session:
+            rows = session.scalars(wanted.order_by(SessionTurn.updated_at).limit(PAGE))
+            return [TurnKey.of(row) for row in rows]
+
+    def _expired_forms(self) -> list[str]:
+        waiting = (HumanInputForm.status == FormStatus.WAITING, HumanInputForm.expires_at < datetime.now(UTC))
+        with self._database.reading() as session:
+            return list(session.scalars(select(HumanInputForm.id).where(*waiting).limit(PAGE)))
+
+    def _deleted_sessions(self) -> list[str]:
+        with self._database.transaction() as session:
+            return claim_deleted(session, before=datetime.now(UTC) - LEFT_ALONE, limit=PAGE)

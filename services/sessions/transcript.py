@@ -1,0 +1,202 @@
+"""What was said in a run, read from its events: all there is of a run that was interrupted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic_ai.messages import (
+    INTERRUPTED_TOOL_RETURN_CONTENT,
+    SYNTHESIZED_TOOL_RETURN_METADATA_KEY,
+    AgentStreamEvent,
+    EnqueuedMessagesEvent,
+    ModelMessage,
+    ModelRequest,
+    ModelRequestPart,
+    ModelResponse,
+    ModelResponsePart,
+    NativeToolCallPart,
+    NativeToolReturnPart,
+    PartDeltaEvent,
+    PartEndEvent,
+    PartStartEvent,
+    ThinkingPart,
+    ToolCallPart,
+    ToolResultEvent,
+    ToolReturnPart,
+    UserPromptPart,
+)
+from pydantic_core import from_json, to_json
+
+from services.sessions.answers import storable
+
+_agent_event: TypeAdapter[AgentStreamEvent] = TypeAdapter(AgentStreamEvent)
+
+_KINDS_THAT_SAY_SOMETHING = frozenset(
+    {"part_start", "part_delta", "part_end", "function_tool_result", "output_tool_result", "enqueued_messages"}
+)
+
+
+def rebuild_messages(query: str | None, events: Iterable[Mapping[str, Any]]) -> list[ModelMessage]:
+    """The messages of a turn, as far as they were said, so that any model can be shown them.
+
+    ``events`` are the data of the run's agent events, in order. ``query`` is None for a run that only went on with
+    the answer to an earlier call. Where the run was interrupted, every call has a result nevertheless, as in what
+    Pydantic AI keeps of a cancelled run; calls, and thinking bound to a provider, that are not whole are left out.
+    If the model said nothing, there is only the user's message: Pydantic AI joins it with the next one.
+    """
+    transcript = _Transcript()
+    for data in events:
+        if data["event_kind"] in _KINDS_THAT_SAY_SOMETHING:
+            transcript.add(_agent_event.validate_json(to_json(data)))
+    return transcript.messages(query)
+
+
+def answer_so_far(events: Iterable[Mapping[str, Any]]) -> str:
+    """The text that a chat client was streamed."""
+    return "".join(text_said(data) for data in events)
+
+
+def text_said(data: Mapping[str, Any]) -> str:
+    """The text that one event adds to what the model has said to the user."""
+    kind = data["event_kind"]
+    if kind == "part_delta":
+        delta = data["delta"]
+        return storable(delta["content_delta"]) if delta["part_delta_kind"] == "text" else ""
+    if kind == "part_start":
+        part = data["part"]
+        return storable(part["content"]) if part["part_kind"] == "text" else ""
+    return ""
+
+
+@dataclass(slots=True)
+class _Said:
+    """One part of a response. Several calls may grow at once, so that only the last end says that all are whole."""
+
+    part: ModelResponsePart
+    ended: bool = False
+
+    def is_whole(self) -> bool:
+        """Whether a model can be shown it. Text can be cut anywhere."""
+        match self.part:
+            case ToolCallPart(args=arguments) | NativeToolCallPart(args=arguments):
+                return _is_json_object(arguments) if arguments else self.ended
+            case ThinkingPart(signature=signature):
+                return self.ended or bool(signature) or not _is_bound_thinking(self.part)
+        return True
+
+
+@dataclass(slots=True)
+class _Step:
+    """One response of the model, and what it was told after it."""
+
+    said: dict[int, _Said] = field(default_factory=dict)
+    is_whole: bool = False
+    told: list[ModelRequestPart] = field(default_factory=list)
+
+    def messages(self) -> list[ModelMessage]:
+        parts = self._kept()
+        response = ModelResponse(parts=parts, state="complete" if self.is_whole else "interrupted")
+        missing = _missing_results(response, self.told)
+        results = [part for part in self.told if isinstance(part, ToolReturnPart)]
+        others = [part for part in self.told if not isinstance(part, ToolReturnPart)]
+        request = ModelRequest(parts=[*results, *missing, *others], state="interrupted" if missing else "complete")
+        return [message for message in (response, request) if message.parts]
+
+    def _kept(self) -> list[ModelResponsePart]:
+        said = [self.said[index] for index in sorted(self.said)]
+        if self.is_whole:
+            return [one.part for one in said]
+        returned = {one.part.tool_call_id for one in said if isinstance(one.part, NativeToolReturnPart)}
+        kept = [
+            one
+            for one in said
+            if one.is_whole()
+            and not (isinstance(one.part, NativeToolCallPart) and one.part.tool_call_id not in returned)
+        ]
+        while kept and _is_bound_thinking(kept[-1].part):  # a provider takes it only with what it led to
+            kept.pop()
+        return [one.part for one in kept]
+
+
+class _Transcript:
+    """Takes the events of a run, one by one."""
+
+    def __init__(self) -> None:
+        self._first: list[ModelRequestPart] = []
+        self._steps: list[_Step] = []
+
+    def add(self, event: AgentStreamEvent) -> None:
+        match event:
+            case PartStartEvent():
+                if event.previous_part_kind is None or not self._steps:
+                    self._settle_last_step()
+                    self._steps.append(_Step())
+                self._steps[-1].said[event.index] = _Said(event.part)
+            case PartDeltaEvent():
+                said = self._steps[-1].said[event.index]
+                said.part = event.delta.apply(said.part)
+            case PartEndEvent():
+                self._steps[-1].said[event.index] = _Said(event.part, ended=True)
+                self._steps[-1].is_whole = event.next_part_kind is None
+            case ToolResultEvent():
+                self._tell(event.part)
+                if isinstance(content := getattr(event, "content", None), str | list) and content:
+                    self._tell(UserPromptPart(content))
+            case EnqueuedMessagesEvent():
+                for message in event.messages:
+                    if isinstance(message, ModelRequest):
+                        self._tell(*message.parts)
+
+    def messages(self, query: str | None) -> list[ModelMessage]:
+        first = [*self._first, *([] if query is None else [UserPromptPart(query)])]
+        opening: list[ModelMessage] = [ModelRequest(parts=first)] if first else []
+        return opening + [message for step in self._steps for message in step.messages()]
+
+    def _tell(self, *parts: ModelRequestPart) -> None:
+        """Before the first response these are results of an earlier run's calls."""
+        self._settle_last_step()
+        (self._steps[-1].told if self._steps else self._first).extend(parts)
+
+    def _settle_last_step(self) -> None:
+        if self._steps:
+            self._steps[-1].is_whole = True
+
+
+def _is_json_object(arguments: str | Mapping[str, Any]) -> bool:
+    if not isinstance(arguments, str):
+        return True
+    try:
+        return isinstance(from_json(arguments), dict)
+    except ValueError:
+        return False
+
+
+def _is_bound_thinking(part: ModelResponsePart) -> bool:
+    """Whether it is thinking that its provider knows again, and refuses when something of it is missing."""
+    return isinstance(part, ThinkingPart) and bool(part.provider_name or part.id or part.signature)
+
+
+def _missing_results(response: ModelResponse, told: list[ModelRequestPart]) -> list[ToolReturnPart]:
+    """The results that its calls never got, in the words in which Pydantic AI says so itself."""
+    results = Counter(part.tool_call_id for part in told if isinstance(part, ToolReturnPart))
+    missing: list[ToolReturnPart] = []
+    for call in response.tool_calls:
+        if results[call.tool_call_id]:
+            results[call.tool_call_id] -= 1
+            continue
+        missing.append(
+            ToolReturnPart(
+                tool_name=call.tool_name,
+                content=INTERRUPTED_TOOL_RETURN_CONTENT,
+                tool_call_id=call.tool_call_id,
+                tool_kind=call.tool_kind,
+                metadata={SYNTHESIZED_TOOL_RETURN_METADATA_KEY: True},
+                timestamp=response.timestamp,
+                outcome="interrupted",
+            )
+        )
+    return missing

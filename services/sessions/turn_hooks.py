@@ -1,0 +1,158 @@
+"""What a run does for the turn of a session: it waits for the turns before it, and leaves what it has learnt."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import datetime
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from sqlalchemy import update
+
+from errors import DatabaseUnavailable, GreenrunError, SessionBusy, StorageUnavailable
+from models import SessionTurn
+from models.enums import TurnStatus
+from runtime.composition.composition import Composition
+from runtime.events.follow import Follower
+from runtime.execution.hooks import RunHooks, RunNotBegun
+from runtime.protocol.cursors import BEGINNING
+from runtime.protocol.events import RunEnd
+from runtime.protocol.records import RunStatus
+from runtime.runtime import Runtime
+from services.database import Database
+from services.runs import ProvenRun
+from services.sessions.compositions import SessionCompositions, TurnInput, history_of
+from services.sessions.lookup import TurnKey, open_session, unfinished_turns
+from services.sessions.questions import settle_question
+from services.sessions.settling import Settler, prepared
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+"""How often a turn that waits looks whether it has been stopped or has waited for too long."""
+RETRY_SECONDS = 0.2
+
+
+class _Stopped(Exception):
+    """The turn was stopped while it waited."""
+
+
+class TurnHooks(RunHooks):
+    """Of one turn. ``proven`` is None for one that has to wait: what it runs on is known when it begins."""
+
+    def __init__(
+        self,
+        key: TurnKey,
+        turn: TurnInput,
+        *,
+        proven: ProvenRun | None,
+        created_at: datetime,
+        version_id: str | None,
+        database: Database,
+        runtime: Runtime,
+        compositions: SessionCompositions,
+        settler: Settler,
+        cancels_forms: bool,
+    ) -> None:
+        self._key = key
+        self._turn = turn
+        self._composition = proven.composition if proven is not None else None
+        self._created_at = created_at
+        self._version_id = version_id
+        self._database = database
+        self._runtime = runtime
+        self._compositions = compositions
+        self._settler = settler
+        self._cancels_forms = cancels_forms
+        self._stopped = Event()
+        self._follower: Follower | None = None
+        self._known_messages = 0
+
+    def begin(self) -> Composition | None:
+        try:
+            if self._composition is None:
+                self._wait_for_turn()
+                self._composition = self._compose()
+        except _Stopped:
+            return None
+        except GreenrunError as error:
+            raise RunNotBegun(RunEnd.failed(error.message, reason=error.code)) from error
+        history = history_of(self._composition)
+        self._known_messages = len(history.state.messages) if history else 0
+        return self._composition
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._follower is not None:
+            self._follower.stop()
+
+    def prepare(self, end: RunEnd) -> None:
+        if end.status is not RunStatus.SUCCEEDED or self._composition is None:
+            return
+        history = history_of(self._composition)
+        messages = history.state.messages[self._known_messages :] if history else []
+        values = prepared(self._key.turn_id, end.data, messages, self._created_at)
+        mine = (SessionTurn.id == self._key.turn_id, SessionTurn.status == TurnStatus.RUNNING)
+        try:
+            with self._database.transaction() as session:
+                session.execute(update(SessionTurn).where(*mine).values(values))
+        except DatabaseUnavailable:  # who settles it takes it from the run's events
+            logger.warning("run %s: its turn was not prepared: the database is away", self._key.run_id)
+
+    def settle(self) -> None:
+        try:
+            self._settler.settle(self._key)
+        except (DatabaseUnavailable, StorageUnavailable):  # whoever needs it does it, and else the sweeper
+            logger.warning("run %s: its turn was not settled yet: the storage is away", self._key.run_id)
+
+    def _wait_for_turn(self) -> None:
+        """Until every turn before this one is settled. Raises _Stopped, and RunNotBegun when that takes too long."""
+        seconds = self._runtime.config.max_wait_seconds
+        deadline = time.monotonic() + seconds
+        while (before := self._patiently(self._unfinished, deadline)) != []:
+            for key in before:
+                while not self._patiently(lambda key=key: self._settler.settle(key), deadline):
+                    self._follow(key, deadline)
+
+    def _patiently(self, ask: Any, deadline: float) -> Any:
+        """An answer, as soon as the database and Redis give one."""
+        while True:
+            self._check_patience(deadline)
+            try:
+                return ask()
+            except (DatabaseUnavailable, StorageUnavailable):
+                gevent.sleep(RETRY_SECONDS)
+
+    def _check_patience(self, deadline: float) -> None:
+        if self._stopped.is_set():
+            raise _Stopped
+        if time.monotonic() > deadline:
+            seconds = self._runtime.config.max_wait_seconds
+            error = f"the turn waited longer than {seconds:g} seconds for those before it"
+            raise RunNotBegun(RunEnd.failed(error, reason=SessionBusy.code))
+
+    def _unfinished(self) -> list[TurnKey]:
+        with self._database.reading() as session:
+            rows = unfinished_turns(session, self._key.session_id, before=self._key.position)
+            return [TurnKey.of(row) for row in rows]
+
+    def _follow(self, key: TurnKey, deadline: float) -> None:
+        """Until the run of an earlier turn has ended, or its stream is cut."""
+        store, hub, stream = self._runtime.store, self._runtime.hub, self._runtime.keys.events(key.run_id)
+        after = self._patiently(lambda: store.last_cursor(key.run_id), deadline) or BEGINNING
+        self._follower = Follower(key.run_id, stream, after=after, store=store, hub=hub, heartbeat=LOOK_SECONDS)
+        try:
+            for _ in self._follower:
+                self._check_patience(deadline)
+        finally:
+            self._follower = None
+        self._stopped.wait(RETRY_SECONDS if after == BEGINNING else 0)
+
+    def _compose(self) -> Composition:
+        with self._database.transaction() as session:
+            row = open_session(session, self._key.tenant_id, self._key.session_id)
+            is_answer = self._turn.deferred_results is not None  # those before it may have ended with a question
+            settle_question(session, row, is_answer=is_answer, cancels=self._cancels_forms)
+            return self._compositions.prove(session, row, self._turn, version_id=self._version_id).composition

@@ -1,0 +1,269 @@
+"""Turns: accepted in one transaction, executed one after the other, whichever workers they are on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import JsonValue
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from errors import (
+    IdempotencyKeyReused,
+    RunAlreadyEnded,
+    RunNotFound,
+    SessionBusy,
+    StorageUnavailable,
+)
+from models import AgentSession, HumanInputForm, SessionTurn
+from models.enums import FormStatus, MultitaskStrategy, TurnStatus, TurnStop
+from runtime.protocol.ids import new_id
+from runtime.protocol.requests import CancelRunRequest, DeferredToolResults
+from runtime.runtime import Runtime
+from services.database import Database
+from services.idempotency import Claim
+from services.run_viewers import RunViewer
+from services.runs import ProvenRun, RunService
+from services.sessions.cleanup import purge
+from services.sessions.compositions import SessionCompositions, TurnInput, lasting_specs
+from services.sessions.lookup import TurnKey, unfinished_turns
+from services.sessions.questions import settle_question
+from services.sessions.settling import Settler
+from services.sessions.turn_hooks import TurnHooks
+
+STOPS = {MultitaskStrategy.INTERRUPT: TurnStop.INTERRUPT, MultitaskStrategy.ROLLBACK: TurnStop.ROLLBACK}
+INTERRUPTED = "interrupted"
+
+OpenSession = Callable[[Session], AgentSession]
+"""Finds or makes a session, and locks it until the transaction ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTurn:
+    """What a turn is to be."""
+
+    query: str
+    inputs: Mapping[str, JsonValue] = field(default_factory=dict)
+    multitask_strategy: MultitaskStrategy | None = None
+    """None is the session's."""
+    version_id: str | None = None
+    """A version that the session moves to."""
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
+    user_id: str | None = None
+    claim: Claim | None = None
+    deferred_results: DeferredToolResults | None = field(default=None, repr=False)
+    """The answer to the session's question, which this turn goes on with."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedTurn:
+    """A turn that was accepted, now or under the same idempotency key before."""
+
+    key: TurnKey
+    task_id: str
+    created_at: datetime
+    ahead: int
+    """How many turns of the session were unfinished before it."""
+
+
+@dataclass(slots=True)
+class _Accepted:
+    turn: StartedTurn
+    proven: ProvenRun | None = None
+    """None for a turn that was there already."""
+    version_id: str | None = None
+    to_cancel: list[TurnKey] = field(default_factory=list)
+    last_run_id: str | None = None
+    """Of the turn before."""
+    form_id: str | None = None
+    """Of the question that has waited until now."""
+    is_new_session: bool = False
+
+
+class _Unsettled(Exception):
+    def __init__(self, keys: list[TurnKey]) -> None:
+        super().__init__()
+        self.keys = keys
+
+
+class TurnService:
+    """Starts turns. ``cancels_forms`` is whether an ordinary turn gives up the question that waits for its answer."""
+
+    def __init__(
+        self,
+        database: Database,
+        runtime: Runtime,
+        runs: RunService,
+        compositions: SessionCompositions,
+        settler: Settler,
+        *,
+        cancels_forms: bool,
+    ) -> None:
+        self._database = database
+        self._runtime = runtime
+        self._runs = runs
+        self._compositions = compositions
+        self._settler = settler
+        self._cancels_forms = cancels_forms
+
+    def start_turn(self, opened: OpenSession, wanted: NewTurn) -> StartedTurn:
+        """Start a turn of the session that ``opened`` finds or makes, within the transaction that it is called in.
+
+        A refused turn leaves nothing behind. Raises what ``opened`` and ``SessionCompositions.prove`` raise,
+        SessionBusy, HumanInputPending, IdempotencyKeyReused, ShuttingDown, CapacityReached, StorageUnavailable and
+        DatabaseUnavailable.
+        """
+        with self._runs.admission():
+            accepted = self._accept(opened, wanted)
+            if accepted.proven is not None:
+                self._cancel_runs(accepted.to_cancel)
+                self._begin(accepted, accepted.proven, wanted)
+        return accepted.turn
+
+    def cancel_run(self, tenant_id: str, run_id: str, *, reason: str) -> None:
+        """Cancel the run of a turn, if it is there and has not ended."""
+        viewer = RunViewer(frozenset({tenant_id}))
+        try:
+            self._runs.cancel_run(run_id, CancelRunRequest(reason=reason), viewer=viewer)
+        except (RunNotFound, RunAlreadyEnded):
+            return
+
+    def _accept(self, opened: OpenSession, wanted: NewTurn) -> _Accepted:
+        try:
+            return self._accept_once(opened, wanted, is_settled=False)
+        except _Unsettled as found:
+            for key in found.keys:
+                self._settler.settle(key)
+        return self._accept_once(opened, wanted, is_settled=True)
+
+    def _accept_once(self, opened: OpenSession, wanted: NewTurn, *, is_settled: bool) -> _Accepted:
+        with self._database.transaction() as session:
+            row = opened(session)
+            is_new = row in session.new
+            unfinished = unfinished_turns(session, row.id) if row.unfinished else []
+            if unfinished and not is_settled:
+                raise _Unsettled([TurnKey.of(turn) for turn in unfinished])
+            earlier = _find_claimed(session, row, wanted.claim)
+            if earlier is not None:
+                return _Accepted(StartedTurn(TurnKey.of(earlier), earlier.task_id, earlier.created_at, 0))
+            form_id = row.waiting_form_id
+            stopped = _make_way(unfinished, wanted.multitask_strategy or row.multitask_strategy)
+            is_answer = wanted.deferred_results is not None
+            settle_question(session, row, is_answer=is_answer, cancels=self._cancels_forms)
+            if wanted.version_id is not None:
+                row.version_id = self._compositions.version_of(session, row, wanted.version_id)
+            turn_input = _input_of(wanted)
+            proven = self._compositions.prove(session, row, turn_input, version_id=row.version_id)
+            last_run_id = row.last_run_id
+            turn = _add_turn(session, row, wanted)
+            row.layer_specs = lasting_specs(proven.layers)
+            started = StartedTurn(TurnKey.of(turn), turn.task_id, turn.created_at, len(unfinished))
+            return _Accepted(started, proven, row.version_id, stopped, last_run_id, form_id, is_new)
+
+    def _begin(self, accepted: _Accepted, proven: ProvenRun, wanted: NewTurn) -> None:
+        key, is_waiting = accepted.turn.key, accepted.turn.ahead > 0
+        hooks = TurnHooks(
+            key,
+            _input_of(wanted),
+            proven=None if is_waiting else proven,
+            created_at=accepted.turn.created_at,
+            version_id=accepted.version_id,
+            database=self._database,
+            runtime=self._runtime,
+            compositions=self._compositions,
+            settler=self._settler,
+            cancels_forms=self._cancels_forms,
+        )
+        try:
+            self._runs.begin(proven, run_id=key.run_id, tenant_id=key.tenant_id, hooks=hooks, is_waiting=is_waiting)
+        except StorageUnavailable:
+            self._forget(accepted)
+            raise
+
+    def _forget(self, accepted: _Accepted) -> None:
+        """Take back a turn whose run could not be stored."""
+        key = accepted.turn.key
+        with self._database.transaction() as session:
+            if accepted.is_new_session:
+                purge(session, key.session_id)
+                return
+            mine = (AgentSession.id == key.session_id, AgentSession.last_run_id == key.run_id)
+            before = {"last_run_id": accepted.last_run_id, "waiting_form_id": accepted.form_id}
+            session.execute(update(AgentSession).where(*mine).values(before))
+            session.execute(update(AgentSession).where(mine[0]).values(unfinished=AgentSession.unfinished - 1))
+            waiting = {"status": FormStatus.WAITING, "result": None}
+            session.execute(update(HumanInputForm).where(HumanInputForm.id == accepted.form_id).values(waiting))
+            session.execute(delete(SessionTurn).where(SessionTurn.id == key.turn_id))
+
+    def _cancel_runs(self, keys: list[TurnKey]) -> None:
+        for key in keys:
+            self.cancel_run(key.tenant_id, key.run_id, reason=INTERRUPTED)
+
+
+def _input_of(wanted: NewTurn) -> TurnInput:
+    return TurnInput(wanted.query, wanted.inputs, wanted.user_id, wanted.deferred_results)
+
+
+def _find_claimed(session: Session, row: AgentSession, claim: Claim | None) -> SessionTurn | None:
+    """The turn that was made under the same idempotency key. Raises IdempotencyKeyReused.
+
+    The key of a turn that has failed or was cancelled is free again.
+    """
+    if claim is None:
+        return None
+    wanted = (SessionTurn.session_id == row.id, SessionTurn.idempotency_digest == claim.digest)
+    turn = session.scalar(select(SessionTurn).where(*wanted))
+    if turn is None:
+        return None
+    if turn.status in (TurnStatus.FAILED, TurnStatus.CANCELLED):
+        turn.idempotency_digest = None
+        session.flush()
+        return None
+    if turn.idempotency_fingerprint != claim.fingerprint:
+        raise IdempotencyKeyReused
+    return turn
+
+
+def _make_way(unfinished: list[SessionTurn], strategy: MultitaskStrategy) -> list[TurnKey]:
+    """What becomes of the turns that are not finished: those whose runs are to be cancelled. Raises SessionBusy."""
+    if unfinished and strategy is MultitaskStrategy.REJECT:
+        raise SessionBusy
+    stop = STOPS.get(strategy)
+    if stop is None:
+        return []
+    for turn in unfinished:
+        turn.stop = turn.stop or stop
+    return [TurnKey.of(turn) for turn in unfinished]
+
+
+def _add_turn(session: Session, row: AgentSession, wanted: NewTurn) -> SessionTurn:
+    now = datetime.now(UTC)
+    row.turns += 1
+    row.unfinished += 1
+    values: dict[str, Any] = {
+        "inputs": {**row.inputs, **wanted.inputs},
+        "details": dict(wanted.metadata),
+        "idempotency_digest": wanted.claim.digest if wanted.claim else None,
+        "idempotency_fingerprint": wanted.claim.fingerprint if wanted.claim else None,
+    }
+    turn = SessionTurn(
+        id=new_id(),
+        tenant_id=row.tenant_id,
+        session_id=row.id,
+        position=row.turns,
+        run_id=new_id(),
+        task_id=new_id(),
+        version_id=row.version_id,
+        query=wanted.query,
+        is_answer=wanted.deferred_results is not None,
+        status=TurnStatus.RUNNING,
+        created_at=now,
+        updated_at=now,
+        **values,
+    )
+    row.last_run_id, row.updated_at = turn.run_id, now
+    session.add(turn)
+    return turn
