@@ -76,6 +76,7 @@ def make_blueprints(settings: Settings, runtime: Runtime, database: Database) ->
         chats.chat,
         settler=sessions.settler,
         delete_session=partial(sessions.sessions.delete_session, cancel=True),
+        name_session=chats.namer.name_now,
         forms=sessions.forms,
         suggest=chats.suggestions.of_turn,
     )

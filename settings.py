@@ -169,7 +169,7 @@ class Settings(BaseSettings):
     )
     cors_origins: str = Field(
         default="",
-        description="Origins whose pages may call /runs* and /events*, separated by commas, or * for all of them.",
+        description="Origins whose pages may call /runs*, /events*, /v1* and /sessions*, by commas; * is all.",
     )
     default_llm: DefaultLlm | None = Field(
         default=None,

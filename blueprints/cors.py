@@ -21,7 +21,7 @@ EXPOSED_HEADERS = "Retry-After, X-Request-Id"
 def allow_origins(blueprint: Blueprint, origins: Collection[str], *, methods: Sequence[str] = DEFAULT_METHODS) -> None:
     """Let pages of these origins, or of all with ``*``, call a blueprint that is not registered yet.
 
-    ``methods`` are those that its routes have. Cookies are no part of it. The blueprint needs a ``url_prefix``: below it
+    ``methods`` are those of its routes. Cookies are no part of it. The blueprint needs a ``url_prefix``: below it
     unknown paths and wrong methods get the headers too, though they belong to no blueprint. Other routes of the
     application are left alone.
     """

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated
 
 from flask import Blueprint, Response, g, jsonify, request
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, StringConstraints
 
 from blueprints.errors import register_error_handlers
 from blueprints.idempotency import parse_idempotency_key
@@ -30,17 +31,21 @@ FOLLOW = "follow_turn"
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
+GivenId = Annotated[str, StringConstraints(max_length=36, pattern=r"^[^\x00]*$")]
+"""An id as a query names it; no database takes a NUL."""
+
+
 class CursorQuery(BaseModel):
     """How much of a list to read, and from behind what."""
 
-    after: str | None = Field(default=None, max_length=36)
+    after: GivenId | None = None
     limit: int = Field(default=20, ge=1, le=100)
 
 
 class SessionQuery(CursorQuery):
     """Sessions, of all agents or of one."""
 
-    agent_id: str | None = Field(default=None, max_length=36)
+    agent_id: GivenId | None = None
 
 
 class DeleteQuery(BaseModel):

@@ -43,7 +43,8 @@ class AgentSession(Identified, Tenanted, Updated, Base):
     session_snapshot: Mapped[dict[str, Any] | None] = mapped_column(JSON_VALUE)
     """Of the last good turn."""
     layer_specs: Mapped[list[dict[str, Any]]] = mapped_column(JSON_VALUE, default=list)
-    """The layers of that turn that are entered once more when the session is deleted; never those with credentials."""
+    """The layers of which those that it remembers are entered once more when the session is deleted; never those with
+    credentials."""
     turns: Mapped[int] = mapped_column(Integer, default=0)
     """How many were accepted, and so the position of the last one."""
     unfinished: Mapped[int] = mapped_column(Integer, default=0)

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from blueprints.parsing import BodyLimits, limit_body
 from blueprints.service_api.app_info import add_app_info_routes
-from blueprints.service_api.chat_messages import add_chat_routes
+from blueprints.service_api.chat_messages import SEND_MESSAGE, add_chat_routes
 from blueprints.service_api.conversations import add_conversation_routes
 from blueprints.service_api.errors import register_service_errors
 from blueprints.service_api.forms import add_form_routes
@@ -21,7 +21,7 @@ from services.api_keys import ApiKeyService
 from services.chat.app_info import AppInfoService
 from services.chat.apps import AppService
 from services.chat.chat import ChatService
-from services.chat.conversations import ConversationService, DeletesSession
+from services.chat.conversations import ConversationService, DeletesSession, NamesSession
 from services.chat.end_users import EndUserService
 from services.chat.feedback import FeedbackService
 from services.chat.messages import MessageService, SettlesTurns, SuggestQuestions
@@ -40,6 +40,7 @@ class ServiceParts:
     chat: ChatService
     settler: SettlesTurns
     delete_session: DeletesSession
+    name_session: NamesSession
     forms: FormService
     suggest: SuggestQuestions | None = None
     """None suggests nothing, whatever an agent says."""
@@ -64,7 +65,8 @@ def service_api_blueprint(
         if request.endpoint == f"{blueprint.name}.{OPEN}":
             return
         limit_body(request, body_limits)
-        g.app = require_app(request, keys, apps, admin_tokens)
+        is_checked_later = request.endpoint == f"{blueprint.name}.{SEND_MESSAGE}"
+        g.app = require_app(request, keys, apps, admin_tokens, is_checked_later=is_checked_later)
         runtime.start()
 
     @blueprint.get("", strict_slashes=False, endpoint=OPEN)
@@ -72,7 +74,7 @@ def service_api_blueprint(
         """What is served here. It needs no key."""
         return jsonify(WELCOME)
 
-    conversations = ConversationService(database, parts.end_users, delete=parts.delete_session)
+    conversations = ConversationService(database, parts.end_users, delete=parts.delete_session, name=parts.name_session)
     messages = MessageService(database, parts.end_users, settler=parts.settler, suggest=parts.suggest)
     add_app_info_routes(blueprint, AppInfoService(database))
     add_conversation_routes(blueprint, conversations)

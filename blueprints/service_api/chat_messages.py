@@ -13,11 +13,12 @@ from services.chat.chat_requests import ChatMessageRequest
 from services.chat.frames import ChatTurn, blocking_body
 from services.chat.requests import OfUser
 
+SEND_MESSAGE = "send_message"
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 def add_chat_routes(blueprint: Blueprint, chat: ChatService) -> None:
-    @blueprint.post("/chat-messages")
+    @blueprint.post("/chat-messages", endpoint=SEND_MESSAGE)
     def send_message() -> Response:
         """Send a message; the answer comes in pieces, or as a whole."""
         app, wanted = current_app(), parse_service_body(request, ChatMessageRequest)
@@ -37,5 +38,5 @@ def add_chat_routes(blueprint: Blueprint, chat: ChatService) -> None:
         return jsonify(result="success")
 
     def _stream(turn: ChatTurn) -> Response:
-        frames = chat.follow(current_app().tenant_id, turn)
+        frames = chat.answer(current_app().tenant_id, turn)
         return Response(frames, content_type=sse.CONTENT_TYPE, headers=STREAM_HEADERS, direct_passthrough=True)

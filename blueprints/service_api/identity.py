@@ -17,8 +17,17 @@ HEADER_WRONG = "Authorization header must be provided and start with 'Bearer'"
 APP_MISSING = "Arg app_id must be provided: this key opens every app of its workspace"
 
 
-def require_app(request: Request, keys: ApiKeyService, apps: AppService, admin_tokens: Sequence[SecretStr]) -> App:
+def require_app(
+    request: Request,
+    keys: ApiKeyService,
+    apps: AppService,
+    admin_tokens: Sequence[SecretStr],
+    *,
+    is_checked_later: bool = False,
+) -> App:
     """The app of an app's key, or the one that somebody names whose key opens a whole workspace, in ``app_id``.
+
+    With ``is_checked_later`` the agent of an app's key is not looked up: who loads it anyway sees what has become of it.
 
     Raises Unauthorized, ParameterRefused when no app is named, AppForbidden, ItemNotFound, DatabaseUnavailable, and
     what ``require_caller`` raises.
@@ -27,6 +36,8 @@ def require_app(request: Request, keys: ApiKeyService, apps: AppService, admin_t
     if scheme.lower() != "bearer" or not given.strip():
         raise Unauthorized(HEADER_WRONG)
     caller = require_caller(request, keys, admin_tokens, allow_app=True)
+    if is_checked_later and caller.agent_id is not None:
+        return App(caller.tenant_id, caller.agent_id, caller.key_id)
     named = caller.agent_id or request.args.get(APP_PARAMETER)
     if not named:
         raise ParameterRefused(APP_MISSING, params=APP_PARAMETER)

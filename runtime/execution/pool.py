@@ -118,6 +118,8 @@ class RunPool:
             if end is not None:
                 if run.hooks is not None:
                     run.hooks.prepare(end)
+                    if run.log.is_dropped:  # while it prepared, Redis has refused its last events
+                        end = STORAGE_LOST
                 self._write_end(run, end)
         except Exception as error:  # whatever went wrong here, the run must not stay running
             log_unexpected(run.run_id, error, "its end could not be made")

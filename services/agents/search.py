@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models import Agent, WorkflowAgentNodeBinding
@@ -16,6 +16,8 @@ from services.agents.descriptions import AgentDescription
 from services.agents.lookup import describe_agents
 
 DRAFT = "draft"
+RARE_NAMES = 500
+"""So few are looked up one by one; of more, the last changed ones soon fill a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,11 @@ def find_page(session: Session, tenant_id: str, *, page: int, limit: int, keywor
     # The name is told twice, as the unique one as well: its index alone then answers how many there are.
     countable = [Agent.tenant_id == tenant_id, Agent.roster_unique_name.is_not(None)]
     if keyword:
-        mine.append(_holds(Agent.name, keyword))
         countable.append(_holds(Agent.roster_unique_name, keyword))
     total = session.scalar(select(func.count()).select_from(Agent).where(*countable)) or 0
+    if keyword:
+        is_rare = total <= RARE_NAMES
+        mine.append(Agent.roster_unique_name.in_(_names(countable)) if is_rare else _holds(Agent.name, keyword))
     order = (Agent.updated_at.desc(), Agent.id.desc())
     wanted = select(Agent).where(*mine).order_by(*order).offset((page - 1) * limit).limit(limit)
     rows = session.scalars(wanted).all()
@@ -74,6 +78,12 @@ def find_nodes(
     for agent_id, node_id in session.execute(wanted):
         nodes[agent_id].append(node_id)
     return nodes
+
+
+def _names(countable: list[ColumnElement[bool]]) -> Select[tuple[str | None]]:
+    """The names to look for, read from their index alone: for rare ones PostgreSQL would read the whole table."""
+    names = select(Agent.roster_unique_name).where(*countable).cte("names")
+    return select(names.prefix_with("MATERIALIZED", dialect="postgresql").c.roster_unique_name)
 
 
 def _holds(column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None], keyword: str) -> ColumnElement[bool]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 
-from errors import GreenrunError
+from errors import GreenrunError, SessionNotFound
 from models import AgentConfigSnapshot, AgentSession
+from runtime.events.entries import StreamEntry
 from runtime.layers.dify_identity import ExecutionContextConfig
 from runtime.protocol.cursors import BEGINNING
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.events import EventType
-from runtime.protocol.requests import CompositionSpec, CreateRunRequest
+from runtime.protocol.requests import CancelRunRequest, CompositionSpec, CreateRunRequest
 from services.credentials import CredentialService
 from services.database import Database
 from services.run_viewers import RunViewer
@@ -20,6 +22,11 @@ from services.sessions.answers import answer_text
 from services.souls import AgentSoulConfig, composition_of, credential_names
 
 logger = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 30.0
+"""How long an answer may take: somebody may be waiting for it."""
+LOOK_SECONDS = 1.0
+TOO_LONG = "aside_took_too_long"
 
 
 class Asides:
@@ -43,18 +50,28 @@ class Asides:
         proven = self._runs.prove(CreateRunRequest(composition=spec), dialect=Dialect.CURRENT)
         with self._runs.admission():
             run_id = self._runs.begin(proven, tenant_id=tenant_id).run_id
-        viewer = RunViewer(frozenset({tenant_id}))
-        last = None
-        for entries in self._runs.follow_run(run_id, viewer=viewer, after=BEGINNING):
-            last = entries[-1] if entries else last
+        last = self._last_event(run_id, tenant_id)
         if last is None or last.event_type != EventType.RUN_SUCCEEDED:
             logger.info("session %s: an aside was not answered: run %s", session_id, run_id)
             return None
         return answer_text(json.loads(last.payload)["data"]["output"])
 
+    def _last_event(self, run_id: str, tenant_id: str) -> StreamEntry | None:
+        """The end of a run, which is cancelled when it takes too long."""
+        viewer, deadline = RunViewer(frozenset({tenant_id})), time.monotonic() + PATIENCE_SECONDS
+        last = None
+        for entries in self._runs.follow_run(run_id, viewer=viewer, after=BEGINNING, heartbeat=LOOK_SECONDS):
+            last = entries[-1] if entries else last
+            if time.monotonic() > deadline and not (last and last.is_terminal):
+                self._runs.cancel_run(run_id, CancelRunRequest(reason=TOO_LONG), viewer=viewer)
+                return None
+        return last
+
     def _composition(self, session_id: str, instruction: str, text: str) -> tuple[str, CompositionSpec]:
         with self._database.reading() as session:
-            row = session.get_one(AgentSession, session_id)
+            row = session.get(AgentSession, session_id)
+            if row is None:
+                raise SessionNotFound
             version = session.get_one(AgentConfigSnapshot, row.version_id)
             model = AgentSoulConfig.from_stored(version.config_snapshot).model
             soul = AgentSoulConfig.model_validate({"prompt": {"system_prompt": instruction}, "model": model})

@@ -23,6 +23,7 @@ class ChatParts:
     end_users: EndUserService
     chat: ChatService
     suggestions: Suggestions
+    namer: Namer
 
     @classmethod
     def make(
@@ -37,4 +38,4 @@ class ChatParts:
         asides = Asides(database, credentials, runs)
         namer = Namer(database, asides, asks_model=rules.names_by_model)
         chat = ChatService(database, runs, end_users, sessions.turns, sessions.settler, namer, rules)
-        return cls(end_users, chat, Suggestions(asides))
+        return cls(end_users, chat, Suggestions(asides), namer)

@@ -15,9 +15,11 @@ from errors import (
     AppUnavailable,
     ItemNotFound,
     RequestRefused,
+    RunNotFound,
     SessionNotFound,
 )
 from models import Agent, AgentConfigSnapshot, AgentSession, HumanInputForm, SessionTurn
+from models.enums import TurnStatus
 from runtime.events.follow import Follower
 from runtime.protocol.cursors import BEGINNING
 from runtime.protocol.ids import is_id, new_id
@@ -26,9 +28,11 @@ from services.chat.apps import App
 from services.chat.chat_requests import FILES, ChatMessageRequest, prompt_of
 from services.chat.conversations import CONVERSATION_NOT_FOUND
 from services.chat.end_users import EndUserService
+from services.chat.failures import STREAM_BROKE_OFF
 from services.chat.frames import ChatTurn, FormTicket
 from services.chat.namer import Namer
 from services.chat.naming import DEFAULT_NAME, name_of
+from services.chat.replay import stored_frames
 from services.chat.stream import ChatResult, ChatStream
 from services.database import Database
 from services.run_viewers import RunViewer
@@ -108,19 +112,21 @@ class ChatService:
             self._namer.name_later(started.key.session_id, query)
         return chat_turn(started)
 
+    def answer(self, tenant_id: str, turn: ChatTurn) -> Iterator[bytes]:
+        """The frames of a turn for who has asked: where the operator says so, it is stopped when he leaves."""
+        return self._until_left(tenant_id, turn) if self._rules.stops_unread else self.follow(tenant_id, turn)
+
     def follow(self, tenant_id: str, turn: ChatTurn) -> Iterator[bytes]:
-        """The frames of a turn from its beginning to its end, on any worker; empty ones only let a response begin."""
-        stream = ChatStream(turn, lambda: self._find_form(tenant_id, turn))
+        """The frames of a turn from its beginning to its end, on any worker; empty ones only let a response begin.
+
+        When the run's events are gone, they are those of the stored turn. Raises StorageUnavailable and
+        DatabaseUnavailable before there is anything to read.
+        """
         try:
-            with self._follower(tenant_id, turn) as follower:
-                yield b""
-                for entries in _batches(follower):
-                    yield stream.feed(entries) if entries else frames.PING
-            if tail := stream.break_off():
-                yield tail
-        finally:
-            if self._rules.stops_unread and not stream.is_finished:
-                self._turns.cancel_run(tenant_id, turn.run_id, reason=LEFT)
+            follower = self._follower(tenant_id, turn)
+        except RunNotFound:
+            return iter([self._stored(tenant_id, turn)])
+        return self._frames(tenant_id, turn, follower)
 
     def wait(self, tenant_id: str, turn: ChatTurn) -> ChatResult:
         """What came of a turn, once it has ended."""
@@ -157,6 +163,31 @@ class ChatService:
             run_id = session.scalar(wanted)
         if run_id is not None:
             self._turns.cancel_run(app.tenant_id, run_id, reason=STOPPED)
+
+    def _until_left(self, tenant_id: str, turn: ChatTurn) -> Iterator[bytes]:
+        try:
+            yield from self.follow(tenant_id, turn)
+        except GeneratorExit:
+            self._turns.cancel_run(tenant_id, turn.run_id, reason=LEFT)
+            raise
+
+    def _frames(self, tenant_id: str, turn: ChatTurn, follower: Follower) -> Iterator[bytes]:
+        stream = ChatStream(turn, lambda: self._find_form(tenant_id, turn))
+        with follower:
+            yield b""
+            for entries in _batches(follower):
+                yield stream.feed(entries) if entries else frames.PING
+        if tail := stream.break_off():
+            yield tail
+
+    def _stored(self, tenant_id: str, turn: ChatTurn) -> bytes:
+        """The frames of a turn whose run is gone. It may have been rolled back, or not be settled yet."""
+        form = self._find_form(tenant_id, turn)
+        with self._database.reading() as session:
+            row = session.get(SessionTurn, turn.message_id)
+            if row is None or row.status is TurnStatus.RUNNING:
+                return frames.error(turn, STREAM_BROKE_OFF)
+            return stored_frames(turn, row, form)
 
     def _follower(self, tenant_id: str, turn: ChatTurn) -> Follower:
         viewer = RunViewer(frozenset({tenant_id}))

@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, JsonValue, StringConstraints
 
 from errors import ParameterRefused
+from models import SessionTurn
 from services.chat.requests import OfUser, OptionalId
+from services.sessions.requests import without_nul
 from services.souls.document import MAX_PROMPT_CHARS
 
 MAX_FILES = 20
@@ -18,8 +20,8 @@ INPUTS_MISSING = "inputs is required"
 FILES = "files"
 
 
-def _without_nul(value: object) -> object:
-    return value.replace("\0", "") if isinstance(value, str) else value
+def _streaming_if_none(value: object) -> object:
+    return "streaming" if value is None else value
 
 
 class RemoteFile(BaseModel):
@@ -35,9 +37,9 @@ class RemoteFile(BaseModel):
 class ChatMessageRequest(OfUser):
     """A message to an app. Keys that nobody knows are left alone."""
 
-    query: Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS), BeforeValidator(_without_nul)] = ""
+    query: Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS), BeforeValidator(without_nul)] = ""
     inputs: dict[str, JsonValue] | None = None
-    response_mode: Literal["streaming", "blocking"] = "streaming"
+    response_mode: Annotated[Literal["streaming", "blocking"], BeforeValidator(_streaming_if_none)] = "streaming"
     conversation_id: OptionalId = None
     files: Annotated[list[RemoteFile], Field(max_length=MAX_FILES)] | None = None
     auto_generate_name: bool = True
@@ -58,6 +60,12 @@ class ChatMessageRequest(OfUser):
     def file_locators(self) -> list[JsonValue]:
         """The files as the model is told of them."""
         return [file.model_dump(mode="json", include={"transfer_method", "url"}) for file in self.files or ()]
+
+
+def query_of(turn: SessionTurn) -> str:
+    """What the user has asked, of a turn that may have brought files."""
+    files = turn.details.get(FILES)
+    return turn.query.removesuffix(prompt_of("", files)) if files else turn.query
 
 
 def prompt_of(query: str, locators: Sequence[JsonValue]) -> str:

@@ -14,8 +14,8 @@ from models import AgentSession, SessionTurn
 from models.enums import SessionState
 from runtime.protocol.ids import is_id
 from services.chat.apps import App
+from services.chat.chat_requests import query_of
 from services.chat.end_users import EndUserService
-from services.chat.naming import name_of
 from services.chat.openings import Openings
 from services.chat.requests import ConversationsQuery, RenameRequest
 from services.database import Database
@@ -34,12 +34,19 @@ _SHOWN = load_only(
     AgentSession.updated_at,
     raiseload=True,
 )
+_ASKED = load_only(SessionTurn.query, SessionTurn.details, raiseload=True)
 
 
 class DeletesSession(Protocol):
     """Ends a session of a tenant with all that belongs to it."""
 
     def __call__(self, tenant_id: str, session_id: str, /) -> None: ...
+
+
+class NamesSession(Protocol):
+    """A name for a conversation that begins with a question. It is called outside of any transaction."""
+
+    def __call__(self, session_id: str, query: str, /) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +67,13 @@ class ConversationService:
     Its methods raise DatabaseUnavailable besides what they say.
     """
 
-    def __init__(self, database: Database, end_users: EndUserService, *, delete: DeletesSession) -> None:
+    def __init__(
+        self, database: Database, end_users: EndUserService, *, delete: DeletesSession, name: NamesSession
+    ) -> None:
         self._database = database
         self._end_users = end_users
         self._delete = delete
+        self._name = name
         self._openings = Openings()
 
     def list_conversations(self, app: App, query: ConversationsQuery) -> ConversationPage:
@@ -85,9 +95,11 @@ class ConversationService:
         """
         name = None if wanted.auto_generate else wanted.require_name()
         end_user_id = self._end_users.find(app, wanted.user_or_default)
+        if name is None:
+            name = self._made_name(app, end_user_id, conversation_id)
         with self._database.transaction() as session:
             row = find_conversation(session, app, end_user_id, conversation_id, lock=True)
-            row.name = name_of(_first_query(session, row) or row.name) if name is None else name
+            row.name = name
             session.flush()
             return self._told(session, [row])[0]
 
@@ -100,6 +112,13 @@ class ConversationService:
             self._delete(app.tenant_id, found.id)
         except SessionNotFound:  # somebody else has just deleted it
             raise ItemNotFound(CONVERSATION_NOT_FOUND) from None
+
+    def _made_name(self, app: App, end_user_id: str | None, conversation_id: str) -> str:
+        """A name made of the first question; without one the name that the conversation has."""
+        with self._database.reading() as session:
+            row = find_conversation(session, app, end_user_id, conversation_id)
+            query = _first_query(session, row)
+        return row.name if query is None else self._name(row.id, query)
 
     def _told(self, session: Session, rows: Sequence[AgentSession]) -> list[dict[str, Any]]:
         openings = self._openings.of_versions(session, {row.version_id for row in rows if row.version_id})
@@ -159,8 +178,9 @@ def _page(
 
 
 def _first_query(session: Session, row: AgentSession) -> str | None:
-    mine = select(SessionTurn.query).where(SessionTurn.session_id == row.id)
-    return session.scalar(mine.order_by(SessionTurn.position).limit(1))
+    mine = select(SessionTurn).where(SessionTurn.session_id == row.id).options(_ASKED)
+    first = session.scalar(mine.order_by(SessionTurn.position).limit(1))
+    return query_of(first) if first is not None else None
 
 
 def _as_json(row: AgentSession, opening: str) -> dict[str, Any]:

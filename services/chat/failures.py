@@ -36,6 +36,7 @@ _CODES: Mapping[str, tuple[str, int]] = {
     "model_rate_limited": ("rate_limit_error", 429),
     "InvokeRateLimitError": ("rate_limit_error", 429),
     "session_busy": ("conversation_busy", 409),
+    "run_gone": ("internal_server_error", 500),
 }
 _OTHERWISE = ("completion_request_error", 400)
 

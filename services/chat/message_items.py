@@ -7,7 +7,8 @@ from typing import Any
 from models import SessionTurn
 from models.enums import TurnStatus
 from runtime.llm.usage import ModelUsage
-from services.chat.failures import chat_failure
+from services.chat.chat_requests import query_of
+from services.chat.replay import stored_failure
 
 
 def message_item(turn: SessionTurn, *, parent_id: str | None) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def message_item(turn: SessionTurn, *, parent_id: str | None) -> dict[str, Any]:
         "conversation_id": turn.session_id,
         "parent_message_id": parent_id,
         "inputs": turn.inputs,
-        "query": turn.query,
+        "query": query_of(turn),
         "answer": turn.answer if is_settled else "",
         "feedback": {"rating": turn.rating} if turn.rating else None,
         "retriever_resources": [],
@@ -35,14 +36,9 @@ def message_item(turn: SessionTurn, *, parent_id: str | None) -> dict[str, Any]:
         "total_price": format(usage.total_price, "f"),
         "currency": usage.currency,
         "status": "error" if turn.status is TurnStatus.FAILED else "normal",
-        "error": _failure_text(turn) if turn.status is TurnStatus.FAILED else None,
+        "error": stored_failure(turn).message if turn.status is TurnStatus.FAILED else None,
         "extra_contents": [],
     }
-
-
-def _failure_text(turn: SessionTurn) -> str:
-    """Why a turn failed, in the words in which its stream said so."""
-    return chat_failure({"error": turn.error or "", "reason": turn.error_reason}, turn.run_id).message
 
 
 def _thought_item(thought: dict[str, Any], message_id: str, created_at: int) -> dict[str, Any]:

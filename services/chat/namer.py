@@ -37,13 +37,24 @@ class Namer:
         if self._asks_model:
             gevent.spawn(self._name, session_id, query)
 
+    def name_now(self, session_id: str, query: str) -> str:
+        """A name for a conversation that begins with this question."""
+        return (self._ask(session_id, query) if self._asks_model else None) or name_of(query)
+
     def _name(self, session_id: str, query: str) -> None:
-        name = self._asides.ask(session_id, INSTRUCTION, query[:MAX_SHOWN_CHARS])
-        if name is None or not name.strip():
+        name = self._ask(session_id, query)
+        if name is None:
             return
         unnamed = (AgentSession.id == session_id, AgentSession.name == name_of(query))
         try:
             with self._database.transaction() as session:
-                session.execute(update(AgentSession).where(*unnamed).values(name=name_of(storable(name))))
+                # Lists that people page through go by the time, and nobody has done anything.
+                values = {"name": name, "updated_at": AgentSession.updated_at}
+                session.execute(update(AgentSession).where(*unnamed).values(values))
         except DatabaseUnavailable:
             logger.info("session %s: it keeps its first name: the database is away", session_id)
+
+    def _ask(self, session_id: str, query: str) -> str | None:
+        """The model's name; None when it has none."""
+        answer = self._asides.ask(session_id, INSTRUCTION, query[:MAX_SHOWN_CHARS])
+        return name_of(storable(answer)) if answer and answer.strip() else None

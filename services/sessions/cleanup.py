@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from errors import DatabaseUnavailable, InvalidComposition, StorageUnavailable
+from errors import DatabaseUnavailable, InvalidComposition, RunAlreadyEnded, RunNotFound, StorageUnavailable
 from models import AgentSession, HumanInputForm, SessionTurn
 from models.enums import SessionState
 from runtime.composition.composition import Composition
@@ -17,15 +19,20 @@ from runtime.protocol.dialects import Dialect
 from runtime.protocol.events import RunEnd
 from runtime.protocol.ids import new_id
 from runtime.protocol.records import RunStatus
-from runtime.protocol.requests import CompositionSpec, CreateRunRequest, ExitIntent, LayerSpec, OnExit
+from runtime.protocol.requests import CancelRunRequest, CompositionSpec, CreateRunRequest, ExitIntent, LayerSpec, OnExit
 from runtime.protocol.snapshots import SessionSnapshot
 from runtime.runtime import Runtime
 from services.database import Database
 from services.run_checks import CLEANUP, LIFECYCLE_KEY
+from services.run_viewers import RunViewer
 from services.runs import ProvenRun, RunService
+from services.sessions.lookup import TurnKey, unfinished_turns
 from services.sessions.projection import project
 
 logger = logging.getLogger(__name__)
+
+CANCELLED_LATE = "session_deleted"
+"""Why turns are cancelled that go on although their session was deleted."""
 
 
 class SessionCleanup:
@@ -39,15 +46,19 @@ class SessionCleanup:
     def clean(self, session_id: str) -> None:
         """Run the delete hooks of what the session remembers, and delete it once they have run.
 
-        Without anything to run it is deleted at once. Raises ShuttingDown, CapacityReached, StorageUnavailable and
-        DatabaseUnavailable; it may be called again.
+        Without anything to run it is deleted at once. While a turn of it is not settled that turn is only cancelled.
+        Raises ShuttingDown, CapacityReached, StorageUnavailable and DatabaseUnavailable; it may be called again.
         """
         with self._database.reading() as session:
             row = session.get(AgentSession, session_id)
             if row is None or row.state is not SessionState.DELETED:
                 return
-            proven = self._proven(row)
+            running = [TurnKey.of(turn) for turn in unfinished_turns(session, session_id)]
+            proven = self._proven(row) if not running else None
             tenant_id = row.tenant_id
+        if running:  # their runs could not be cancelled when the session was deleted
+            self._cancel_runs(running)
+            return
         if proven is None:
             self._purge(session_id)
             return
@@ -55,6 +66,12 @@ class SessionCleanup:
             run_id = new_id()
             hooks = _CleanupHooks(self, session_id, run_id, proven)
             self._runs.begin(proven, run_id=run_id, tenant_id=tenant_id, hooks=hooks)
+
+    def _cancel_runs(self, keys: Sequence[TurnKey]) -> None:
+        for key in keys:
+            viewer = RunViewer(frozenset({key.tenant_id}))
+            with suppress(RunNotFound, RunAlreadyEnded):
+                self._runs.cancel_run(key.run_id, CancelRunRequest(reason=CANCELLED_LATE), viewer=viewer)
 
     def finish(self, session_id: str, run_id: str) -> None:
         """Delete the session if its cleanup run has succeeded; else it is tried again later."""
@@ -66,10 +83,14 @@ class SessionCleanup:
 
     def _proven(self, row: AgentSession) -> ProvenRun | None:
         """The cleanup run; None when there is nothing to leave."""
-        layers = [LayerSpec.model_validate(spec) for spec in row.layer_specs]
-        if not layers or row.session_snapshot is None:
+        if row.session_snapshot is None:
             return None
         known = SessionSnapshot.model_validate(row.session_snapshot)
+        remembered = {entry.name for entry in known.layers}
+        specs = [LayerSpec.model_validate(spec) for spec in row.layer_specs]
+        layers = [spec for spec in specs if spec.name in remembered]
+        if not layers:
+            return None
         request = CreateRunRequest(
             composition=CompositionSpec(layers=layers),
             session_snapshot=project(known, layers, checked=True),

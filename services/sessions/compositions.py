@@ -15,6 +15,7 @@ from models.enums import AgentStatus
 from runtime.composition.composition import Composition
 from runtime.layers.dify_identity import ExecutionContextConfig
 from runtime.layers.history import HistoryLayer
+from runtime.layers.model_layer import MODEL_LAYER_NAME
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.ids import is_id
 from runtime.protocol.requests import CompositionSpec, CreateRunRequest, DeferredToolResults, LayerSpec
@@ -140,10 +141,17 @@ def with_query(spec: CompositionSpec, query: str) -> CompositionSpec:
     return CompositionSpec(schema_version=spec.schema_version, layers=layers)
 
 
-def lasting_specs(layers: Iterable[LayerSpec]) -> list[dict[str, Any]]:
-    """The layers to enter once more when a session is deleted: no prompts, and none with credentials."""
-    kept = [layer for layer in layers if layer.type not in SECRET_TYPES and layer.type != PROMPT_TYPE]
-    return [layer.model_dump(mode="json") for layer in kept]
+def lasting_specs(layers: Iterable[LayerSpec], *, before: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The layers that may have to be entered once more when a session is deleted: no prompts, no models, and none with
+    credentials. Those of the turns ``before`` stay among them: the turn that has other ones may fail.
+    """
+    specs = [layer.model_dump(mode="json") for layer in layers if _lasts(layer)]
+    names = {spec["name"] for spec in specs}
+    return [*specs, *(spec for spec in before if spec["name"] not in names)]
+
+
+def _lasts(layer: LayerSpec) -> bool:
+    return layer.name != MODEL_LAYER_NAME and layer.type not in SECRET_TYPES and layer.type != PROMPT_TYPE
 
 
 def history_of(composition: Composition) -> HistoryLayer | None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 
 from models.enums import MultitaskStrategy
 from runtime.protocol.requests import MAX_IDEMPOTENCY_KEY_LENGTH, CompositionSpec
@@ -15,6 +24,11 @@ from services.souls.document import MAX_PROMPT_CHARS
 MAX_METADATA_BYTES = 65_536
 
 
+def without_nul(value: object) -> object:
+    """A text without its NUL characters; anything else as it is."""
+    return value.replace("\0", "") if isinstance(value, str) else value
+
+
 def _is_small(value: dict[str, Any]) -> dict[str, Any]:
     if len(json.dumps(value)) > MAX_METADATA_BYTES:
         raise ValueError(f"takes at most {MAX_METADATA_BYTES} bytes of JSON")
@@ -22,7 +36,7 @@ def _is_small(value: dict[str, Any]) -> dict[str, Any]:
 
 
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(_is_small)]
-Query = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS, pattern=r"\S")]
+Query = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS, pattern=r"\S"), BeforeValidator(without_nul)]
 
 
 class _Wanted(BaseModel):

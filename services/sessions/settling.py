@@ -13,10 +13,11 @@ from typing import Any
 
 from pydantic_ai.messages import ModelMessage
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import flag_modified
 
 from models import AgentSession, HumanInputForm, SessionTurn
 from models.enums import TurnStatus, TurnStop
-from runtime.protocol.ids import new_id
+from runtime.protocol.ids import is_id, new_id
 from runtime.protocol.records import RunRecord, RunStatus
 from runtime.runtime import Runtime
 from services.database import Database
@@ -48,6 +49,8 @@ class Settler:
 
     def settle_session(self, tenant_id: str, session_id: str) -> None:
         """Settle each turn of a session whose run has ended."""
+        if not is_id(session_id):
+            return
         with self._database.reading() as session:
             keys = [TurnKey.of(row) for row in unfinished_turns(session, session_id) if row.tenant_id == tenant_id]
         for key in keys:
@@ -70,12 +73,14 @@ class Settler:
         with self._database.transaction() as session:
             # The session comes first wherever both are locked, or two who wait for each other could meet.
             row = session.get(AgentSession, key.session_id, with_for_update=True)
-            turn = session.get(SessionTurn, key.turn_id) if row is not None else None
+            # The turn too, or what its owner prepares meanwhile would stay beside what is made of it here.
+            turn = session.get(SessionTurn, key.turn_id, with_for_update=True) if row is not None else None
             if row is None or turn is None or turn.status is not TurnStatus.RUNNING:
                 return True
             if record is None and _is_young(turn):
                 return False
             row.unfinished -= 1
+            flag_modified(row, "updated_at")  # it stays when the turn came: lists that people page through go by it
             if turn.stop is TurnStop.ROLLBACK:
                 session.delete(turn)
             elif record is not None and record.status is RunStatus.SUCCEEDED:
@@ -137,7 +142,7 @@ def _stay(row: AgentSession, turn: SessionTurn, record: RunRecord | None, events
     """The session stays at its last good state; what was said before the end is shown."""
     is_cancelled = record is not None and record.cancelled
     turn.status = TurnStatus.CANCELLED if is_cancelled else TurnStatus.FAILED
-    turn.prepared_snapshot = turn.deferred_call = None
+    turn.prepared_snapshot = turn.deferred_call = turn.usage = None
     turn.answer = answer_so_far(events.agent_events)
     turn.thoughts = [thought.as_json() for thought in thoughts_so_far(turn.id, events.agent_events)]
     ended_at = datetime.fromisoformat(record.updated_at) if record is not None else datetime.now(UTC)

@@ -44,6 +44,7 @@ class Sweeper:
         self._cleanup = cleanup
         self._expire_form = expire_form
         self._greenlet: gevent.Greenlet[..., None] | None = None
+        self._last_left: str | None = None
 
     def start(self) -> None:
         self._greenlet = gevent.spawn(self._sweep_for_ever)
@@ -81,11 +82,15 @@ class Sweeper:
             logger.exception("sweeper: %s", what)
 
     def _left_turns(self) -> list[TurnKey]:
+        """The next page of them, and after the last one the first again: most only run for long."""
         before = datetime.now(UTC) - LEFT_ALONE
         wanted = select(SessionTurn).where(SessionTurn.status == TurnStatus.RUNNING, SessionTurn.updated_at < before)
+        if self._last_left is not None:
+            wanted = wanted.where(SessionTurn.id > self._last_left)
         with self._database.reading() as session:
-            rows = session.scalars(wanted.order_by(SessionTurn.updated_at).limit(PAGE))
-            return [TurnKey.of(row) for row in rows]
+            rows = session.scalars(wanted.order_by(SessionTurn.id).limit(PAGE)).all()
+        self._last_left = rows[-1].id if len(rows) == PAGE else None
+        return [TurnKey.of(row) for row in rows]
 
     def _expired_forms(self) -> list[str]:
         waiting = (HumanInputForm.status == FormStatus.WAITING, HumanInputForm.expires_at < datetime.now(UTC))

@@ -77,6 +77,8 @@ class ThoughtLog:
         self._calls: dict[int, _Call] = {}
         self._thinking: Thought | None = None
         """The row that more thinking belongs to, until something else begins."""
+        self._begins_paragraph = False
+        """Whether a part of thinking has begun that has said nothing yet."""
 
     def add_event(self, data: Mapping[str, Any]) -> Thought | None:
         """Take the data of an agent event."""
@@ -151,13 +153,15 @@ class ThoughtLog:
         return call.row
 
     def _think(self, text: str | None, *, begins_part: bool) -> Thought | None:
+        self._begins_paragraph = self._begins_paragraph or begins_part
         text = storable(text or "")
         if not text:
             return None
         if self._thinking is None:
             self._thinking = self._new_row()
-        elif begins_part:
+        elif self._begins_paragraph:
             text = PARAGRAPH + text
+        self._begins_paragraph = False
         self._thinking.thought += text
         return self._thinking
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -55,6 +56,7 @@ class TurnHooks(RunHooks):
         compositions: SessionCompositions,
         settler: Settler,
         cancels_forms: bool,
+        cancel: Callable[[TurnKey], None],
     ) -> None:
         self._key = key
         self._turn = turn
@@ -66,6 +68,7 @@ class TurnHooks(RunHooks):
         self._compositions = compositions
         self._settler = settler
         self._cancels_forms = cancels_forms
+        self._cancel = cancel
         self._stopped = Event()
         self._follower: Follower | None = None
         self._known_messages = 0
@@ -73,8 +76,9 @@ class TurnHooks(RunHooks):
     def begin(self) -> Composition | None:
         try:
             if self._composition is None:
-                self._wait_for_turn()
-                self._composition = self._compose()
+                deadline = time.monotonic() + self._runtime.config.max_wait_seconds
+                self._wait_for_turn(deadline)
+                self._composition = self._patiently(self._compose, deadline)
         except _Stopped:
             return None
         except GreenrunError as error:
@@ -107,14 +111,22 @@ class TurnHooks(RunHooks):
         except (DatabaseUnavailable, StorageUnavailable):  # whoever needs it does it, and else the sweeper
             logger.warning("run %s: its turn was not settled yet: the storage is away", self._key.run_id)
 
-    def _wait_for_turn(self) -> None:
+    def _wait_for_turn(self, deadline: float) -> None:
         """Until every turn before this one is settled. Raises _Stopped, and RunNotBegun when that takes too long."""
-        seconds = self._runtime.config.max_wait_seconds
-        deadline = time.monotonic() + seconds
         while (before := self._patiently(self._unfinished, deadline)) != []:
-            for key in before:
-                while not self._patiently(lambda key=key: self._settler.settle(key), deadline):
-                    self._follow(key, deadline)
+            for turn in before:
+                self._wait_until_settled(turn, deadline)
+
+    def _wait_until_settled(self, turn: SessionTurn, deadline: float) -> None:
+        key = TurnKey.of(turn)
+        while True:
+            # Before the look at the run: behind an end that came between the two nothing would ever follow.
+            after = self._patiently(lambda: self._runtime.store.last_cursor(key.run_id), deadline) or BEGINNING
+            if self._patiently(lambda: self._settler.settle(key), deadline):
+                return
+            if turn.stop is not None:  # its run may not have been there yet when it was to be cancelled
+                self._patiently(lambda: self._cancel(key), deadline)
+            self._follow(key, after, deadline)
 
     def _patiently(self, ask: Any, deadline: float) -> Any:
         """An answer, as soon as the database and Redis give one."""
@@ -133,15 +145,13 @@ class TurnHooks(RunHooks):
             error = f"the turn waited longer than {seconds:g} seconds for those before it"
             raise RunNotBegun(RunEnd.failed(error, reason=SessionBusy.code))
 
-    def _unfinished(self) -> list[TurnKey]:
+    def _unfinished(self) -> list[SessionTurn]:
         with self._database.reading() as session:
-            rows = unfinished_turns(session, self._key.session_id, before=self._key.position)
-            return [TurnKey.of(row) for row in rows]
+            return unfinished_turns(session, self._key.session_id, before=self._key.position)
 
-    def _follow(self, key: TurnKey, deadline: float) -> None:
+    def _follow(self, key: TurnKey, after: str, deadline: float) -> None:
         """Until the run of an earlier turn has ended, or its stream is cut."""
         store, hub, stream = self._runtime.store, self._runtime.hub, self._runtime.keys.events(key.run_id)
-        after = self._patiently(lambda: store.last_cursor(key.run_id), deadline) or BEGINNING
         self._follower = Follower(key.run_id, stream, after=after, store=store, hub=hub, heartbeat=LOOK_SECONDS)
         try:
             for _ in self._follower:
@@ -153,6 +163,9 @@ class TurnHooks(RunHooks):
     def _compose(self) -> Composition:
         with self._database.transaction() as session:
             row = open_session(session, self._key.tenant_id, self._key.session_id)
+            turn = session.get(SessionTurn, self._key.turn_id)
+            if turn is None or turn.status is not TurnStatus.RUNNING:  # this worker was given up while it waited
+                raise _Stopped
             is_answer = self._turn.deferred_results is not None  # those before it may have ended with a question
             settle_question(session, row, is_answer=is_answer, cancels=self._cancels_forms)
             return self._compositions.prove(session, row, self._turn, version_id=self._version_id).composition

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from errors import (
@@ -34,8 +35,12 @@ from services.sessions.questions import settle_question
 from services.sessions.settling import Settler
 from services.sessions.turn_hooks import TurnHooks
 
+logger = logging.getLogger(__name__)
+
 STOPS = {MultitaskStrategy.INTERRUPT: TurnStop.INTERRUPT, MultitaskStrategy.ROLLBACK: TurnStop.ROLLBACK}
 INTERRUPTED = "interrupted"
+CHANGED = ("turns", "last_run_id", "version_id", "waiting_form_id", "layer_specs", "updated_at")
+"""What a turn that is accepted changes of its session, besides how many are unfinished."""
 
 OpenSession = Callable[[Session], AgentSession]
 """Finds or makes a session, and locks it until the transaction ends."""
@@ -76,10 +81,10 @@ class _Accepted:
     """None for a turn that was there already."""
     version_id: str | None = None
     to_cancel: list[TurnKey] = field(default_factory=list)
-    last_run_id: str | None = None
-    """Of the turn before."""
-    form_id: str | None = None
-    """Of the question that has waited until now."""
+    stopped: list[str] = field(default_factory=list)
+    """Ids of the turns that it has marked to be stopped."""
+    before: dict[str, Any] = field(default_factory=dict)
+    """What it has changed of the session."""
     is_new_session: bool = False
 
 
@@ -119,8 +124,8 @@ class TurnService:
         with self._runs.admission():
             accepted = self._accept(opened, wanted)
             if accepted.proven is not None:
-                self._cancel_runs(accepted.to_cancel)
                 self._begin(accepted, accepted.proven, wanted)
+                self._cancel_runs(accepted.to_cancel)
         return accepted.turn
 
     def cancel_run(self, tenant_id: str, run_id: str, *, reason: str) -> None:
@@ -149,19 +154,20 @@ class TurnService:
             earlier = _find_claimed(session, row, wanted.claim)
             if earlier is not None:
                 return _Accepted(StartedTurn(TurnKey.of(earlier), earlier.task_id, earlier.created_at, 0))
-            form_id = row.waiting_form_id
-            stopped = _make_way(unfinished, wanted.multitask_strategy or row.multitask_strategy)
+            before = {name: getattr(row, name) for name in CHANGED}
+            unstopped = [turn.id for turn in unfinished if turn.stop is None]
+            to_cancel = _make_way(unfinished, wanted.multitask_strategy or row.multitask_strategy)
             is_answer = wanted.deferred_results is not None
             settle_question(session, row, is_answer=is_answer, cancels=self._cancels_forms)
             if wanted.version_id is not None:
                 row.version_id = self._compositions.version_of(session, row, wanted.version_id)
             turn_input = _input_of(wanted)
             proven = self._compositions.prove(session, row, turn_input, version_id=row.version_id)
-            last_run_id = row.last_run_id
             turn = _add_turn(session, row, wanted)
-            row.layer_specs = lasting_specs(proven.layers)
+            row.layer_specs = lasting_specs(proven.layers, before=row.layer_specs)
             started = StartedTurn(TurnKey.of(turn), turn.task_id, turn.created_at, len(unfinished))
-            return _Accepted(started, proven, row.version_id, stopped, last_run_id, form_id, is_new)
+            stopped = unstopped if to_cancel else []
+            return _Accepted(started, proven, row.version_id, to_cancel, stopped, before, is_new)
 
     def _begin(self, accepted: _Accepted, proven: ProvenRun, wanted: NewTurn) -> None:
         key, is_waiting = accepted.turn.key, accepted.turn.ahead > 0
@@ -176,6 +182,7 @@ class TurnService:
             compositions=self._compositions,
             settler=self._settler,
             cancels_forms=self._cancels_forms,
+            cancel=self._cancel_run,
         )
         try:
             self._runs.begin(proven, run_id=key.run_id, tenant_id=key.tenant_id, hooks=hooks, is_waiting=is_waiting)
@@ -190,17 +197,34 @@ class TurnService:
             if accepted.is_new_session:
                 purge(session, key.session_id)
                 return
-            mine = (AgentSession.id == key.session_id, AgentSession.last_run_id == key.run_id)
-            before = {"last_run_id": accepted.last_run_id, "waiting_form_id": accepted.form_id}
-            session.execute(update(AgentSession).where(*mine).values(before))
-            session.execute(update(AgentSession).where(mine[0]).values(unfinished=AgentSession.unfinished - 1))
-            waiting = {"status": FormStatus.WAITING, "result": None}
-            session.execute(update(HumanInputForm).where(HumanInputForm.id == accepted.form_id).values(waiting))
-            session.execute(delete(SessionTurn).where(SessionTurn.id == key.turn_id))
+            row = session.get(AgentSession, key.session_id, with_for_update=True)
+            turn = session.get(SessionTurn, key.turn_id, with_for_update=True) if row is not None else None
+            if row is None or turn is None:
+                return
+            if turn.status is TurnStatus.RUNNING:  # else somebody has found its end and settled it
+                row.unfinished -= 1
+            session.delete(turn)
+            going_on = (SessionTurn.id.in_(accepted.stopped), SessionTurn.status == TurnStatus.RUNNING)
+            session.execute(update(SessionTurn).where(*going_on).values(stop=None))
+            if row.last_run_id == key.run_id:  # no other turn goes by what this one has changed
+                _restore(session, row, accepted.before)
 
     def _cancel_runs(self, keys: list[TurnKey]) -> None:
-        for key in keys:
-            self.cancel_run(key.tenant_id, key.run_id, reason=INTERRUPTED)
+        try:
+            for key in keys:
+                self._cancel_run(key)
+        except StorageUnavailable:  # the new turn, which waits for them, does it as soon as it can
+            logger.warning("some runs that are to be stopped were not cancelled yet: the storage is away")
+
+    def _cancel_run(self, key: TurnKey) -> None:
+        self.cancel_run(key.tenant_id, key.run_id, reason=INTERRUPTED)
+
+
+def _restore(session: Session, row: AgentSession, before: dict[str, Any]) -> None:
+    for name, value in before.items():
+        setattr(row, name, value)
+    waiting = {"status": FormStatus.WAITING, "result": None}
+    session.execute(update(HumanInputForm).where(HumanInputForm.id == row.waiting_form_id).values(waiting))
 
 
 def _input_of(wanted: NewTurn) -> TurnInput:

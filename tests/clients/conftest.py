@@ -35,8 +35,8 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def model(request: pytest.FixtureRequest) -> str:
-    """A model name of the test's own, so that no two tests share a script."""
-    return str(request.node.name)
+    """A model name of the test's own, by its file too: tests of both clients have the same names."""
+    return f"{request.module.__name__}.{request.node.name}"
 
 
 @pytest.fixture

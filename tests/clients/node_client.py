@@ -24,7 +24,11 @@ class NodeClient:
         command = ["node", str(SCRIPT), self.base_url, self.key, of, method, json.dumps(arguments)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
             assert process.stdout is not None
-            yield from map(json.loads, process.stdout)
+            try:
+                yield from map(json.loads, process.stdout)
+            except BaseException:  # the test does not want the rest, for which the script would wait
+                process.kill()
+                raise
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, command)
 

@@ -32,6 +32,11 @@ def refused(answer: tuple[int, Any], status: int, code: str) -> dict[str, Any]:
     return dict(body)
 
 
+def begin(client: NodeClient, query: str) -> str:
+    """A new conversation; its id."""
+    return str(client.ask(query, USER)["conversation_id"])
+
+
 def text_of(frames: list[dict[str, Any]]) -> str:
     return "".join(frame["answer"] for frame in frames if frame["event"] == "message")
 
@@ -98,7 +103,7 @@ def test_conversations_are_listed_whatever_else_it_sends(
     client: NodeClient, daemon: ScriptedDaemon, model: str
 ) -> None:
     daemon.script(model, says("ok"))
-    made = [client.ask(query, USER)["conversation_id"] for query in ("first", "second")]
+    made = [begin(client, query) for query in ("first", "second")]
 
     listed = client.call("getConversations", USER)
     newest = client.call("getConversations", USER, made[0], 1, True)

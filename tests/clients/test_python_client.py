@@ -42,6 +42,11 @@ def ask(client: ChatClient, query: str, **options: Any) -> dict[str, Any]:
     return body_of(client.create_chat_message({}, query, USER, **options))
 
 
+def begin(client: ChatClient, query: str) -> str:
+    """A new conversation; its id."""
+    return str(ask(client, query)["conversation_id"])
+
+
 def body_of(response: requests.Response) -> dict[str, Any]:
     assert response.status_code == 200, response.text
     body: dict[str, Any] = response.json()
@@ -124,7 +129,7 @@ def test_messages_are_read_page_by_page(client: ChatClient, daemon: ScriptedDaem
 
 def test_conversations_are_read_page_by_page(client: ChatClient, daemon: ScriptedDaemon, model: str) -> None:
     daemon.script(model, says("ok"))
-    made = [ask(client, query)["conversation_id"] for query in ("first", "second", "third")]
+    made = [begin(client, query) for query in ("first", "second", "third")]
 
     newest = body_of(client.get_conversations(USER, limit=2, pinned=False))
     older = body_of(client.get_conversations(USER, last_id=newest["data"][-1]["id"]))

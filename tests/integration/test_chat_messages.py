@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from tests.support.chat_client import Answer, ChatClient, parse_chat
 from tests.support.client import wait_until
 from tests.support.plugin_daemon import USAGE, ScriptedDaemon
 from tests.support.plugin_daemon import Answer as Answered
-from tests.support.service_api import USER, AppClient
+from tests.support.redis_server import RedisServer
+from tests.support.service_api import FIRST_TIME, USER, AppClient, Stored, checked_error
 from tests.support.session_client import says, says_and_waits, shown
 
 
@@ -166,7 +168,10 @@ def chat_with_tool(roster: AgentClient, model: str) -> ChatClient:
 def test_a_failed_turn_ends_with_an_error_and_leaves_the_conversation_as_it_was(
     chat: ChatClient, daemon: ScriptedDaemon, model: str
 ) -> None:
-    failing: Answered = [{"text": "half"}, {"error": {"error_type": "InvokeRateLimitError", "message": "slow", "code": -500}}]
+    failing: Answered = [
+        {"text": "half"},
+        {"error": {"error_type": "InvokeRateLimitError", "message": "slow", "code": -500}},
+    ]
     daemon.script(model, says("good"), failing, says("again"))
     first = chat.say("q1")
 
@@ -377,7 +382,18 @@ def test_an_archived_agent_is_forbidden(roster: AgentClient, chat: ChatClient) -
     chat.error("POST", "/chat-messages", 403, "forbidden", json=sent)
 
 
-def test_a_key_that_has_expired_or_is_none_is_refused(roster: AgentClient, chat: ChatClient) -> None:
+def test_a_key_that_has_expired_is_refused(roster: AgentClient, chat: ChatClient) -> None:
+    soon = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
+    body = {"kind": "app", "agent_id": chat.agent_id, "expires_at": soon}
+    app = AgentClient(roster.url, tenant=roster.tenant, key=roster.json("POST", "/keys", 201, json=body)["key"])
+    sent = {"inputs": {}, "query": " ", "user": USER}
+
+    wait_until(lambda: app.call("POST", "/v1/chat-messages", json=sent).status_code != 400)
+
+    checked_error(app.call("POST", "/v1/chat-messages", json=sent), 401, "unauthorized")
+
+
+def test_a_key_that_is_none_is_refused(chat: ChatClient) -> None:
     sent = {"inputs": {}, "query": "Hello?", "user": USER}
     for header in ("Bearer app-no-such-key", "Basic abc", "Bearer"):
         refused = chat.error(
@@ -409,3 +425,116 @@ def test_a_turn_can_be_followed_again_from_its_beginning(
     assert again[-1] == rest[-1]
     assert roster.call("GET", path).status_code == 200
     assert other_app.call("GET", path).status_code == 404
+
+
+def test_thinking_becomes_agent_thoughts_and_no_part_of_the_answer(
+    chat: ChatClient, daemon: ScriptedDaemon, model: str
+) -> None:
+    thinks: Answered = [{"text": "<think>Let me"}, {"pause": 0.05}, {"text": " see.</think>"}]
+    daemon.script(model, [*thinks, *says("Yes.")])
+
+    answer = chat.say()
+
+    thoughts = answer.of("agent_thought")
+    last = thoughts[-1]
+    assert {thought["id"] for thought in thoughts} == {last["id"]}
+    assert last == {
+        **{key: last[key] for key in ("conversation_id", "message_id", "created_at", "task_id")},
+        "event": "agent_thought",
+        "id": last["id"],
+        "position": 1,
+        "thought": "Let me see.",
+        "observation": "",
+        "tool": "",
+        "tool_labels": {},
+        "tool_input": "",
+        "message_files": [],
+    }
+    assert answer.text == "Yes."
+    (message,) = chat.messages(answer.conversation_id)
+    (stored,) = message["agent_thoughts"]
+    assert (message["answer"], stored["id"], stored["thought"]) == ("Yes.", last["id"], "Let me see.")
+
+
+def test_the_addresses_of_files_are_no_part_of_the_question(
+    chat: ChatClient, daemon: ScriptedDaemon, model: str
+) -> None:
+    daemon.script(model, says("ok"))
+    file = {"type": "image", "transfer_method": "remote_url", "url": "https://example.com/cat.png"}
+
+    conversation = chat.say("What is it?", files=[file], auto_generate_name=False).conversation_id
+    body = {"auto_generate": True, "user": USER}
+    renamed = chat.json("POST", f"/v1/conversations/{conversation}/name", json=body)
+
+    assert chat.messages(conversation)[0]["query"] == "What is it?"
+    assert renamed["name"] == "What is it?"
+
+
+def test_a_response_mode_of_null_streams(chat: ChatClient, daemon: ScriptedDaemon, model: str) -> None:
+    daemon.script(model, says("ok"))
+
+    assert chat.say(response_mode=None).text == "ok"
+
+
+@pytest.mark.parametrize("ended", ["succeeded", "failed", "stopped"])
+def test_a_turn_can_be_followed_when_its_events_are_gone(
+    roster: AgentClient,
+    chat_with_tool: ChatClient,
+    daemon: ScriptedDaemon,
+    model: str,
+    redis_server: RedisServer,
+    ended: str,
+) -> None:
+    call = {"id": "c1", "name": "current_time", "arguments": '{"zone":"CET"}'}
+    ends: dict[str, Answered] = {
+        "succeeded": says("It is noon."),
+        "failed": [{"text": "It is"}, {"error": {"error_type": "E", "message": "no", "code": -500}}],
+        "stopped": says_and_waits("It is", until="never"),
+    }
+    daemon.script(model, [{"tool_call": call}, {"finish": "tool_calls", "usage": USAGE}], ends[ended])
+    daemon.script("current_time", [{"data": {"type": "text", "message": {"text": "12:00"}}}])
+    seen: list[dict[str, Any]] = []
+    for frame in chat_with_tool.frames():
+        seen.append(frame)
+        if frame["event"] == "message" and ended == "stopped":
+            chat_with_tool.stop(frame["task_id"])
+    first = Answer(seen)
+    turns = f"/sessions/{first.conversation_id}/turns"
+    run_id = roster.json("GET", turns)["data"][0]["run_id"]
+
+    redis = redis_server.client()
+    gone = list(redis.scan_iter(f"*{run_id}*", count=1000))
+    redis.delete(*gone)
+    response = chat_with_tool.call("GET", f"{turns}/{first.message_id}/chat-events")
+    again = Answer(list(parse_chat(iter([response.content]))))
+
+    assert len(gone) == 2
+    assert again.text == first.text
+    assert again.of("agent_thought") == first.of("agent_thought")[-1:]
+    assert again.last == first.last
+
+
+@pytest.mark.parametrize("is_settled", [True, False])
+def test_a_turn_whose_run_was_lost_can_be_followed_to_its_end(
+    chat: ChatClient, stored: Stored, is_settled: bool
+) -> None:
+    conversation = stored.conversation(chat)
+    turn = stored.turn(chat, conversation, created_at=FIRST_TIME if is_settled else datetime.now(UTC))
+
+    response = chat.call("GET", f"/sessions/{conversation}/turns/{turn}/chat-events")
+
+    (frame,) = parse_chat(iter([response.content]))
+    assert (frame["event"], frame["code"], frame["status"]) == ("error", "internal_server_error", 500)
+
+
+def test_a_conversation_keeps_its_place_of_the_list_when_its_turn_is_settled(
+    chat: ChatClient, daemon: ScriptedDaemon, model: str
+) -> None:
+    daemon.script(model, [{"pause": 1.5}, *says("ok")])
+    conversation = chat.say().conversation_id
+    (before,) = chat.json("GET", f"/v1/conversations?user={USER}")["data"]
+    created = chat.messages(conversation)[0]["created_at"]
+
+    (after,) = chat.json("GET", f"/v1/conversations?user={USER}")["data"]
+
+    assert before["updated_at"] == after["updated_at"] == created

@@ -14,7 +14,7 @@ from errors import SessionNotFound
 from models import AgentConfigSnapshot, AgentSession
 from models.enums import SessionState
 from runtime.protocol.ids import new_id
-from services.chat.conversations import ConversationService
+from services.chat.conversations import ConversationService, DeletesSession
 from services.chat.end_users import EndUserService
 from services.chat.naming import MOST_CHARS
 from services.chat.requests import ConversationsQuery
@@ -24,6 +24,12 @@ from tests.support.service_api import FIRST_TIME, USER, AppClient, Stored
 CONVERSATION_NOT_FOUND = "Conversation Not Exists."
 LAST_NOT_FOUND = "Last Conversation Not Exists."
 AT_ONCE = 6
+
+
+def service(stored: Stored, *, delete: DeletesSession = lambda *_: None) -> ConversationService:
+    """Of this process, beside the server's."""
+    users = EndUserService(stored.database)
+    return ConversationService(stored.database, users, delete=delete, name=lambda _, query: query)
 
 
 def ids(answer: dict[str, Any]) -> list[str]:
@@ -138,7 +144,7 @@ def test_pages_are_right_whatever_the_time_zone_of_the_database(
             name = session.connection().exec_driver_sql("SELECT current_database()").scalar_one()
             session.connection().exec_driver_sql(f"ALTER DATABASE \"{name}\" SET timezone TO 'Asia/Tokyo'")
         stored.database.close()
-    conversations = ConversationService(stored.database, EndUserService(stored.database), delete=lambda *_: None)
+    conversations = service(stored)
 
     query = ConversationsQuery(user=USER, last_id=made[2])
 
@@ -307,7 +313,7 @@ def test_who_deletes_too_late_is_told_that_nothing_is_there(app: AppClient, stor
     def late(*_: str) -> None:
         raise SessionNotFound
 
-    conversations = ConversationService(stored.database, EndUserService(stored.database), delete=late)
+    conversations = service(stored, delete=late)
 
     with pytest.raises(Exception, match=CONVERSATION_NOT_FOUND):
         conversations.delete_conversation(app.app, mine, user=USER)
@@ -330,7 +336,7 @@ def test_introductions_of_a_page_take_one_query_for_all_versions(roster: AgentCl
     app = AppClient(roster)
     for number in range(3):
         stored.conversation(app, version_id=roster.version(app.agent_id, f"You are number {number}.")["id"])
-    conversations = ConversationService(stored.database, EndUserService(stored.database), delete=lambda *_: None)
+    conversations = service(stored)
     asked = queries(stored)
 
     for _ in range(2):

@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 
 from runtime.protocol.ids import new_id
+from tests.support.agent_client import AgentClient
 from tests.support.client import wait_until
 from tests.support.gunicorn_server import GunicornServer
 from tests.support.plugin_daemon import Answer, ScriptedDaemon
 from tests.support.session_client import SessionClient, says, says_and_waits, scripted_soul, shown
 
 AT_ONCE = 12
+NOBODY = "01a1f94a-0000-7000-8000-000000000000"
+"""An id that is nobody's."""
 
 
 @pytest.fixture
@@ -460,3 +463,132 @@ def test_an_archived_agent_answers_no_more(client: SessionClient) -> None:
     client.refused("POST", f"/sessions/{session}/runs", 409, "agent_archived", json={"query": "Hello?"})
 
     assert client.turns(session) == []
+
+
+def test_nul_characters_of_a_query_are_taken_out(client: SessionClient, daemon: ScriptedDaemon, model: str) -> None:
+    daemon.script(model, says("ok"))
+    session = client.session(client.scripted_agent(model))
+
+    client.say(session, "Hel\0lo?\0", inputs={"a\0": "\0"}, metadata={"b\0": ["\0"]})
+    client.refused("POST", f"/sessions/{session}/runs", 400, "invalid_param", json={"query": "\0"})
+
+    (turn,) = client.turns(session)
+    assert (turn["query"], turn["metadata"]) == ("Hello?", {"b\0": ["\0"]})
+    assert shown(daemon.calls(model)[0]) == [("user", "Hello?")]
+
+
+@pytest.mark.parametrize("query", ["after=%00", "agent_id=%00", "after=" + "x" * 37, "limit=0", "limit=101", "limit=x"])
+def test_a_query_of_a_list_that_cannot_be_is_refused(client: SessionClient, query: str) -> None:
+    client.refused("GET", f"/sessions?{query}", 400, "invalid_param")
+
+
+@pytest.mark.parametrize("wrong", ["%00", "x", NOBODY])
+@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("DELETE", ""), ("PATCH", ""), ("GET", "/turns")])
+def test_a_session_that_is_not_there_is_not_found(client: SessionClient, method: str, path: str, wrong: str) -> None:
+    body: dict[str, Any] | None = {} if method == "PATCH" else None
+
+    client.refused(method, f"/sessions/{wrong}{path}", 404, "session_not_found", json=body)
+
+
+def test_a_turn_that_is_not_there_is_not_found(client: SessionClient) -> None:
+    agent = client.agent()
+    session, other = client.session(agent), client.session(agent)
+    client.say(other)
+    foreign = client.turns(other)[0]["id"]
+
+    for wrong in ("%00", "x", new_id(), foreign):
+        client.refused("GET", f"/sessions/{session}/turns/{wrong}", 404, "turn_not_found")
+        client.refused("GET", f"/sessions/{session}/turns/{wrong}/chat-events", 404, "turn_not_found")
+    for wrong in ("x", new_id(), foreign):
+        client.refused("GET", f"/sessions/{session}/turns?after={wrong}", 404, "turn_not_found")
+    client.refused("GET", f"/sessions/{session}/turns?after=%00", 400, "invalid_param")
+
+
+def test_a_session_is_changed_in_what_is_sent_alone(client: SessionClient) -> None:
+    agent = client.agent()
+    session = client.session(agent, name="Old", metadata={"a": 1})
+
+    named = client.json("PATCH", f"/sessions/{session}", json={"name": "New", "metadata": None})
+    told = client.json("PATCH", f"/sessions/{session}", json={"metadata": {"b": 2}})
+
+    assert (named["name"], named["metadata"]) == ("New", {"a": 1})
+    assert (told["name"], told["metadata"], told["version_id"]) == ("New", {"b": 2}, named["version_id"])
+    assert client.json("GET", f"/sessions/{session}") == {**told, "session_snapshot": None}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ([], 400, "invalid_param"),
+        ({"name": 7}, 400, "invalid_param"),
+        ({"name": "n" * 256}, 400, "invalid_param"),
+        ({"name": "a\0"}, 400, "invalid_param"),
+        ({"metadata": []}, 400, "invalid_param"),
+        ({"metadata": {"large": "x" * 70_000}}, 400, "invalid_param"),
+        ({"version_id": 7}, 400, "invalid_param"),
+        ({"multitask_strategy": "reject"}, 400, "invalid_param"),
+        ({"name": "New", "version_id": NOBODY}, 404, "agent_version_not_found"),
+        ({"name": "New", "version_id": "\0"}, 404, "agent_version_not_found"),
+    ],
+    ids=lambda value: None if isinstance(value, int | str) else str(value)[:40],
+)
+def test_a_change_that_cannot_be_is_refused_as_a_whole(
+    client: SessionClient, body: object, status: int, code: str
+) -> None:
+    session = client.session(client.agent(), name="Old")
+
+    client.refused("PATCH", f"/sessions/{session}", status, code, json=body)
+
+    assert client.json("GET", f"/sessions/{session}")["name"] == "Old"
+
+
+def test_a_session_with_a_composition_has_no_version_to_move_to(client: SessionClient) -> None:
+    layers = [{"name": "system", "type": "plain.prompt", "config": {"prefix": "Be brief."}}]
+    session = client.json("POST", "/sessions", 201, json={"composition": {"layers": layers}})["id"]
+    version = client.active(client.agent()["id"])
+
+    client.refused("PATCH", f"/sessions/{session}", 404, "agent_version_not_found", json={"version_id": version})
+    body = {"query": "Hello?", "version_id": version}
+    client.refused("POST", f"/sessions/{session}/runs", 404, "agent_version_not_found", json=body)
+    assert client.turns(session) == []
+
+
+def test_the_same_idempotency_key_at_once_makes_one_session(client: SessionClient) -> None:
+    body, key = {"agent_id": client.agent()["id"]}, {"Idempotency-Key": "s-1"}
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        answers = list(
+            pool.map(lambda _: client.json("POST", "/sessions", 201, json=body, headers=key), range(AT_ONCE))
+        )
+
+    assert len({answer["id"] for answer in answers}) == 1
+    assert len(client.json("GET", "/sessions")["data"]) == 1
+    other = {**body, "name": "Another"}
+    client.refused("POST", "/sessions", 409, "idempotency_key_reused", json=other, headers=key)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", ""),
+        ("GET", ""),
+        ("GET", "/{session}"),
+        ("PATCH", "/{session}"),
+        ("DELETE", "/{session}"),
+        ("POST", "/{session}/runs"),
+        ("GET", "/{session}/turns"),
+        ("GET", "/{session}/turns/{turn}"),
+    ],
+)
+def test_the_key_of_an_app_follows_turns_and_opens_nothing_else(client: SessionClient, method: str, path: str) -> None:
+    agent = client.agent()
+    key = client.json("POST", "/keys", 201, json={"kind": "app", "agent_id": agent["id"]})["key"]
+    app = AgentClient(client.url, tenant=client.tenant, key=key)
+    session = client.session(agent)
+    client.say(session)
+    turn = client.turns(session)[0]["id"]
+    body = {"query": "Hello?"} if path.endswith("runs") else {"agent_id": agent["id"]} if method == "POST" else None
+
+    app.refused(method, f"/sessions{path.format(session=session, turn=turn)}", 403, "key_not_allowed", json=body)
+    assert app.call("GET", f"/sessions/{session}/turns/{turn}/chat-events").status_code == 200
+    assert len(client.turns(session)) == 1

@@ -36,13 +36,15 @@ class PostgresServer:
 
     Attributes:
         pid: of its first process.
+        log: what it writes.
     """
 
-    def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes], log: Path) -> None:
         self._folder = folder
         self._process = process
         self._databases = 0
         self.pid = process.pid
+        self.log = log
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@/{database}?host={quote(str(self._folder), safe='')}"
@@ -73,8 +75,11 @@ def postgres_binaries() -> Path | None:
 
 
 @contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
-    """Run PostgreSQL, empty and without any care for its data, for the time of the block."""
+def running_postgres(*settings: str) -> Iterator[PostgresServer]:
+    """Run PostgreSQL, empty and without any care for its data, for the time of the block.
+
+    ``settings`` are further ones of its configuration, such as ``log_statement=all``.
+    """
     binaries = postgres_binaries()
     assert binaries is not None
     folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short: a unix socket's path has at most 107 bytes
@@ -83,7 +88,9 @@ def running_postgres() -> Iterator[PostgresServer]:
         os.chown(folder, user.pw_uid, user.pw_gid)
     try:
         _run(binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
-        options = ["-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"]
+        options = ["-D", data, "-k", folder]
+        for setting in ("listen_addresses=", "fsync=off", *settings):
+            options += ["-c", setting]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [str(part) for part in (binaries / "postgres", *options)],
@@ -94,7 +101,7 @@ def running_postgres() -> Iterator[PostgresServer]:
                 **_identity(),
                 preexec_fn=end_with_parent(),
             )
-        server = PostgresServer(folder, process)
+        server = PostgresServer(folder, process, log)
         try:
             started = wait_until(lambda: process.poll() is not None or _answers(server), START_SECONDS)
             if not started or process.poll() is not None:

@@ -40,6 +40,16 @@ def told(*parts: Any) -> ModelRequest:
     return ModelRequest(parts=list(parts))
 
 
+def test_a_part_of_thinking_that_begins_with_nothing_is_a_paragraph_as_well() -> None:
+    run = run_script([Text(("",)), Thinking(("One.",)), Thinking(("", "", "Two.")), Text(("So.",))])
+
+    (shown,) = thoughts_so_far(TURN, run.data)
+    (stored,) = thoughts_of(TURN, run.messages)
+
+    assert shown == stored
+    assert shown.thought == "One.\n\nTwo."
+
+
 def test_a_row_for_each_stretch_of_thinking_and_each_call_in_the_order_of_the_messages() -> None:
     run = run_script(
         [

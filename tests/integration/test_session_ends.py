@@ -1,0 +1,213 @@
+"""The end of a session: its layers' delete hooks run, nothing of it stays, and no credential was ever told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from models import AgentSession, SessionTurn
+from services.database import Database
+from tests.conftest import StartServer
+from tests.support.agent_client import ADMIN_TOKEN
+from tests.support.agent_server import SECRET_KEYS
+from tests.support.client import prompt, wait_until
+from tests.support.gunicorn_server import GunicornServer
+from tests.support.plugin_daemon import ScriptedDaemon
+from tests.support.redis_server import RedisServer
+from tests.support.session_client import SessionClient, says, scripted_soul
+
+NOTED = "test.noted"
+"""The layer type of ``tests.support.noted_app``, which only the server imports: it changes what layers there are."""
+
+CANARY = "sk-canary-of-a-session"
+TABLES = ("sessions", "session_turns", "human_input_forms", "idempotency_claims")
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest) -> str:
+    """A model name of the test's own, so that no two tests share a script."""
+    return str(request.node.name)
+
+
+@pytest.fixture
+def client(agent_server: GunicornServer) -> SessionClient:
+    return SessionClient(agent_server.url)
+
+
+@pytest.fixture
+def noting(start_server: StartServer, database_url: str) -> GunicornServer:
+    return start_server(
+        app="tests.support.noted_app:app",
+        redis_prefix="noted",
+        admin_token=ADMIN_TOKEN,
+        database_url=database_url,
+        secret_keys=SECRET_KEYS,
+    )
+
+
+def is_empty(database: Database, session_id: str) -> bool:
+    with database.reading() as session:
+        row = session.get(AgentSession, session_id)
+        return row is None and session.query(SessionTurn).where(SessionTurn.session_id == session_id).count() == 0
+
+
+def cleanups(redis_server: RedisServer, tenant: str, known: set[str]) -> list[str]:
+    """Ids of the runs of a tenant that are none of the known ones."""
+    redis = redis_server.client()
+    records = [json.loads(redis.get(key) or b"{}") for key in redis.scan_iter("agents:runs:*:record", count=1000)]
+    return [one["run_id"] for one in records if one.get("tenant_id") == tenant and one["run_id"] not in known]
+
+
+@pytest.mark.parametrize("llm", [[], [{"name": "llm", "type": "greenrun.demo_llm"}]], ids=["default", "its own"])
+def test_deleting_a_session_runs_the_delete_hooks_on_what_it_remembers(
+    noting: GunicornServer, database: Database, llm: list[dict[str, Any]]
+) -> None:
+    client = SessionClient(noting.url)
+    layers = [{"name": "noted", "type": NOTED}, prompt("Be brief."), *llm]
+    session = client.json("POST", "/sessions", 201, json={"composition": {"layers": layers}})["id"]
+    client.say(session)
+    client.say(session)
+
+    assert client.call("DELETE", f"/sessions/{session}").status_code == 204
+
+    wait_until(lambda: is_empty(database, session))
+    notes = noting.get("/notes").json()
+    assert notes == [["create", 1], ["resume", 2], ["resume", 3], ["delete", 3]]
+
+
+def test_a_cleanup_is_a_run_without_a_model(
+    client: SessionClient, daemon: ScriptedDaemon, model: str, database: Database, redis_server: RedisServer
+) -> None:
+    daemon.script(model, says("ok"))
+    session = client.session(client.scripted_agent(model))
+    turn = client.start(session)["run_id"]
+    client.finish(turn)
+
+    client.call("DELETE", f"/sessions/{session}")
+    wait_until(lambda: is_empty(database, session))
+
+    (cleanup,) = cleanups(redis_server, client.tenant, {turn})
+    end = client.finish(cleanup)
+    assert (end["type"], end["data"]["output"]) == ("run_succeeded", None)
+    layers = end["data"]["session_snapshot"]["layers"]
+    assert {layer["lifecycle_state"] for layer in layers} == {"closed"}
+    assert {layer["name"] for layer in layers} == {"execution_context", "history"}
+    assert len(daemon.calls(model)) == 1
+
+
+@pytest.mark.parametrize(
+    ("versions", "left"),
+    [
+        (("plain", "asking"), {"execution_context", "history"}),
+        (("asking", "plain"), {"execution_context", "history", "ask_human"}),
+    ],
+    ids=["one more", "one less"],
+)
+def test_a_cleanup_leaves_what_is_remembered_though_a_turn_has_failed_on_other_layers(
+    client: SessionClient,
+    daemon: ScriptedDaemon,
+    model: str,
+    database: Database,
+    redis_server: RedisServer,
+    versions: tuple[str, str],
+    left: set[str],
+) -> None:
+    daemon.script(model, says("ok"), [{"error": {"error_type": "E", "message": "no", "code": -500}}])
+    asks = {"contacts": [{"id": "c1", "name": "Bo", "email": "bo@example.com"}]}
+    agent = client.scripted_agent(model, human=asks)
+    body = {"agent_soul": scripted_soul(model)}
+    plain = client.json("POST", f"/agents/{agent['id']}/versions", 201, json=body)["id"]
+    known = {"plain": plain, "asking": agent["active_config_snapshot_id"]}
+    session = client.session(agent, version_id=known[versions[0]])
+    turns = {client.start(session, version_id=known[version])["run_id"] for version in versions}
+    client.wait_for_turn(session, 0, "succeeded")
+    client.wait_for_turn(session, 1, "failed")
+
+    client.call("DELETE", f"/sessions/{session}")
+    wait_until(lambda: is_empty(database, session))
+
+    (cleanup,) = cleanups(redis_server, client.tenant, turns)
+    layers = client.finish(cleanup)["data"]["session_snapshot"]["layers"]
+    assert {layer["name"] for layer in layers} == left
+
+
+def test_a_session_that_never_spoke_is_deleted_at_once(client: SessionClient, database: Database) -> None:
+    session = client.session(client.agent())
+
+    assert client.call("DELETE", f"/sessions/{session}").status_code == 204
+
+    assert is_empty(database, session)
+
+
+def rows(database: Database) -> Iterator[str]:
+    """Every row of what is kept of sessions, as text."""
+    with database.reading() as session:
+        for table in TABLES:
+            for row in session.execute(text(f"SELECT * FROM {table}")):
+                yield repr(tuple(row))
+
+
+def held(redis_server: RedisServer) -> Iterator[str]:
+    """Every value of Redis, whatever its type."""
+    redis = redis_server.client()
+    readers: dict[bytes | str, Callable[[bytes], object]] = {
+        b"string": redis.get,
+        b"stream": redis.xrange,
+        b"hash": redis.hgetall,
+        b"set": redis.smembers,
+        b"zset": lambda key: redis.zrange(key, 0, -1),
+        b"list": lambda key: redis.lrange(key, 0, -1),
+        b"none": lambda _: None,
+    }
+    for key in redis.scan_iter(count=1000):
+        yield repr((key, readers[redis.type(key)](key)))
+
+
+def test_a_credential_of_a_sessions_composition_is_told_to_the_model_alone(
+    client: SessionClient,
+    agent_server: GunicornServer,
+    daemon: ScriptedDaemon,
+    model: str,
+    database: Database,
+    redis_server: RedisServer,
+) -> None:
+    daemon.script(model, says("ok"), [{"error": {"error_type": "E", "message": f"bad {CANARY}", "code": -500}}])
+    layers = [
+        {"name": "context", "type": "dify.execution_context", "config": context_of(client)},
+        {
+            "name": "llm",
+            "type": "dify.plugin.llm",
+            "deps": {"execution_context": "context"},
+            "config": {"plugin_id": "p", "model_provider": "openai", "model": model, "credentials": {"key": CANARY}},
+        },
+    ]
+    made = client.json(
+        "POST", "/sessions", 201, json={"composition": {"layers": layers}}, headers={"Idempotency-Key": "canary"}
+    )
+    path = f"/sessions/{made['id']}"
+    ends = [client.say(made["id"], idempotency_key="k"), client.say(made["id"])]
+    (turn, failed) = client.turns(made["id"])
+    paths = (path, "/sessions", f"{path}/turns", f"{path}/turns/{turn['id']}/chat-events")
+    answers = [client.call("GET", one).text for one in paths]
+    answers.append(client.call("PATCH", path, json={"name": "Still secret"}).text)
+
+    assert [end["type"] for end in ends] == ["run_succeeded", "run_failed"]
+    assert failed["error"]
+    assert CANARY in json.dumps(daemon.calls(model)[0]["body"])
+    places = {
+        "answers": "\n".join([json.dumps([made, *ends]), *answers]),
+        "log": agent_server.log,
+        "redis": "\n".join(held(redis_server)),
+        "database": "\n".join(rows(database)),
+    }
+    assert [place for place, found in places.items() if CANARY in found] == []
+    assert made["id"] in places["redis"] or ends[0]["run_id"] in places["redis"]
+    assert made["id"] in places["database"]
+
+
+def context_of(client: SessionClient) -> dict[str, str]:
+    return {"tenant_id": client.tenant, "invoke_from": "service-api"}
