@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 import os
+import select
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from gevent import monkey
 from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
+
+if TYPE_CHECKING:
+    import psycopg
 
 WRITES = "greenrun_writes"
 """The execution option of a connection whose next transaction changes something."""
@@ -44,18 +49,35 @@ def make_engine(url: str, *, pool_size: int, timeout_seconds: float) -> Engine:
     milliseconds = math.ceil(timeout_seconds * 1000)
     parsed = _with_driver(url)
     limits = f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
-    return create_engine(
+    engine = create_engine(
         parsed,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=timeout_seconds,
         hide_parameters=True,  # errors are logged, and what callers send must not be
-        pool_pre_ping=True,  # so that no request fails for a connection that PostgreSQL has closed meanwhile
         connect_args={
             "connect_timeout": max(2, math.ceil(timeout_seconds)),
             "options": f"{parsed.query.get('options', '')} {limits}",
         },
     )
+    event.listen(engine, "checkout", _require_open)
+    return engine
+
+
+def _require_open(connection: psycopg.Connection[Any], *_: object) -> None:
+    """Let the pool replace a connection that PostgreSQL has closed meanwhile, so that no request fails for it.
+
+    An idle connection has nothing to read, but for what PostgreSQL says when it closes it. To look costs no round trip.
+    """
+    if _poll_now(connection.fileno()):
+        raise DisconnectionError
+
+
+def _poll_now(descriptor: int) -> bool:
+    """Whether there is something to read, or an end. gevent's own would let others run first."""
+    poll = monkey.get_original("select", "poll")()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def make_migration_engine(url: str) -> Engine:
@@ -102,6 +124,8 @@ def _sqlite_engine(path: Path, *, foreign_keys: str = "ON", journal_mode: str | 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
         connection.execute(f"PRAGMA foreign_keys = {foreign_keys}")
+        # With FULL each commit would wait for the disk, in C, and stop every greenlet for milliseconds.
+        connection.execute("PRAGMA synchronous = NORMAL")
         if journal_mode is not None:
             connection.execute(f"PRAGMA journal_mode = {journal_mode}")
         return connection

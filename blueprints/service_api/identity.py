@@ -27,7 +27,7 @@ def require_app(
 ) -> App:
     """The app of an app's key, or the one that somebody names whose key opens a whole workspace, in ``app_id``.
 
-    With ``is_checked_later`` the agent of an app's key is not looked up: who loads it anyway sees what has become of it.
+    With ``is_checked_later`` the agent of an app's key is not looked up, since it is loaded later anyway.
 
     Raises Unauthorized, ParameterRefused when no app is named, AppForbidden, ItemNotFound, DatabaseUnavailable, and
     what ``require_caller`` raises.

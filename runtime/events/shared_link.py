@@ -26,6 +26,9 @@ TIMEOUT_SECONDS = 3.0
 """For one answer."""
 PATIENCE_SECONDS = 4.0
 """For all that a caller waits for: his turn, perhaps a new connection, and his answers."""
+PATIENCE_PARTS = 8
+"""He waits in parts, and looks between them: where the hub is late, because hundreds of requests came at once, one part
+takes one of its turns, so that a worker that is busy is not taken for a Redis that is silent."""
 MAX_BATCH_COMMANDS = 512
 
 
@@ -70,12 +73,13 @@ class SharedLink:
         question = _Question(commands)
         self._questions.append(question)
         self._arrived.set()
-        try:
-            return question.answers.get(timeout=PATIENCE_SECONDS) or []
-        except gevent.Timeout:
-            if question in self._questions:
-                self._questions.remove(question)
-            raise RedisTimeoutError("Redis did not answer in time") from None
+        for _ in range(PATIENCE_PARTS):
+            question.answers.wait(PATIENCE_SECONDS / PATIENCE_PARTS)
+            if question.answers.ready():
+                return question.answers.get() or []
+        if question in self._questions:
+            self._questions.remove(question)
+        raise RedisTimeoutError("Redis did not answer in time")
 
     def ping(self) -> None:
         """Ask for a sign of life. Raises one of LINK_ERRORS, also when Redis says that it takes no writes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +14,12 @@ from errors import (
     AgentArchived,
     AppForbidden,
     AppUnavailable,
+    DatabaseUnavailable,
     ItemNotFound,
     RequestRefused,
     RunNotFound,
     SessionNotFound,
+    StorageUnavailable,
 )
 from models import Agent, AgentConfigSnapshot, AgentSession, HumanInputForm, SessionTurn
 from models.enums import TurnStatus
@@ -37,9 +40,11 @@ from services.chat.stream import ChatResult, ChatStream
 from services.database import Database
 from services.run_viewers import RunViewer
 from services.runs import RunService
-from services.sessions.lookup import find_session, find_turn, open_session
+from services.sessions.lookup import find_session, find_turn, keep_at_hand, open_session
 from services.sessions.settling import Settler
 from services.sessions.turns import NewTurn, StartedTurn, TurnService
+
+logger = logging.getLogger(__name__)
 
 PING_SECONDS = 10.0
 STOPPED = "stopped"
@@ -175,8 +180,11 @@ class ChatService:
         stream = ChatStream(turn, lambda: self._find_form(tenant_id, turn))
         with follower:
             yield b""
-            for entries in _batches(follower):
-                yield stream.feed(entries) if entries else frames.PING
+            try:
+                for entries in _batches(follower):
+                    yield stream.feed(entries) if entries else frames.PING
+            except (DatabaseUnavailable, StorageUnavailable):  # the form of its question: who reads again gets it
+                logger.warning("run %s: its chat breaks off: the storage is away", turn.run_id)
         if tail := stream.break_off():
             yield tail
 
@@ -234,6 +242,7 @@ def _make(session: Session, app: App, end_user_id: str, wanted: ChatMessageReque
         .where(Agent.id == app.agent_id, Agent.tenant_id == app.tenant_id)
     )
     agent, version = session.execute(active).one()
+    keep_at_hand(session, agent, version)
     if version is None:
         raise AppUnavailable
     row = AgentSession(
@@ -250,4 +259,5 @@ def _make(session: Session, app: App, end_user_id: str, wanted: ChatMessageReque
         layer_specs=[],
     )
     session.add(row)
+    session.flush()  # before the turn that refers to it
     return row

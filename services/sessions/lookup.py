@@ -53,7 +53,13 @@ def open_session(session: Session, tenant_id: str, session_id: str) -> AgentSess
     found = session.execute(wanted).one_or_none() if is_id(session_id) else None
     if found is None or found[0].state is SessionState.DELETED:
         raise SessionNotFound
+    keep_at_hand(session, *found)
     return found[0]
+
+
+def keep_at_hand(session: Session, *rows: object) -> None:
+    """Let the session remember rows until its end, though nobody else holds them: to look them up again is free."""
+    session.info.setdefault("at_hand", []).extend(rows)
 
 
 def unfinished_turns(session: Session, session_id: str, *, before: int | None = None) -> list[SessionTurn]:

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from errors import CapacityReached, SessionBusy, ShuttingDown, StorageUnavailable
-from models import AgentSession, SessionTurn
+from models import AgentSession, HumanInputForm, SessionTurn
 from models.enums import SessionState, TurnStop
+from runtime.protocol.clock import wire_time
 from runtime.protocol.ids import new_id
 from services.agents.claims import once
 from services.agents.lookup import find_agent, find_version, require_active
@@ -58,7 +60,7 @@ class SessionService:
         session_id = new_id()
         sealed = self._sealed(tenant_id, session_id, wanted)
 
-        def make(session: Any) -> SessionDescription:
+        def make(session: Session) -> SessionDescription:
             version_id = None
             if wanted.agent_id is not None:
                 agent = find_agent(session, tenant_id, wanted.agent_id)
@@ -80,7 +82,7 @@ class SessionService:
             session.flush()
             return SessionDescription.of(row)
 
-        def again(session: Any, made_id: str) -> SessionDescription:
+        def again(session: Session, made_id: str) -> SessionDescription:
             return SessionDescription.of(find_session(session, tenant_id, made_id))
 
         return once(self._database, tenant_id, claim, session_id, make, again)
@@ -90,7 +92,8 @@ class SessionService:
         self._settler.settle_session(tenant_id, session_id)
         with self._database.reading() as session:
             row = find_session(session, tenant_id, session_id)
-            return {**SessionDescription.of(row).body, "session_snapshot": row.session_snapshot}
+            body = {**SessionDescription.of(row).body, "session_snapshot": row.session_snapshot}
+            return {**body, "human_input": _question(session, row)}
 
     def list_sessions(
         self, tenant_id: str, *, after: str | None, limit: int, agent_id: str | None = None
@@ -173,3 +176,9 @@ class SessionService:
             return None
         self._compositions.check(wanted.composition, tenant_id)
         return self._compositions.seal(wanted.composition, tenant_id=tenant_id, session_id=session_id)
+
+
+def _question(session: Session, row: AgentSession) -> dict[str, Any] | None:
+    """The form of the question that waits for its answer."""
+    form = session.get(HumanInputForm, row.waiting_form_id) if row.waiting_form_id is not None else None
+    return {"form_token": form.token, "expires_at": wire_time(form.expires_at)} if form is not None else None

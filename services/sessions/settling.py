@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic_ai.messages import ModelMessage
+from sqlalchemy import bindparam, exists, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
@@ -33,6 +34,31 @@ UNSTORED_SECONDS = 30.0
 
 LOST = "the run was lost"
 RUN_GONE = "run_gone"
+
+
+_PLAIN_SUCCESS = (
+    SessionTurn.id == bindparam("turn_id"),
+    SessionTurn.status == TurnStatus.RUNNING,
+    SessionTurn.prepared_snapshot.is_not(None),
+    SessionTurn.deferred_call.is_(None),
+    SessionTurn.stop.is_(None),
+)
+_TAKE_OVER = (
+    update(AgentSession)
+    .where(AgentSession.id == bindparam("session_id"), exists().where(*_PLAIN_SUCCESS))
+    .values(
+        session_snapshot=select(SessionTurn.prepared_snapshot).where(*_PLAIN_SUCCESS).scalar_subquery(),
+        unfinished=AgentSession.unfinished - 1,
+        updated_at=AgentSession.updated_at,
+    )
+    .execution_options(synchronize_session=False)
+)
+_SUCCEED = (
+    update(SessionTurn)
+    .where(*_PLAIN_SUCCESS)
+    .values(status=TurnStatus.SUCCEEDED, prepared_snapshot=None)
+    .execution_options(synchronize_session=False)
+)
 
 
 class _NotPrepared(Exception):
@@ -63,11 +89,26 @@ class Settler:
         if record is not None and not record.has_ended:
             return False
         is_success = record is not None and record.status is RunStatus.SUCCEEDED
+        if is_success and self._take_over(key):
+            return True
         events = None if is_success else read_events(self._runtime.store, key.run_id)
         try:
             return self._apply(key, record, events)
         except _NotPrepared:
             return self._apply(key, record, read_events(self._runtime.store, key.run_id))
+
+    def _take_over(self, key: TurnKey) -> bool:
+        """Settle a prepared success by two statements, without reading what it has learnt; False when it is no such."""
+        try:
+            with self._database.transaction() as session:
+                connection = session.connection()
+                taken = connection.execute(_TAKE_OVER, {"session_id": key.session_id, "turn_id": key.turn_id})
+                # PostgreSQL may have judged the turn by what it was before somebody else settled or stopped it.
+                if taken.rowcount and not connection.execute(_SUCCEED, {"turn_id": key.turn_id}).rowcount:
+                    raise _NotPrepared
+                return bool(taken.rowcount)
+        except _NotPrepared:
+            return False
 
     def _apply(self, key: TurnKey, record: RunRecord | None, events: RunEvents | None) -> bool:
         with self._database.transaction() as session:

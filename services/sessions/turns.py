@@ -147,7 +147,7 @@ class TurnService:
     def _accept_once(self, opened: OpenSession, wanted: NewTurn, *, is_settled: bool) -> _Accepted:
         with self._database.transaction() as session:
             row = opened(session)
-            is_new = row in session.new
+            is_new = row.turns == 0 and row.end_user_id is not None
             unfinished = unfinished_turns(session, row.id) if row.unfinished else []
             if unfinished and not is_settled:
                 raise _Unsettled([TurnKey.of(turn) for turn in unfinished])

@@ -62,6 +62,12 @@ LATE_SECONDS = 1.0
 BUFFER_BYTES = 65_536
 ENDED = {"succeeded", "failed", "cancelled"}
 
+CONTACTS = {"contacts": [{"id": "c1", "name": "Bo", "email": "bo@example.com"}]}
+QUESTION = {"question": "Which?", "fields": [], "actions": [{"id": "go", "label": "Go"}]}
+ASKED = {"id": "call-1", "name": "ask_human", "arguments": json.dumps(QUESTION)}
+ASKS: Answer = [{"tool_call": ASKED}, {"finish": "tool_calls", "usage": USAGE}]
+"""A model's question to a person."""
+
 on_sqlite = pytest.mark.parametrize("database_kind", [SQLITE], indirect=True)
 on_postgresql = pytest.mark.parametrize("database_kind", [POSTGRESQL], indirect=True)
 
@@ -338,9 +344,7 @@ def test_turns_in_line_go_on_after_the_one_that_runs_was_killed_with_its_worker(
         ("q1", "failed", "worker_lost"),
         *[(f"q{number}", "succeeded", None) for number in (2, 3, 4)],
     ]
-    path = f"/sessions/{session}/turns/{first['turn_id']}/chat-events"
-    with other.call("GET", path, stream=True) as response:
-        frames = list(parse_chat(response.iter_content(None)))
+    frames = chat_of(other, session, first)
     assert [frame["event"] for frame in frames] == ["message", "error"]
     assert frames[0]["answer"] == "half"
 
@@ -430,12 +434,8 @@ def test_a_turn_whose_worker_was_given_up_takes_back_no_question_that_came_later
     site: Site, clients: tuple[SessionClient, SessionClient], daemon: ScriptedDaemon, model: str
 ) -> None:
     one, other = clients
-    question = {"question": "Which?", "fields": [], "actions": [{"id": "go", "label": "Go"}]}
-    call = {"id": "call-1", "name": "ask_human", "arguments": json.dumps(question)}
-    asks: Answer = [{"tool_call": call}, {"finish": "tool_calls", "usage": USAGE}]
-    daemon.script(model, says_and_waits("a1", until=model), asks)
-    contacts = {"contacts": [{"id": "c1", "name": "Bo", "email": "bo@example.com"}]}
-    session = one.session(one.scripted_agent(model, human=contacts))
+    daemon.script(model, says_and_waits("a1", until=model), ASKS)
+    session = one.session(one.scripted_agent(model, human=CONTACTS))
     first, lost = other.start(session, "q1")["run_id"], one.start(session, "q2")["run_id"]
     third = other.start(session, "q3")["run_id"]
 
@@ -490,9 +490,10 @@ def test_a_cancel_that_races_the_success_leaves_a_turn_as_its_run_and_the_sessio
 
     def racer(number: int) -> None:
         starts, cancels = clients if number % 2 else clients[::-1]
+        seconds = length_of_turn(starts, sessions[number])
         for turn in range(CANCELS // RACERS):
             run_id = starts.start(sessions[number], f"q{turn}")["run_id"]
-            time.sleep((7 * turn + number) % 31 * 0.004)
+            time.sleep((7 * turn + number) % 31 / 20 * seconds)
             cancels.runs().cancel(run_id)
             ended.append(cancels.finish(run_id)["type"])
             starts.turns(sessions[number])
@@ -504,6 +505,13 @@ def test_a_cancel_that_races_the_success_leaves_a_turn_as_its_run_and_the_sessio
         for turn in site.assert_sound(clients[1], session):
             events = clients[0].runs().page(turn.run_id, limit=100)["events"]
             assert turn.answer == streamed(events)
+
+
+def length_of_turn(client: SessionClient, session_id: str) -> float:
+    """How many seconds a turn takes on this machine, while others have theirs."""
+    begun_at = time.monotonic()
+    assert client.say(session_id, "How long?")["type"] == "run_succeeded"
+    return time.monotonic() - begun_at
 
 
 def streamed(events: list[dict[str, Any]]) -> str:
@@ -528,8 +536,9 @@ def test_two_turns_that_stop_the_one_that_ends_leave_it_whole_or_stopped(
 
     def racer(number: int) -> None:
         session = sessions[number]
+        seconds = length_of_turn(clients[0], session)
         clients[number % 2].start(session, "q1")
-        time.sleep(number % 31 * 0.004)
+        time.sleep((number // 2 + 1) / STOPS * 3 * seconds)
 
         def stop(query: str, client: SessionClient) -> str:
             return str(client.start(session, query, multitask_strategy=strategy)["run_id"])
@@ -545,7 +554,7 @@ def test_two_turns_that_stop_the_one_that_ends_leave_it_whole_or_stopped(
         turns = site.assert_sound(clients[0], session)
         assert turns[-1].status is TurnStatus.SUCCEEDED
         stopped = [turn.query for turn in turns if turn.status is TurnStatus.CANCELLED]
-        assert stopped == [] if strategy == "rollback" else len(turns) == 3
+        assert stopped == [] if strategy == "rollback" else len(turns) == 4
 
 
 @on_postgresql
@@ -655,7 +664,7 @@ def test_a_session_that_is_deleted_while_redis_takes_no_writes_has_its_turn_canc
     site: Site, clients: tuple[SessionClient, SessionClient], daemon: ScriptedDaemon, model: str
 ) -> None:
     one, other = clients
-    session = begun(one, daemon, model, says_and_waits("half", until=NEVER))
+    session = begun(one, daemon, model, [{"text": "half"}, {"hang": True}])
     run_id = one.start(session, "q1")["run_id"]
     wait_until(has_said(one, run_id))
     with writes_refused(site):
@@ -774,6 +783,34 @@ def test_a_run_that_loses_its_stream_at_its_very_end_does_not_succeed(
 
     assert (site.record(run_id) or {})["status"] == "failed"
     site.assert_sound(other, session)
+
+
+@on_sqlite
+def test_a_chat_that_ends_with_a_question_while_the_database_is_away_breaks_off_and_can_be_read_again(
+    site: Site, clients: tuple[SessionClient, SessionClient], daemon: ScriptedDaemon, model: str, database_url: str
+) -> None:
+    one, other = clients
+    daemon.script(model, [{"wait": model}, *ASKS])
+    session = one.session(one.scripted_agent(model, human=CONTACTS))
+    turn = one.start(session, "q0")
+    daemon.wait_for_call(model)
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(chat_of, other, session, turn)
+        with sqlite_locked(database_url):
+            time.sleep(LATE_SECONDS)  # the reader is there
+            daemon.release(model)
+            broken = reading.result()
+
+    assert broken[-1]["event"] == "error"
+    assert chat_of(other, session, turn)[-1]["metadata"]["human_input"]["form_token"]
+
+
+def chat_of(client: SessionClient, session_id: str, turn: dict[str, Any]) -> list[dict[str, Any]]:
+    """A turn as the frames of a chat, read to their end."""
+    path = f"/sessions/{session_id}/turns/{turn['turn_id']}/chat-events"
+    with client.call("GET", path, stream=True) as response:
+        return list(parse_chat(response.iter_content(None)))
 
 
 @contextmanager
