@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models import Agent, WorkflowAgentNodeBinding
@@ -48,12 +48,15 @@ def find_page(session: Session, tenant_id: str, *, page: int, limit: int, keywor
     ]
     # The name is told twice, as the unique one as well: its index alone then answers how many there are.
     countable = [Agent.tenant_id == tenant_id, Agent.roster_unique_name.is_not(None)]
+    names: Sequence[str | None] | None = None
     if keyword:
         countable.append(_holds(Agent.roster_unique_name, keyword))
-    total = session.scalar(select(func.count()).select_from(Agent).where(*countable)) or 0
-    if keyword:
-        is_rare = total <= RARE_NAMES
-        mine.append(Agent.roster_unique_name.in_(_names(countable)) if is_rare else _holds(Agent.name, keyword))
+        names = _rare_names(session, countable)
+        mine.append(_holds(Agent.name, keyword) if names is None else Agent.roster_unique_name.in_(names))
+    if names is None:
+        total = session.scalar(select(func.count()).select_from(Agent).where(*countable)) or 0
+    else:
+        total = len(names)
     order = (Agent.updated_at.desc(), Agent.id.desc())
     wanted = select(Agent).where(*mine).order_by(*order).offset((page - 1) * limit).limit(limit)
     rows = session.scalars(wanted).all()
@@ -80,10 +83,13 @@ def find_nodes(
     return nodes
 
 
-def _names(countable: list[ColumnElement[bool]]) -> Select[tuple[str | None]]:
-    """The names to look for, read from their index alone: for rare ones PostgreSQL would read the whole table."""
-    names = select(Agent.roster_unique_name).where(*countable).cte("names")
-    return select(names.prefix_with("MATERIALIZED", dialect="postgresql").c.roster_unique_name)
+def _rare_names(session: Session, countable: list[ColumnElement[bool]]) -> Sequence[str | None] | None:
+    """The names that were found, or None when they are many.
+
+    They are read from their index alone. PostgreSQL would read the whole table for the rows of rare ones.
+    """
+    names = session.scalars(select(Agent.roster_unique_name).where(*countable).limit(RARE_NAMES + 1)).all()
+    return names if len(names) <= RARE_NAMES else None
 
 
 def _holds(column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None], keyword: str) -> ColumnElement[bool]:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from errors import SessionNotFound, TurnNotFound
 from models import Agent, AgentConfigSnapshot, AgentSession, SessionTurn
 from models.enums import SessionState, TurnStatus
 from runtime.protocol.ids import is_id
+
+# Made once: to write a statement takes SQLAlchemy longer than to execute it.
+_OPENED = (
+    select(AgentSession, Agent, AgentConfigSnapshot)
+    .outerjoin(Agent, Agent.id == AgentSession.agent_id)
+    .outerjoin(AgentConfigSnapshot, AgentConfigSnapshot.id == AgentSession.version_id)
+    .where(AgentSession.id == bindparam("session_id"), AgentSession.tenant_id == bindparam("tenant_id"))
+    .with_for_update(of=AgentSession)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +52,8 @@ def open_session(session: Session, tenant_id: str, session_id: str) -> AgentSess
     One query brings its agent and version too, which are then at hand. Raises SessionNotFound, also for one that is
     deleted.
     """
-    wanted = (
-        select(AgentSession, Agent, AgentConfigSnapshot)
-        .outerjoin(Agent, Agent.id == AgentSession.agent_id)
-        .outerjoin(AgentConfigSnapshot, AgentConfigSnapshot.id == AgentSession.version_id)
-        .where(AgentSession.id == session_id, AgentSession.tenant_id == tenant_id)
-        .with_for_update(of=AgentSession)
-    )
-    found = session.execute(wanted).one_or_none() if is_id(session_id) else None
+    given = {"session_id": session_id, "tenant_id": tenant_id}
+    found = session.execute(_OPENED, given).one_or_none() if is_id(session_id) else None
     if found is None or found[0].state is SessionState.DELETED:
         raise SessionNotFound
     keep_at_hand(session, *found)

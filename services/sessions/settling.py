@@ -61,6 +61,10 @@ _SUCCEED = (
 )
 
 
+PREPARED_COLUMNS = ("prepared_snapshot", "deferred_call", "answer", "thoughts", "usage", "latency")
+"""What ``prepared`` gives."""
+
+
 class _NotPrepared(Exception):
     """A success that its owner could not write down: what it was is in the run's events."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import gevent
 from gevent.event import Event
-from sqlalchemy import update
+from sqlalchemy import bindparam, update
 
 from errors import DatabaseUnavailable, GreenrunError, SessionBusy, StorageUnavailable
 from models import SessionTurn
@@ -27,7 +27,7 @@ from services.runs import ProvenRun
 from services.sessions.compositions import SessionCompositions, TurnInput, history_of
 from services.sessions.lookup import TurnKey, open_session, unfinished_turns
 from services.sessions.questions import settle_question
-from services.sessions.settling import Settler, prepared
+from services.sessions.settling import PREPARED_COLUMNS, Settler, prepared
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,14 @@ RETRY_SECONDS = 0.2
 
 class _Stopped(Exception):
     """The turn was stopped while it waited."""
+
+
+# Made once: to write a statement takes SQLAlchemy longer than to execute it.
+_PREPARE = (
+    update(SessionTurn)
+    .where(SessionTurn.id == bindparam("turn_id"), SessionTurn.status == TurnStatus.RUNNING)
+    .values({name: bindparam(name) for name in PREPARED_COLUMNS})
+)
 
 
 class TurnHooks(RunHooks):
@@ -98,10 +106,9 @@ class TurnHooks(RunHooks):
         history = history_of(self._composition)
         messages = history.state.messages[self._known_messages :] if history else []
         values = prepared(self._key.turn_id, end.data, messages, self._created_at)
-        mine = (SessionTurn.id == self._key.turn_id, SessionTurn.status == TurnStatus.RUNNING)
         try:
             with self._database.transaction() as session:
-                session.execute(update(SessionTurn).where(*mine).values(values))
+                session.connection().execute(_PREPARE, {"turn_id": self._key.turn_id, **values})
         except DatabaseUnavailable:  # who settles it takes it from the run's events
             logger.warning("run %s: its turn was not prepared: the database is away", self._key.run_id)
 
