@@ -20,6 +20,7 @@ pytest_plugins = [
     "tests.support.databases",
     "tests.support.agent_server",
     "tests.support.service_api",
+    "tests.support.session_site",
 ]
 
 DEMO_DEFAULT_LLM = '{"type": "greenrun.demo_llm", "config": {}}'

@@ -42,7 +42,8 @@ from services.run_viewers import RunViewer
 from services.runs import RunService
 from services.sessions.lookup import find_session, find_turn, keep_at_hand, open_session
 from services.sessions.settling import Settler
-from services.sessions.turns import NewTurn, StartedTurn, TurnService
+from services.sessions.turn_types import NewTurn, StartedTurn
+from services.sessions.turns import TurnService
 
 logger = logging.getLogger(__name__)
 

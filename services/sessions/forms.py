@@ -21,7 +21,8 @@ from runtime.protocol.requests import DeferredToolResults
 from services.database import Database
 from services.sessions.form_answers import TIMED_OUT, submitted
 from services.sessions.lookup import open_session
-from services.sessions.turns import NewTurn, TurnService
+from services.sessions.turn_types import NewTurn
+from services.sessions.turns import TurnService
 
 logger = logging.getLogger(__name__)
 

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import JsonValue
-from sqlalchemy import insert, select, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from errors import (
-    IdempotencyKeyReused,
     RunAlreadyEnded,
     RunNotFound,
-    SessionBusy,
     StorageUnavailable,
 )
 from models import AgentSession, HumanInputForm, SessionTurn
-from models.enums import FormStatus, MultitaskStrategy, TurnStatus, TurnStop
-from runtime.protocol.ids import new_id
-from runtime.protocol.requests import CancelRunRequest, DeferredToolResults
+from models.enums import FormStatus, TurnStatus
+from runtime.protocol.requests import CancelRunRequest
 from runtime.runtime import Runtime
 from services.database import Database
-from services.idempotency import Claim
 from services.run_viewers import RunViewer
 from services.runs import ProvenRun, RunService
 from services.sessions.cleanup import purge
@@ -34,46 +28,17 @@ from services.sessions.lookup import TurnKey, unfinished_turns
 from services.sessions.questions import settle_question
 from services.sessions.settling import Settler
 from services.sessions.turn_hooks import TurnHooks
+from services.sessions.turn_rows import add_turn, find_claimed, make_way
+from services.sessions.turn_types import NewTurn, StartedTurn
 
 logger = logging.getLogger(__name__)
 
-STOPS = {MultitaskStrategy.INTERRUPT: TurnStop.INTERRUPT, MultitaskStrategy.ROLLBACK: TurnStop.ROLLBACK}
 INTERRUPTED = "interrupted"
 CHANGED = ("turns", "last_run_id", "version_id", "waiting_form_id", "layer_specs", "updated_at")
 """What a turn that is accepted changes of its session, besides how many are unfinished."""
 
-_ADD = insert(SessionTurn)
-
 OpenSession = Callable[[Session], AgentSession]
 """Finds or makes a session, and locks it until the transaction ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewTurn:
-    """What a turn is to be."""
-
-    query: str
-    inputs: Mapping[str, JsonValue] = field(default_factory=dict)
-    multitask_strategy: MultitaskStrategy | None = None
-    """None is the session's."""
-    version_id: str | None = None
-    """A version that the session moves to."""
-    metadata: Mapping[str, JsonValue] = field(default_factory=dict)
-    user_id: str | None = None
-    claim: Claim | None = None
-    deferred_results: DeferredToolResults | None = field(default=None, repr=False)
-    """The answer to the session's question, which this turn goes on with."""
-
-
-@dataclass(frozen=True, slots=True)
-class StartedTurn:
-    """A turn that was accepted, now or under the same idempotency key before."""
-
-    key: TurnKey
-    task_id: str
-    created_at: datetime
-    ahead: int
-    """How many turns of the session were unfinished before it."""
 
 
 @dataclass(slots=True)
@@ -153,19 +118,19 @@ class TurnService:
             unfinished = unfinished_turns(session, row.id) if row.unfinished else []
             if unfinished and not is_settled:
                 raise _Unsettled([TurnKey.of(turn) for turn in unfinished])
-            earlier = _find_claimed(session, row, wanted.claim)
+            earlier = find_claimed(session, row, wanted.claim)
             if earlier is not None:
                 return _Accepted(StartedTurn(TurnKey.of(earlier), earlier.task_id, earlier.created_at, 0))
             before = {name: getattr(row, name) for name in CHANGED}
             unstopped = [turn.id for turn in unfinished if turn.stop is None]
-            to_cancel = _make_way(unfinished, wanted.multitask_strategy or row.multitask_strategy)
+            to_cancel = make_way(unfinished, wanted.multitask_strategy or row.multitask_strategy)
             is_answer = wanted.deferred_results is not None
             settle_question(session, row, is_answer=is_answer, cancels=self._cancels_forms)
             if wanted.version_id is not None:
                 row.version_id = self._compositions.version_of(session, row, wanted.version_id)
             turn_input = _input_of(wanted)
             proven = self._compositions.prove(session, row, turn_input, version_id=row.version_id)
-            started = _add_turn(session, row, wanted, ahead=len(unfinished))
+            started = add_turn(session, row, wanted, ahead=len(unfinished))
             row.layer_specs = lasting_specs(proven.layers, before=row.layer_specs)
             stopped = unstopped if to_cancel else []
             return _Accepted(started, proven, row.version_id, to_cancel, stopped, before, is_new)
@@ -230,65 +195,3 @@ def _restore(session: Session, row: AgentSession, before: dict[str, Any]) -> Non
 
 def _input_of(wanted: NewTurn) -> TurnInput:
     return TurnInput(wanted.query, wanted.inputs, wanted.user_id, wanted.deferred_results)
-
-
-def _find_claimed(session: Session, row: AgentSession, claim: Claim | None) -> SessionTurn | None:
-    """The turn that was made under the same idempotency key. Raises IdempotencyKeyReused.
-
-    The key of a turn that has failed or was cancelled is free again.
-    """
-    if claim is None:
-        return None
-    wanted = (SessionTurn.session_id == row.id, SessionTurn.idempotency_digest == claim.digest)
-    turn = session.scalar(select(SessionTurn).where(*wanted))
-    if turn is None:
-        return None
-    if turn.status in (TurnStatus.FAILED, TurnStatus.CANCELLED):
-        turn.idempotency_digest = None
-        session.flush()
-        return None
-    if turn.idempotency_fingerprint != claim.fingerprint:
-        raise IdempotencyKeyReused
-    return turn
-
-
-def _make_way(unfinished: list[SessionTurn], strategy: MultitaskStrategy) -> list[TurnKey]:
-    """What becomes of the turns that are not finished: those whose runs are to be cancelled. Raises SessionBusy."""
-    if unfinished and strategy is MultitaskStrategy.REJECT:
-        raise SessionBusy
-    stop = STOPS.get(strategy)
-    if stop is None:
-        return []
-    for turn in unfinished:
-        turn.stop = turn.stop or stop
-    return [TurnKey.of(turn) for turn in unfinished]
-
-
-def _add_turn(session: Session, row: AgentSession, wanted: NewTurn, *, ahead: int) -> StartedTurn:
-    now = datetime.now(UTC)
-    row.turns += 1
-    row.unfinished += 1
-    key = TurnKey(row.tenant_id, row.id, turn_id=new_id(), run_id=new_id(), position=row.turns)
-    started = StartedTurn(key, task_id=new_id(), created_at=now, ahead=ahead)
-    row.last_run_id, row.updated_at = key.run_id, now
-    values: dict[str, Any] = {
-        "id": key.turn_id,
-        "tenant_id": key.tenant_id,
-        "session_id": key.session_id,
-        "position": key.position,
-        "run_id": key.run_id,
-        "task_id": started.task_id,
-        "version_id": row.version_id,
-        "query": wanted.query,
-        "is_answer": wanted.deferred_results is not None,
-        "inputs": {**row.inputs, **wanted.inputs},
-        "metadata": dict(wanted.metadata),
-        "status": TurnStatus.RUNNING,
-        "idempotency_digest": wanted.claim.digest if wanted.claim else None,
-        "idempotency_fingerprint": wanted.claim.fingerprint if wanted.claim else None,
-        "created_at": now,
-        "updated_at": now,
-    }
-    # Past the unit of work, which takes longer than the rest of it.
-    session.connection().execute(_ADD, values)
-    return started

@@ -1,4 +1,4 @@
-"""Sessions while Redis and the database are away, or take no writes: what is refused leaves nothing, the rest goes on."""
+"""Sessions while Redis and the database are away or take no writes: what is refused leaves nothing, and turns go on."""
 
 from __future__ import annotations
 

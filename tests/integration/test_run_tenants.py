@@ -282,7 +282,6 @@ def test_a_key_acts_for_its_own_tenant_alone(server: GunicornServer, key: str, t
     assert Caller(server.url, key).ask("POST", f"/{run_id}/cancel")[0] == 200
 
 
-@pytest.mark.parametrize("value", ["", "../x", "a b", "t" * 65])
 @pytest.mark.parametrize("type_id", ["dify.execution_context", "dify.plugin"])
 def test_a_key_speaks_to_the_plugin_daemon_for_its_own_tenant_alone(
     server: GunicornServer, key: str, tenant: str, type_id: str
@@ -299,6 +298,7 @@ def test_a_key_speaks_to_the_plugin_daemon_for_its_own_tenant_alone(
     assert caller.ask("POST", "", json=layers(tenant))[0] == 202
 
 
+@pytest.mark.parametrize("value", ["", "../x", "a b", "t" * 65])
 def test_the_operator_names_tenants_that_can_be(server: GunicornServer, value: str) -> None:
     refused = Caller(server.url, ADMIN_TOKEN).post(**{"X-Tenant-Id": value})
 

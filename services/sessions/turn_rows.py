@@ -1,0 +1,84 @@
+"""The rows of turns, as the transaction that accepts one finds and makes them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from errors import IdempotencyKeyReused, SessionBusy
+from models import AgentSession, SessionTurn
+from models.enums import MultitaskStrategy, TurnStatus, TurnStop
+from runtime.protocol.ids import new_id
+from services.idempotency import Claim
+from services.sessions.lookup import TurnKey
+from services.sessions.turn_types import NewTurn, StartedTurn
+
+STOPS = {MultitaskStrategy.INTERRUPT: TurnStop.INTERRUPT, MultitaskStrategy.ROLLBACK: TurnStop.ROLLBACK}
+
+# Made once: to write a statement takes SQLAlchemy longer than to execute it.
+_ADD = insert(SessionTurn)
+
+
+def find_claimed(session: Session, row: AgentSession, claim: Claim | None) -> SessionTurn | None:
+    """The turn that was made under the same idempotency key. Raises IdempotencyKeyReused.
+
+    The key of a turn that has failed or was cancelled is free again.
+    """
+    if claim is None:
+        return None
+    wanted = (SessionTurn.session_id == row.id, SessionTurn.idempotency_digest == claim.digest)
+    turn = session.scalar(select(SessionTurn).where(*wanted))
+    if turn is None:
+        return None
+    if turn.status in (TurnStatus.FAILED, TurnStatus.CANCELLED):
+        turn.idempotency_digest = None
+        session.flush()
+        return None
+    if turn.idempotency_fingerprint != claim.fingerprint:
+        raise IdempotencyKeyReused
+    return turn
+
+
+def make_way(unfinished: list[SessionTurn], strategy: MultitaskStrategy) -> list[TurnKey]:
+    """What becomes of the turns that are not finished: those whose runs are to be cancelled. Raises SessionBusy."""
+    if unfinished and strategy is MultitaskStrategy.REJECT:
+        raise SessionBusy
+    stop = STOPS.get(strategy)
+    if stop is None:
+        return []
+    for turn in unfinished:
+        turn.stop = turn.stop or stop
+    return [TurnKey.of(turn) for turn in unfinished]
+
+
+def add_turn(session: Session, row: AgentSession, wanted: NewTurn, *, ahead: int) -> StartedTurn:
+    now = datetime.now(UTC)
+    row.turns += 1
+    row.unfinished += 1
+    key = TurnKey(row.tenant_id, row.id, turn_id=new_id(), run_id=new_id(), position=row.turns)
+    started = StartedTurn(key, task_id=new_id(), created_at=now, ahead=ahead)
+    row.last_run_id, row.updated_at = key.run_id, now
+    values: dict[str, Any] = {
+        "id": key.turn_id,
+        "tenant_id": key.tenant_id,
+        "session_id": key.session_id,
+        "position": key.position,
+        "run_id": key.run_id,
+        "task_id": started.task_id,
+        "version_id": row.version_id,
+        "query": wanted.query,
+        "is_answer": wanted.deferred_results is not None,
+        "inputs": {**row.inputs, **wanted.inputs},
+        "metadata": dict(wanted.metadata),
+        "status": TurnStatus.RUNNING,
+        "idempotency_digest": wanted.claim.digest if wanted.claim else None,
+        "idempotency_fingerprint": wanted.claim.fingerprint if wanted.claim else None,
+        "created_at": now,
+        "updated_at": now,
+    }
+    # Past the unit of work, which takes longer than the rest of it.
+    session.connection().execute(_ADD, values)
+    return started
