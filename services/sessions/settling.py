@@ -61,6 +61,8 @@ _SUCCEED = (
 )
 
 
+_STATUS = select(SessionTurn.status).where(SessionTurn.id == bindparam("turn_id"))
+
 PREPARED_COLUMNS = ("prepared_snapshot", "deferred_call", "answer", "thoughts", "usage", "latency")
 """What ``prepared`` gives."""
 
@@ -102,15 +104,19 @@ class Settler:
             return self._apply(key, record, read_events(self._runtime.store, key.run_id))
 
     def _take_over(self, key: TurnKey) -> bool:
-        """Settle a prepared success by two statements, without reading what it has learnt; False when it is no such."""
+        """Settle a prepared success by two statements, without reading what it has learnt.
+
+        False when it is no such, unless somebody has settled it already.
+        """
         try:
             with self._database.transaction() as session:
                 connection = session.connection()
-                taken = connection.execute(_TAKE_OVER, {"session_id": key.session_id, "turn_id": key.turn_id})
+                given = {"turn_id": key.turn_id}
+                taken = connection.execute(_TAKE_OVER, {"session_id": key.session_id, **given})
                 # PostgreSQL may have judged the turn by what it was before somebody else settled or stopped it.
-                if taken.rowcount and not connection.execute(_SUCCEED, {"turn_id": key.turn_id}).rowcount:
+                if taken.rowcount and not connection.execute(_SUCCEED, given).rowcount:
                     raise _NotPrepared
-                return bool(taken.rowcount)
+                return bool(taken.rowcount) or connection.scalar(_STATUS, given) is not TurnStatus.RUNNING
         except _NotPrepared:
             return False
 
