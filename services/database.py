@@ -13,7 +13,7 @@ from functools import cached_property
 import gevent
 from gevent import monkey
 from sqlalchemy import Connection, Engine, Transaction
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -139,7 +139,7 @@ class Database:
         if not self._is_there:
             raise MigrationsPending
         options = {WRITES: writes} if self._file else {"postgresql_readonly": not writes}
-        with self._engine.connect() as plain:
+        with self._connected() as plain:
             connection = plain.execution_options(**options)
             with self._begin(connection, seconds) as transaction:
                 self._require_migrations(connection)
@@ -148,6 +148,12 @@ class Database:
                     session.flush()
                 if not writes:
                     transaction.rollback()
+
+    def _connected(self) -> Connection:
+        try:
+            return self._engine.connect()
+        except InvalidRequestError as error:  # the pool's word for connections that end faster than it can make them
+            raise DatabaseUnavailable from error
 
     def _begin(self, connection: Connection, patience_seconds: float) -> Transaction:
         """Begin, trying again while another process writes to SQLite: waits in C would stop every greenlet."""

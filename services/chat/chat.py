@@ -111,7 +111,7 @@ class ChatService:
             user_id=user,
         )
         try:
-            started = self._turns.start_turn(opened, turn)
+            started = self._turns.start_turn(opened, turn, session_id=wanted.conversation_id)
         except AgentArchived:
             raise AppForbidden from None
         if wanted.conversation_id is None and wanted.auto_generate_name:
@@ -260,5 +260,4 @@ def _make(session: Session, app: App, end_user_id: str, wanted: ChatMessageReque
         layer_specs=[],
     )
     session.add(row)
-    session.flush()  # before the turn that refers to it
     return row

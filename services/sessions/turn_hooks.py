@@ -25,6 +25,7 @@ from runtime.runtime import Runtime
 from services.database import Database
 from services.runs import ProvenRun
 from services.sessions.compositions import SessionCompositions, TurnInput, history_of
+from services.sessions.endings import Endings
 from services.sessions.lookup import TurnKey, open_session, unfinished_turns
 from services.sessions.questions import settle_question
 from services.sessions.settling import PREPARED_COLUMNS, Settler, prepared
@@ -63,6 +64,7 @@ class TurnHooks(RunHooks):
         runtime: Runtime,
         compositions: SessionCompositions,
         settler: Settler,
+        endings: Endings,
         cancels_forms: bool,
         cancel: Callable[[TurnKey], None],
     ) -> None:
@@ -75,6 +77,7 @@ class TurnHooks(RunHooks):
         self._runtime = runtime
         self._compositions = compositions
         self._settler = settler
+        self._endings = endings
         self._cancels_forms = cancels_forms
         self._cancel = cancel
         self._stopped = Event()
@@ -103,6 +106,7 @@ class TurnHooks(RunHooks):
     def prepare(self, end: RunEnd) -> None:
         if end.status is not RunStatus.SUCCEEDED or self._composition is None:
             return
+        self._endings.begin(self._key.session_id)
         history = history_of(self._composition)
         messages = history.state.messages[self._known_messages :] if history else []
         values = prepared(self._key.turn_id, end.data, messages, self._created_at)
@@ -117,6 +121,8 @@ class TurnHooks(RunHooks):
             self._settler.settle(self._key)
         except (DatabaseUnavailable, StorageUnavailable):  # whoever needs it does it, and else the sweeper
             logger.warning("run %s: its turn was not settled yet: the storage is away", self._key.run_id)
+        finally:
+            self._endings.done(self._key.session_id)
 
     def _wait_for_turn(self, deadline: float) -> None:
         """Until every turn before this one is settled. Raises _Stopped, and RunNotBegun when that takes too long."""

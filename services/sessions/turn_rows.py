@@ -79,6 +79,7 @@ def add_turn(session: Session, row: AgentSession, wanted: NewTurn, *, ahead: int
         "created_at": now,
         "updated_at": now,
     }
+    session.flush()  # the session, which may be new
     # Past the unit of work, which takes longer than the rest of it.
     session.connection().execute(_ADD, values)
     return started

@@ -24,6 +24,7 @@ from services.run_viewers import RunViewer
 from services.runs import ProvenRun, RunService
 from services.sessions.cleanup import purge
 from services.sessions.compositions import SessionCompositions, TurnInput, lasting_specs
+from services.sessions.endings import Endings
 from services.sessions.lookup import TurnKey, unfinished_turns
 from services.sessions.questions import settle_question
 from services.sessions.settling import Settler
@@ -80,14 +81,19 @@ class TurnService:
         self._compositions = compositions
         self._settler = settler
         self._cancels_forms = cancels_forms
+        self._endings = Endings()
 
-    def start_turn(self, opened: OpenSession, wanted: NewTurn) -> StartedTurn:
+    def start_turn(self, opened: OpenSession, wanted: NewTurn, *, session_id: str | None = None) -> StartedTurn:
         """Start a turn of the session that ``opened`` finds or makes, within the transaction that it is called in.
+
+        ``session_id`` is of one that is there already.
 
         A refused turn leaves nothing behind. Raises what ``opened`` and ``SessionCompositions.prove`` raise,
         SessionBusy, HumanInputPending, IdempotencyKeyReused, ShuttingDown, CapacityReached, StorageUnavailable and
         DatabaseUnavailable.
         """
+        if session_id is not None:
+            self._endings.wait(session_id)
         with self._runs.admission():
             accepted = self._accept(opened, wanted)
             if accepted.proven is not None:
@@ -130,8 +136,8 @@ class TurnService:
                 row.version_id = self._compositions.version_of(session, row, wanted.version_id)
             turn_input = _input_of(wanted)
             proven = self._compositions.prove(session, row, turn_input, version_id=row.version_id)
-            started = add_turn(session, row, wanted, ahead=len(unfinished))
             row.layer_specs = lasting_specs(proven.layers, before=row.layer_specs)
+            started = add_turn(session, row, wanted, ahead=len(unfinished))
             stopped = unstopped if to_cancel else []
             return _Accepted(started, proven, row.version_id, to_cancel, stopped, before, is_new)
 
@@ -147,6 +153,7 @@ class TurnService:
             runtime=self._runtime,
             compositions=self._compositions,
             settler=self._settler,
+            endings=self._endings,
             cancels_forms=self._cancels_forms,
             cancel=self._cancel_run,
         )
