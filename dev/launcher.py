@@ -151,8 +151,13 @@ def _welcome(
     ]
     if key is not None and agent_id is not None:
         body = json.dumps({"query": PROMPT})
-        headers = f"-H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
-        lines += ["", "Or run the demo agent:", f"  curl {headers} {url}/agents/{agent_id}/runs -d '{body}'"]
+        bearer = f"-H 'Authorization: Bearer {key}'"
+        lines += [
+            "",
+            "Or run the demo agent, which only the key may watch:",
+            f"  curl {bearer} -H 'Content-Type: application/json' {url}/agents/{agent_id}/runs -d '{body}'",
+            f"  curl {bearer} -N {url}/runs/<run_id>/events/sse",
+        ]
     return "\n".join([*lines, "", "Ctrl-C stops it."])
 
 

@@ -82,7 +82,7 @@ def run_agent(server: GunicornServer, provider: ScriptedDaemon, model: str, cred
     assert agent.status_code == 201, agent.text
     begun = server.post(f"/agents/{agent.json()['id']}/runs", json={"query": "Hello"})
     assert begun.status_code == 202, begun.text
-    client, run_id = RunClient(server.url), begun.json()["run_id"]
+    client, run_id = RunClient(server.url, token=ADMIN), begun.json()["run_id"]
     end = client.finish(run_id)
     seen = [end, client.status(run_id), client.page(run_id, limit=500), agent.json(), begun.json()]
     return end["type"], json.dumps(seen, ensure_ascii=False)

@@ -100,8 +100,9 @@ class Started:
         assert response.status_code == 202, response.text
         return str(response.json()["run_id"])
 
-    def status(self, run_id: str) -> Any:
-        response = requests.get(f"{self.url}/runs/{run_id}", timeout=30)
+    def status(self, run_id: str, *, key: str | None = None) -> Any:
+        headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
+        response = requests.get(f"{self.url}/runs/{run_id}", headers=headers, timeout=30)
         assert response.status_code == 200, response.text
         return response.json()["status"]
 
@@ -144,6 +145,7 @@ def test_it_prints_what_to_try(start: Started) -> None:
     agents = requests.get(f"{start.url}/agents", headers={"Authorization": f"Bearer {key}"}, timeout=30).json()["data"]
     assert [agent["name"] for agent in agents] == ["Demo agent"]
     assert f"{start.url}/agents/{agents[0]['id']}/runs" in launcher.output
+    assert f"curl -H 'Authorization: Bearer {key}' -N {start.url}/runs/<run_id>/events/sse" in launcher.output
     query = {"query": "Hello?"}
     run = requests.post(
         f"{start.url}/agents/{agents[0]['id']}/runs",
@@ -151,7 +153,7 @@ def test_it_prints_what_to_try(start: Started) -> None:
         headers={"Authorization": f"Bearer {key}"},
         timeout=30,
     )
-    assert wait_until(lambda: start.status(run.json()["run_id"]) == "succeeded", PATIENCE)
+    assert wait_until(lambda: start.status(run.json()["run_id"], key=key) == "succeeded", PATIENCE)
     launcher.ctrl_c()
     launcher.wait()
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import DAEMON_KEY, StartServer
 from tests.support.client import RunClient, demo_llm, plugin_layers, prompt
-from tests.support.plugin_daemon import USAGE, ScriptedDaemon
+from tests.support.plugin_daemon import USAGE, ScriptedDaemon, running_daemon
 from tests.support.redis_server import RedisServer
 
 CANARY = "sk-canary-credential"
@@ -174,19 +174,19 @@ def test_a_daemon_that_cannot_be_reached_fails_the_run(start_server: StartServer
     assert "plugin daemon" in terminal["data"]["error"]
 
 
-def test_runs_beyond_the_connection_bound_wait_their_turn_and_succeed(
-    start_server: StartServer, daemon: ScriptedDaemon
-) -> None:
-    daemon.clear()
-    daemon.script("queue", [{"text": "my turn"}, {"pause": 0.1}, {"finish": "stop"}])
-    client = RunClient(start_server(redis_prefix="queue", plugin_daemon_max_connections=3).url)
+def test_runs_beyond_the_connection_bound_wait_their_turn_and_succeed(start_server: StartServer) -> None:
+    with running_daemon(api_key=DAEMON_KEY) as daemon:  # one that no other test has streams open on
+        daemon.script("queue", [{"text": "my turn"}, {"pause": 0.1}, {"finish": "stop"}])
+        server = start_server(redis_prefix="queue", plugin_daemon_url=daemon.url, plugin_daemon_max_connections=3)
+        client = RunClient(server.url)
 
-    run_ids = [client.create(prompt(), *plugin_layers("queue")) for _ in range(30)]
-    with ThreadPoolExecutor(10) as readers:
-        terminals = list(readers.map(lambda run_id: RunClient(client.url).finish(run_id), run_ids))
+        run_ids = [client.create(prompt(), *plugin_layers("queue")) for _ in range(30)]
+        with ThreadPoolExecutor(10) as readers:
+            terminals = list(readers.map(lambda run_id: RunClient(client.url).finish(run_id), run_ids))
+        most_open = daemon.stats()["most_open"]
 
     assert [terminal["type"] for terminal in terminals] == ["run_succeeded"] * 30
-    assert daemon.stats()["most_open"] == 3
+    assert most_open == 3
 
 
 def test_a_run_does_not_fail_because_a_hundred_and_fifty_others_are_open(

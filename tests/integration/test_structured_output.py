@@ -140,8 +140,8 @@ def test_each_admin_key_is_answered(guarded: GunicornServer, header: str) -> Non
     assert response.status_code == 200
 
 
-def test_an_admin_key_does_not_open_runs(guarded: GunicornServer) -> None:
-    error(guarded.get("/runs/x", headers=KEY), 401, "unauthorized")
+def test_an_admin_key_opens_runs_as_well(guarded: GunicornServer) -> None:
+    error(guarded.get("/runs/x", headers=KEY), 404, "run_not_found")
 
 
 @pytest.mark.parametrize("header", [None, "Bearer ", "Bearer None", "Bearer anything"])

