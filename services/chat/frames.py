@@ -52,11 +52,6 @@ def message(turn: ChatTurn, answer: str) -> bytes:
     return _frame({**head, "id": turn.message_id, "answer": answer, "from_variable_selector": []})
 
 
-def agent_message(turn: ChatTurn, answer: str) -> bytes:
-    """A piece of the answer, as some releases of Dify call it."""
-    return _frame({**_head("agent_message", turn), "id": turn.message_id, "answer": answer})
-
-
 def agent_thought(turn: ChatTurn, thought: Thought) -> bytes:
     """A whole row. It comes again, with the same id, when it has changed."""
     tool = thought.tool
@@ -73,12 +68,6 @@ def agent_thought(turn: ChatTurn, thought: Thought) -> bytes:
             "message_files": [],
         }
     )
-
-
-def message_file(turn: ChatTurn, file_id: str, file_type: str, url: str) -> bytes:
-    """A file of the answer."""
-    head = _head("message_file", turn)
-    return _frame({**head, "id": file_id, "type": file_type, "belongs_to": "assistant", "url": url})
 
 
 def message_replace(turn: ChatTurn, answer: str, reason: str) -> bytes:

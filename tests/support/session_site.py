@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from redis import Redis
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from models import AgentSession, SessionTurn
 from models.enums import TurnStatus, TurnStop
@@ -95,13 +95,6 @@ class Site:
             row = session.get_one(AgentSession, session_id)
             wanted = select(SessionTurn).where(SessionTurn.session_id == session_id).order_by(SessionTurn.position)
             return row, list(session.scalars(wanted))
-
-    def counts(self) -> tuple[int, int]:
-        """How many sessions and turns there are of anybody."""
-        with self.database.reading() as session:
-            tables = (AgentSession, SessionTurn)
-            sessions, turns = (session.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
-            return sessions, turns
 
     def record(self, run_id: str) -> dict[str, Any] | None:
         raw = self.redis.get(f"{PREFIX}:runs:{run_id}:record")

@@ -39,7 +39,6 @@ def test_a_piece_of_the_answer() -> None:
     assert frames.message(TURN, "Hel") == frame(
         f'{{"event":"message",{HEAD},"id":"M","answer":"Hel","from_variable_selector":[]}}'
     )
-    assert frames.agent_message(TURN, "Hel") == frame(f'{{"event":"agent_message",{HEAD},"id":"M","answer":"Hel"}}')
 
 
 def test_a_thought_of_a_tool() -> None:
@@ -54,12 +53,6 @@ def test_a_thought_of_a_tool() -> None:
 
 def test_a_thought_without_a_tool_has_no_labels() -> None:
     assert b'"tool":"","tool_labels":{},' in frames.agent_thought(TURN, Thought("TH", 1, thought="Hm."))
-
-
-def test_a_file_of_the_answer() -> None:
-    assert frames.message_file(TURN, "F", "image", "https://a.org/f") == frame(
-        f'{{"event":"message_file",{HEAD},"id":"F","type":"image","belongs_to":"assistant","url":"https://a.org/f"}}'
-    )
 
 
 def test_a_replacement() -> None:
