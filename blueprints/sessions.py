@@ -23,7 +23,7 @@ from services.api_keys import ApiKeyService
 from services.chat.chat import ChatService
 from services.idempotency import claim_of
 from services.sessions.assembly import SessionParts
-from services.sessions.lookup import open_session
+from services.sessions.opened import open_session
 from services.sessions.requests import ChangeSessionRequest, CreateSessionRequest, StartTurnRequest
 from services.sessions.turn_types import NewTurn
 

@@ -172,12 +172,12 @@ class Runtime:
         self._starters.append(starter)
 
     def at_close(self, closer: Callable[[], None]) -> None:
-        """Have something closed with this, which lives as long and is not ours."""
+        """Have something closed with this, which lives as long and is not ours; what came last first."""
         self._closers.append(closer)
 
     def close(self) -> None:
         """End everything. Drain first, or the active runs are left to the reaper."""
-        for closer in self._closers:
+        for closer in reversed(self._closers):
             closer()
         if not self._started:
             return

@@ -99,6 +99,8 @@ class CredentialService:
         Raises AgentCredentialNotFound when one is not there, CredentialUnreadable, and CredentialsUnavailable.
         """
         wanted = list(dict.fromkeys(names))
+        if not wanted:
+            return {}
         possible = [name for name in wanted if is_credential_name(name)]
         query = select(Credential).where(Credential.tenant_id == tenant_id, Credential.name.in_(possible))
         found = {row.name: row for row in session.scalars(query)} if possible else {}

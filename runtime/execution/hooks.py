@@ -33,5 +33,5 @@ class RunHooks(ABC):
         has ended it."""
 
     @abstractmethod
-    def settle(self) -> None:
-        """The run has ended, and its record says how."""
+    def settle(self, end: RunEnd | None) -> None:
+        """The run has ended, with ``end``; None when something else has ended it, and only its record says how."""

@@ -113,6 +113,7 @@ class RunPool:
         return bool(self._idle.wait(timeout))
 
     def _own(self, run: ActiveRun) -> None:
+        ended: RunEnd | None = None
         try:
             end = self._execute(run)
             if end is not None:
@@ -120,13 +121,13 @@ class RunPool:
                     run.hooks.prepare(end)
                     if run.log.is_dropped:  # while it prepared, Redis has refused its last events
                         end = STORAGE_LOST
-                self._write_end(run, end)
+                ended = self._write_end(run, end)
         except Exception as error:  # whatever went wrong here, the run must not stay running
             log_unexpected(run.run_id, error, "its end could not be made")
-            self._write_end(run, RunEnd.failed(UNKNOWN))
+            ended = self._write_end(run, RunEnd.failed(UNKNOWN))
         finally:
             self._log.close_run(run.log)
-            _settle(run)
+            _settle(run, ended)
             del self._active[run.run_id]
             self._note_idle()
 
@@ -169,7 +170,8 @@ class RunPool:
             logger.info("run %s: stopped: %s", run.run_id, run.stop_reason)
             return None
 
-    def _write_end(self, run: ActiveRun, end: RunEnd) -> None:
+    def _write_end(self, run: ActiveRun, end: RunEnd) -> RunEnd | None:
+        """The end that was written; None when the run has been ended by somebody else."""
         run.is_ending = True
         outcome = run.log.end(end).get()
         while outcome is None:
@@ -177,20 +179,23 @@ class RunPool:
             outcome = run.log.end(end).get()
         if outcome is EndOutcome.BEHIND:
             run.log.drop()
-            outcome = run.log.end(STORAGE_LOST).get()
-        if outcome is not EndOutcome.ENDED:
-            logger.info("run %s: its end as %s was not taken: %s", run.run_id, end.status, outcome)
+            end = STORAGE_LOST
+            outcome = run.log.end(end).get()
+        if outcome is EndOutcome.ENDED:
+            return end
+        logger.info("run %s: its end as %s was not taken: %s", run.run_id, end.status, outcome)
+        return None
 
     def _note_idle(self) -> None:
         if not self._active and not self._admitted:
             self._idle.set()
 
 
-def _settle(run: ActiveRun) -> None:
+def _settle(run: ActiveRun, end: RunEnd | None) -> None:
     """Let the service take note of the end. Its trouble is not the run's."""
     if run.hooks is None:
         return
     try:
-        run.hooks.settle()
+        run.hooks.settle(end)
     except Exception as error:
         log_unexpected(run.run_id, error, "its end could not be settled")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from errors import (
@@ -21,7 +21,7 @@ from errors import (
     SessionNotFound,
     StorageUnavailable,
 )
-from models import Agent, AgentConfigSnapshot, AgentSession, HumanInputForm, SessionTurn
+from models import Agent, AgentSession, HumanInputForm, SessionTurn
 from models.enums import TurnStatus
 from runtime.events.follow import Follower
 from runtime.protocol.cursors import BEGINNING
@@ -40,7 +40,8 @@ from services.chat.stream import ChatResult, ChatStream
 from services.database import Database
 from services.run_viewers import RunViewer
 from services.runs import RunService
-from services.sessions.lookup import find_session, find_turn, keep_at_hand, open_session
+from services.sessions.lookup import find_session, find_turn
+from services.sessions.opened import OpenedSession, SessionAgent, open_session
 from services.sessions.settling import Settler
 from services.sessions.turn_types import NewTurn, StartedTurn
 from services.sessions.turns import TurnService
@@ -99,7 +100,7 @@ class ChatService:
             raise RequestRefused(STREAMING_ONLY)
         end_user_id = self._end_users.find_or_make(app, user)
 
-        def opened(session: Session) -> AgentSession:
+        def opened(session: Session) -> OpenedSession:
             if wanted.conversation_id is not None:
                 return _find(session, app, end_user_id, wanted.conversation_id)
             return _make(session, app, end_user_id, wanted)
@@ -225,39 +226,34 @@ def _batches(follower: Follower) -> Iterator[Any]:
         is_first = False
 
 
-def _find(session: Session, app: App, end_user_id: str, conversation_id: str) -> AgentSession:
+def _find(session: Session, app: App, end_user_id: str, conversation_id: str) -> OpenedSession:
     try:
         row = open_session(session, app.tenant_id, conversation_id)
     except SessionNotFound:
         raise ItemNotFound(CONVERSATION_NOT_FOUND) from None
-    if (row.agent_id, row.end_user_id) != (app.agent_id, end_user_id):
+    if row.agent is None or (row.agent.id, row.end_user_id) != (app.agent_id, end_user_id):
         raise ItemNotFound(CONVERSATION_NOT_FOUND)
     return row
 
 
-def _make(session: Session, app: App, end_user_id: str, wanted: ChatMessageRequest) -> AgentSession:
-    """A new conversation, with the version that is active now; the agent and it are then at hand."""
-    active = (
-        select(Agent, AgentConfigSnapshot)
-        .outerjoin(AgentConfigSnapshot, AgentConfigSnapshot.id == Agent.active_config_snapshot_id)
-        .where(Agent.id == app.agent_id, Agent.tenant_id == app.tenant_id)
-    )
-    agent, version = session.execute(active).one()
-    keep_at_hand(session, agent, version)
-    if version is None:
+# Made once: to write a statement takes SQLAlchemy longer than to execute it.
+_APP = select(Agent.status, Agent.app_id, Agent.active_config_snapshot_id).where(
+    Agent.id == bindparam("agent"), Agent.tenant_id == bindparam("tenant")
+)
+
+
+def _make(session: Session, app: App, end_user_id: str, wanted: ChatMessageRequest) -> OpenedSession:
+    """A new conversation, with the version that is active now."""
+    given = {"agent": app.agent_id, "tenant": app.tenant_id}
+    status, app_id, version_id = session.connection().execute(_APP, given).one()
+    if version_id is None:
         raise AppUnavailable
-    row = AgentSession(
+    return OpenedSession(
         id=new_id(),
         tenant_id=app.tenant_id,
-        agent_id=agent.id,
-        version_id=version.id,
+        agent=SessionAgent(app.agent_id, status, app_id),
         end_user_id=end_user_id,
-        name=name_of(wanted.query) if wanted.auto_generate_name else DEFAULT_NAME,
-        details={},
         inputs=wanted.inputs or {},
-        turns=0,
-        unfinished=0,
-        layer_specs=[],
+        version_id=version_id,
+        name=name_of(wanted.query) if wanted.auto_generate_name else DEFAULT_NAME,
     )
-    session.add(row)
-    return row

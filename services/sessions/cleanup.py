@@ -142,7 +142,7 @@ class _CleanupHooks(RunHooks):
     def prepare(self, end: RunEnd) -> None:
         """Nothing of it is stored."""
 
-    def settle(self) -> None:
+    def settle(self, end: RunEnd | None) -> None:
         try:
             self._cleanup.finish(self._session_id, self._run_id)
         except (DatabaseUnavailable, StorageUnavailable) as error:

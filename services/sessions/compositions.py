@@ -10,22 +10,22 @@ from pydantic import JsonValue, SecretStr
 from sqlalchemy.orm import Session
 
 from errors import AgentArchived, AgentVersionNotFound, InvalidComposition
-from models import Agent, AgentConfigSnapshot, AgentSession
 from models.enums import AgentStatus
 from runtime.composition.composition import Composition
 from runtime.layers.dify_identity import ExecutionContextConfig
 from runtime.layers.history import HistoryLayer
 from runtime.layers.model_layer import MODEL_LAYER_NAME
 from runtime.protocol.dialects import Dialect
-from runtime.protocol.ids import is_id
 from runtime.protocol.requests import CompositionSpec, CreateRunRequest, DeferredToolResults, LayerSpec
 from runtime.protocol.snapshots import SessionSnapshot
+from services.agents.known_versions import KnownVersions
 from services.credential_cipher import CredentialCipher
 from services.credentials import CredentialService
 from services.run_checks import check_tenant
 from services.runs import ProvenRun, RunService
+from services.sessions.opened import OpenedSession, SessionAgent
 from services.sessions.projection import project
-from services.souls import AgentSoulConfig, composition_of, credential_names
+from services.souls import composition_of, credential_names
 from services.souls.composition import HISTORY, USER_PROMPT
 
 SECRET_TYPES = frozenset({"dify.plugin.llm", "dify.plugin.tools", "greenrun.llm", "greenrun.mcp"})
@@ -50,6 +50,7 @@ class SessionCompositions:
         self._credentials = credentials
         self._cipher = CredentialCipher(key_ring)
         self._runs = runs
+        self._versions = KnownVersions()
 
     def seal(self, spec: CompositionSpec, *, tenant_id: str, session_id: str) -> str:
         """A composition as it is stored. Raises CredentialsUnavailable."""
@@ -62,13 +63,13 @@ class SessionCompositions:
         wanted = with_query(spec, turn.query)
         self._proven(wanted, project(None, wanted.layers), turn)
 
-    def version_of(self, session: Session, row: AgentSession, version_id: str) -> str:
-        """The id of a version of the session's agent. Raises AgentVersionNotFound, also without an agent."""
-        if row.agent_id is None:
+    def version_of(self, session: Session, tenant_id: str, agent_id: str | None, version_id: str) -> str:
+        """The id of a version of a session's agent. Raises AgentVersionNotFound, also without an agent."""
+        if agent_id is None:
             raise AgentVersionNotFound("the session has no agent")
-        return _version_of(session, session.get_one(Agent, row.agent_id), version_id).id
+        return self._versions.find(session, tenant_id, agent_id, version_id).id
 
-    def prove(self, session: Session, row: AgentSession, turn: TurnInput, *, version_id: str | None) -> ProvenRun:
+    def prove(self, session: Session, row: OpenedSession, turn: TurnInput, *, version_id: str | None) -> ProvenRun:
         """What a turn runs on, with what the session remembers, whatever layers that was made of.
 
         ``version_id`` is of the session's agent, where it has one.
@@ -76,26 +77,24 @@ class SessionCompositions:
         Raises what ``composition_of``, ``CredentialService.resolve`` and ``prove`` raise, and AgentArchived.
         """
         spec = self._spec(session, row, turn, version_id)
-        snapshot = SessionSnapshot.model_validate(row.session_snapshot) if row.session_snapshot else None
+        snapshot = SessionSnapshot.model_validate_json(row.session_snapshot) if row.session_snapshot else None
         try:
             return self._proven(spec, project(snapshot, spec.layers), turn)
         except InvalidComposition:
             return self._proven(spec, project(snapshot, spec.layers, checked=True), turn)
 
-    def _spec(self, session: Session, row: AgentSession, turn: TurnInput, version_id: str | None) -> CompositionSpec:
-        if row.sealed_composition is not None:
+    def _spec(self, session: Session, row: OpenedSession, turn: TurnInput, version_id: str | None) -> CompositionSpec:
+        if row.agent is None:
             return with_query(self._unsealed(row), turn.query)
-        return self._of_agent(session, row, turn, version_id)
+        return self._of_agent(session, row, row.agent, turn, version_id)
 
     def _of_agent(
-        self, session: Session, row: AgentSession, turn: TurnInput, version_id: str | None
+        self, session: Session, row: OpenedSession, agent: SessionAgent, turn: TurnInput, version_id: str | None
     ) -> CompositionSpec:
-        agent = session.get_one(Agent, row.agent_id)
         if agent.status is AgentStatus.ARCHIVED:
             raise AgentArchived("the agent is archived and answers no more")
-        version = _version_of(session, agent, version_id)
-        soul = AgentSoulConfig.from_stored(version.config_snapshot)
-        values = self._credentials.resolve(session, row.tenant_id, credential_names(soul))
+        version = self._versions.find(session, row.tenant_id, agent.id, version_id)
+        values = self._credentials.resolve(session, row.tenant_id, credential_names(version.soul))
         context = ExecutionContextConfig(
             tenant_id=row.tenant_id,
             invoke_from="service-api",
@@ -110,10 +109,10 @@ class SessionCompositions:
         )
         inputs = {**row.inputs, **turn.inputs}
         return composition_of(
-            soul, query=turn.query, inputs=inputs, context=context, credentials=values, with_history=True
+            version.soul, query=turn.query, inputs=inputs, context=context, credentials=values, with_history=True
         )
 
-    def _unsealed(self, row: AgentSession) -> CompositionSpec:
+    def _unsealed(self, row: OpenedSession) -> CompositionSpec:
         values = self._cipher.unseal(row.sealed_composition or "", tenant_id=row.tenant_id, name=row.id)
         return CompositionSpec.model_validate(values[COMPOSITION])
 
@@ -122,14 +121,6 @@ class SessionCompositions:
             composition=spec, session_snapshot=snapshot, deferred_tool_results=turn.deferred_results
         )
         return self._runs.prove(request, dialect=Dialect.CURRENT)
-
-
-def _version_of(session: Session, agent: Agent, version_id: str | None) -> AgentConfigSnapshot:
-    """A version of the agent, which costs no query when it is at hand. Raises AgentVersionNotFound."""
-    version = session.get(AgentConfigSnapshot, version_id) if version_id is not None and is_id(version_id) else None
-    if version is None or version.agent_id != agent.id or version.tenant_id != agent.tenant_id:
-        raise AgentVersionNotFound
-    return version
 
 
 def with_query(spec: CompositionSpec, query: str) -> CompositionSpec:

@@ -20,7 +20,7 @@ from runtime.protocol.ask_human import AskHumanArguments, AskHumanResult
 from runtime.protocol.requests import DeferredToolResults
 from services.database import Database
 from services.sessions.form_answers import TIMED_OUT, submitted
-from services.sessions.lookup import open_session
+from services.sessions.opened import OpenedSession, open_session
 from services.sessions.turn_types import NewTurn
 from services.sessions.turns import TurnService
 
@@ -136,7 +136,7 @@ class FormService:
         """Close the form and start the turn that goes on, both or neither."""
         known, value = found.form, result.model_dump(mode="json")
 
-        def opened(session: Session) -> AgentSession:
+        def opened(session: Session) -> OpenedSession:
             row = open_session(session, known.tenant_id, known.session_id)
             form = session.get_one(HumanInputForm, known.id)
             if status is FormStatus.SUBMITTED or form.status is not FormStatus.WAITING:

@@ -6,11 +6,12 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from errors import HumanInputPending
-from models import AgentSession, HumanInputForm
+from models import HumanInputForm
 from models.enums import FormStatus
+from services.sessions.opened import OpenedSession
 
 
-def settle_question(session: Session, row: AgentSession, *, is_answer: bool, cancels: bool) -> None:
+def settle_question(session: Session, row: OpenedSession, *, is_answer: bool, cancels: bool) -> None:
     """Let a turn go on past the question that waits, if one does.
 
     An ordinary turn gives it up with ``cancels``, and without cannot come between a question and its answer: it

@@ -22,7 +22,7 @@ from services.idempotency import Claim
 from services.sessions.cleanup import SessionCleanup, purge
 from services.sessions.compositions import SessionCompositions
 from services.sessions.descriptions import SessionDescription, SessionPage, TurnDescription, TurnPage
-from services.sessions.lookup import TurnKey, find_session, find_turn, open_session, unfinished_turns
+from services.sessions.lookup import TurnKey, find_session, find_turn, unfinished_turns
 from services.sessions.requests import ChangeSessionRequest, CreateSessionRequest
 from services.sessions.settling import Settler
 from services.sessions.turns import TurnService
@@ -116,13 +116,13 @@ class SessionService:
         Raises SessionNotFound, and AgentVersionNotFound, also for a session without an agent.
         """
         with self._database.transaction() as session:
-            row = open_session(session, tenant_id, session_id)
+            row = find_session(session, tenant_id, session_id, is_locked=True)
             if wanted.name is not None:
                 row.name = wanted.name
             if wanted.metadata is not None:
                 row.details = wanted.metadata
             if wanted.version_id is not None:
-                row.version_id = self._compositions.version_of(session, row, wanted.version_id)
+                row.version_id = self._compositions.version_of(session, tenant_id, row.agent_id, wanted.version_id)
             row.updated_at = datetime.now(UTC)
             session.flush()
             return SessionDescription.of(row)
@@ -134,7 +134,7 @@ class SessionService:
         """
         self._settler.settle_session(tenant_id, session_id)
         with self._database.transaction() as session:
-            row = open_session(session, tenant_id, session_id)
+            row = find_session(session, tenant_id, session_id, is_locked=True)
             running = unfinished_turns(session, row.id)
             if running and not cancel:
                 raise SessionBusy

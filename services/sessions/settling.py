@@ -12,12 +12,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic_ai.messages import ModelMessage
-from sqlalchemy import bindparam, exists, select, update
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
 from models import AgentSession, HumanInputForm, SessionTurn
 from models.enums import TurnStatus, TurnStop
+from runtime.protocol.events import RunEnd
 from runtime.protocol.ids import is_id, new_id
 from runtime.protocol.records import RunRecord, RunStatus
 from runtime.runtime import Runtime
@@ -26,6 +27,7 @@ from services.sessions.answers import answer_text, question_text, storable
 from services.sessions.interruption import with_messages
 from services.sessions.lookup import TurnKey, unfinished_turns
 from services.sessions.run_events import RunEvents, read_events
+from services.sessions.successes import take_over
 from services.sessions.thoughts import thoughts_of, thoughts_so_far
 from services.sessions.transcript import answer_so_far, rebuild_messages
 
@@ -34,32 +36,6 @@ UNSTORED_SECONDS = 30.0
 
 LOST = "the run was lost"
 RUN_GONE = "run_gone"
-
-
-_PLAIN_SUCCESS = (
-    SessionTurn.id == bindparam("turn_id"),
-    SessionTurn.status == TurnStatus.RUNNING,
-    SessionTurn.prepared_snapshot.is_not(None),
-    SessionTurn.deferred_call.is_(None),
-    SessionTurn.stop.is_(None),
-)
-_TAKE_OVER = (
-    update(AgentSession)
-    .where(AgentSession.id == bindparam("session_id"), exists().where(*_PLAIN_SUCCESS))
-    .values(
-        session_snapshot=select(SessionTurn.prepared_snapshot).where(*_PLAIN_SUCCESS).scalar_subquery(),
-        unfinished=AgentSession.unfinished - 1,
-        updated_at=AgentSession.updated_at,
-    )
-    .execution_options(synchronize_session=False)
-)
-_SUCCEED = (
-    update(SessionTurn)
-    .where(*_PLAIN_SUCCESS)
-    .values(status=TurnStatus.SUCCEEDED, prepared_snapshot=None)
-    .execution_options(synchronize_session=False)
-)
-
 
 _STATUS = select(SessionTurn.status).where(SessionTurn.id == bindparam("turn_id"))
 
@@ -103,22 +79,17 @@ class Settler:
         except _NotPrepared:
             return self._apply(key, record, read_events(self._runtime.store, key.run_id))
 
-    def _take_over(self, key: TurnKey) -> bool:
-        """Settle a prepared success by two statements, without reading what it has learnt.
+    def settle_successes(self, keys: Sequence[TurnKey]) -> set[str]:
+        """Settle prepared turns whose runs have succeeded, at most one of each session, as ``take_over`` does."""
+        with self._database.transaction() as session:
+            return take_over(session, keys)
 
-        False when it is no such, unless somebody has settled it already.
-        """
-        try:
-            with self._database.transaction() as session:
-                connection = session.connection()
-                given = {"turn_id": key.turn_id}
-                taken = connection.execute(_TAKE_OVER, {"session_id": key.session_id, **given})
-                # PostgreSQL may have judged the turn by what it was before somebody else settled or stopped it.
-                if taken.rowcount and not connection.execute(_SUCCEED, given).rowcount:
-                    raise _NotPrepared
-                return bool(taken.rowcount) or connection.scalar(_STATUS, given) is not TurnStatus.RUNNING
-        except _NotPrepared:
-            return False
+    def _take_over(self, key: TurnKey) -> bool:
+        """Settle a prepared success without reading what it has learnt; False when it is no such."""
+        with self._database.transaction() as session:
+            if take_over(session, [key]):
+                return True
+            return session.connection().scalar(_STATUS, {"turn_id": key.turn_id}) is not TurnStatus.RUNNING
 
     def _apply(self, key: TurnKey, record: RunRecord | None, events: RunEvents | None) -> bool:
         with self._database.transaction() as session:
@@ -164,6 +135,11 @@ class Settler:
             question=call["args"],
             expires_at=datetime.now(UTC) + self._form_life,
         )
+
+
+def is_plain_success(end: RunEnd) -> bool:
+    """Whether the session takes over what was prepared for this end, and that is all."""
+    return end.status is RunStatus.SUCCEEDED and "deferred_tool_call" not in end.data
 
 
 def prepared(

@@ -26,9 +26,10 @@ from services.database import Database
 from services.runs import ProvenRun
 from services.sessions.compositions import SessionCompositions, TurnInput, history_of
 from services.sessions.endings import Endings
-from services.sessions.lookup import TurnKey, open_session, unfinished_turns
+from services.sessions.lookup import TurnKey, unfinished_turns
+from services.sessions.opened import open_session
 from services.sessions.questions import settle_question
-from services.sessions.settling import PREPARED_COLUMNS, Settler, prepared
+from services.sessions.settling import PREPARED_COLUMNS, Settler, is_plain_success, prepared
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class TurnHooks(RunHooks):
         self._stopped = Event()
         self._follower: Follower | None = None
         self._known_messages = 0
+        self._is_prepared = False
 
     def begin(self) -> Composition | None:
         try:
@@ -106,23 +108,26 @@ class TurnHooks(RunHooks):
     def prepare(self, end: RunEnd) -> None:
         if end.status is not RunStatus.SUCCEEDED or self._composition is None:
             return
-        self._endings.begin(self._key.session_id)
+        self._endings.begin(self._key)
         history = history_of(self._composition)
         messages = history.state.messages[self._known_messages :] if history else []
         values = prepared(self._key.turn_id, end.data, messages, self._created_at)
         try:
-            with self._database.transaction() as session:
-                session.connection().execute(_PREPARE, {"turn_id": self._key.turn_id, **values})
+            self._database.execute(_PREPARE, {"turn_id": self._key.turn_id, **values})
+            self._is_prepared = True
         except DatabaseUnavailable:  # who settles it takes it from the run's events
             logger.warning("run %s: its turn was not prepared: the database is away", self._key.run_id)
 
-    def settle(self) -> None:
+    def settle(self, end: RunEnd | None) -> None:
         try:
-            self._settler.settle(self._key)
+            if self._is_prepared and end is not None and is_plain_success(end):
+                self._endings.settle_later(self._key)
+            else:
+                self._settler.settle(self._key)
         except (DatabaseUnavailable, StorageUnavailable):  # whoever needs it does it, and else the sweeper
             logger.warning("run %s: its turn was not settled yet: the storage is away", self._key.run_id)
         finally:
-            self._endings.done(self._key.session_id)
+            self._endings.done(self._key)
 
     def _wait_for_turn(self, deadline: float) -> None:
         """Until every turn before this one is settled. Raises _Stopped, and RunNotBegun when that takes too long."""
@@ -181,4 +186,5 @@ class TurnHooks(RunHooks):
                 raise _Stopped
             is_answer = self._turn.deferred_results is not None  # those before it may have ended with a question
             settle_question(session, row, is_answer=is_answer, cancels=self._cancels_forms)
+            row.store(session)
             return self._compositions.prove(session, row, self._turn, version_id=self._version_id).composition

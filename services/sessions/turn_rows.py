@@ -9,11 +9,12 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from errors import IdempotencyKeyReused, SessionBusy
-from models import AgentSession, SessionTurn
+from models import SessionTurn
 from models.enums import MultitaskStrategy, TurnStatus, TurnStop
 from runtime.protocol.ids import new_id
 from services.idempotency import Claim
 from services.sessions.lookup import TurnKey
+from services.sessions.opened import OpenedSession
 from services.sessions.turn_types import NewTurn, StartedTurn
 
 STOPS = {MultitaskStrategy.INTERRUPT: TurnStop.INTERRUPT, MultitaskStrategy.ROLLBACK: TurnStop.ROLLBACK}
@@ -22,7 +23,7 @@ STOPS = {MultitaskStrategy.INTERRUPT: TurnStop.INTERRUPT, MultitaskStrategy.ROLL
 _ADD = insert(SessionTurn)
 
 
-def find_claimed(session: Session, row: AgentSession, claim: Claim | None) -> SessionTurn | None:
+def find_claimed(session: Session, row: OpenedSession, claim: Claim | None) -> SessionTurn | None:
     """The turn that was made under the same idempotency key. Raises IdempotencyKeyReused.
 
     The key of a turn that has failed or was cancelled is free again.
@@ -54,7 +55,12 @@ def make_way(unfinished: list[SessionTurn], strategy: MultitaskStrategy) -> list
     return [TurnKey.of(turn) for turn in unfinished]
 
 
-def add_turn(session: Session, row: AgentSession, wanted: NewTurn, *, ahead: int) -> StartedTurn:
+class LastTurnChanged(Exception):
+    """Somebody else has settled or stopped the session's last turn meanwhile."""
+
+
+def add_turn(session: Session, row: OpenedSession, wanted: NewTurn, *, ahead: int) -> StartedTurn:
+    """Store a new turn, and what it changes of its session. Raises LastTurnChanged."""
     now = datetime.now(UTC)
     row.turns += 1
     row.unfinished += 1
@@ -79,7 +85,7 @@ def add_turn(session: Session, row: AgentSession, wanted: NewTurn, *, ahead: int
         "created_at": now,
         "updated_at": now,
     }
-    session.flush()  # the session, which may be new
-    # Past the unit of work, which takes longer than the rest of it.
+    if not row.store(session):
+        raise LastTurnChanged
     session.connection().execute(_ADD, values)
     return started

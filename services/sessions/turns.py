@@ -26,19 +26,17 @@ from services.sessions.cleanup import purge
 from services.sessions.compositions import SessionCompositions, TurnInput, lasting_specs
 from services.sessions.endings import Endings
 from services.sessions.lookup import TurnKey, unfinished_turns
+from services.sessions.opened import OpenedSession
 from services.sessions.questions import settle_question
 from services.sessions.settling import Settler
 from services.sessions.turn_hooks import TurnHooks
-from services.sessions.turn_rows import add_turn, find_claimed, make_way
+from services.sessions.turn_rows import LastTurnChanged, add_turn, find_claimed, make_way
 from services.sessions.turn_types import NewTurn, StartedTurn
 
 logger = logging.getLogger(__name__)
 
 INTERRUPTED = "interrupted"
-CHANGED = ("turns", "last_run_id", "version_id", "waiting_form_id", "layer_specs", "updated_at")
-"""What a turn that is accepted changes of its session, besides how many are unfinished."""
-
-OpenSession = Callable[[Session], AgentSession]
+SessionOpener = Callable[[Session], OpenedSession]
 """Finds or makes a session, and locks it until the transaction ends."""
 
 
@@ -72,6 +70,7 @@ class TurnService:
         runs: RunService,
         compositions: SessionCompositions,
         settler: Settler,
+        endings: Endings,
         *,
         cancels_forms: bool,
     ) -> None:
@@ -81,9 +80,9 @@ class TurnService:
         self._compositions = compositions
         self._settler = settler
         self._cancels_forms = cancels_forms
-        self._endings = Endings()
+        self._endings = endings
 
-    def start_turn(self, opened: OpenSession, wanted: NewTurn, *, session_id: str | None = None) -> StartedTurn:
+    def start_turn(self, opened: SessionOpener, wanted: NewTurn, *, session_id: str | None = None) -> StartedTurn:
         """Start a turn of the session that ``opened`` finds or makes, within the transaction that it is called in.
 
         ``session_id`` is of one that is there already.
@@ -109,7 +108,7 @@ class TurnService:
         except (RunNotFound, RunAlreadyEnded):
             return
 
-    def _accept(self, opened: OpenSession, wanted: NewTurn) -> _Accepted:
+    def _accept(self, opened: SessionOpener, wanted: NewTurn) -> _Accepted:
         try:
             return self._accept_once(opened, wanted, is_settled=False)
         except _Unsettled as found:
@@ -117,29 +116,44 @@ class TurnService:
                 self._settler.settle(key)
         return self._accept_once(opened, wanted, is_settled=True)
 
-    def _accept_once(self, opened: OpenSession, wanted: NewTurn, *, is_settled: bool) -> _Accepted:
+    def _accept_once(self, opened: SessionOpener, wanted: NewTurn, *, is_settled: bool) -> _Accepted:
         with self._database.transaction() as session:
             row = opened(session)
-            is_new = row.turns == 0 and row.end_user_id is not None
+            if not is_settled:
+                self._take_over_last(row)
             unfinished = unfinished_turns(session, row.id) if row.unfinished else []
             if unfinished and not is_settled:
                 raise _Unsettled([TurnKey.of(turn) for turn in unfinished])
             earlier = find_claimed(session, row, wanted.claim)
             if earlier is not None:
                 return _Accepted(StartedTurn(TurnKey.of(earlier), earlier.task_id, earlier.created_at, 0))
-            before = {name: getattr(row, name) for name in CHANGED}
             unstopped = [turn.id for turn in unfinished if turn.stop is None]
             to_cancel = make_way(unfinished, wanted.multitask_strategy or row.multitask_strategy)
             is_answer = wanted.deferred_results is not None
             settle_question(session, row, is_answer=is_answer, cancels=self._cancels_forms)
             if wanted.version_id is not None:
-                row.version_id = self._compositions.version_of(session, row, wanted.version_id)
+                agent_id = row.agent.id if row.agent else None
+                row.version_id = self._compositions.version_of(session, row.tenant_id, agent_id, wanted.version_id)
             turn_input = _input_of(wanted)
             proven = self._compositions.prove(session, row, turn_input, version_id=row.version_id)
             row.layer_specs = lasting_specs(proven.layers, before=row.layer_specs)
-            started = add_turn(session, row, wanted, ahead=len(unfinished))
-            stopped = unstopped if to_cancel else []
-            return _Accepted(started, proven, row.version_id, to_cancel, stopped, before, is_new)
+            started = self._add(session, row, wanted, ahead=len(unfinished))
+        if row.taken is not None:
+            self._endings.forget(row.taken.key)
+        stopped = unstopped if to_cancel else []
+        return _Accepted(started, proven, row.version_id, to_cancel, stopped, row.before, row.is_new)
+
+    def _take_over_last(self, row: OpenedSession) -> None:
+        """Settle the last turn by the way, if nothing else is unfinished and this process knows that it succeeded."""
+        last = row.last_turn
+        if row.unfinished == 1 and last is not None and self._endings.has_succeeded(last.key):
+            row.take_over(last)
+
+    def _add(self, session: Session, row: OpenedSession, wanted: NewTurn, *, ahead: int) -> StartedTurn:
+        try:
+            return add_turn(session, row, wanted, ahead=ahead)
+        except LastTurnChanged:
+            raise _Unsettled([row.taken.key] if row.taken else []) from None
 
     def _begin(self, accepted: _Accepted, proven: ProvenRun, wanted: NewTurn) -> None:
         key, is_waiting = accepted.turn.key, accepted.turn.ahead > 0

@@ -1,0 +1,194 @@
+"""Sessions as a transaction that changes them has them.
+
+Past SQLAlchemy's unit of work, which takes longer than all the rest of accepting a turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Row, Text, Update, and_, bindparam, cast, insert, select, update
+from sqlalchemy.orm import Session
+
+from errors import SessionNotFound
+from models import Agent, AgentSession, SessionTurn
+from models.enums import AgentStatus, MultitaskStrategy, SessionState, TurnStatus
+from runtime.protocol.ids import is_id
+from services.sessions.lookup import TurnKey
+from services.sessions.successes import SUCCEED
+
+CHANGING = ("turns", "last_run_id", "version_id", "waiting_form_id", "layer_specs", "updated_at")
+"""What a turn changes of its session, besides what it remembers and how many are unfinished."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionAgent:
+    """The agent of a session."""
+
+    id: str
+    status: AgentStatus
+    app_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnsettledTurn:
+    """The last turn of a session, as it was when the session was looked for: somebody may have changed it since."""
+
+    key: TurnKey
+    prepared_snapshot: str | None
+    """JSON."""
+
+
+@dataclass(slots=True)
+class OpenedSession:
+    """A session that nobody else changes until the transaction ends. What is changed here, ``store`` stores."""
+
+    id: str
+    tenant_id: str
+    agent: SessionAgent | None
+    sealed_composition: str | None = None
+    end_user_id: str | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    multitask_strategy: MultitaskStrategy = MultitaskStrategy.ENQUEUE
+    session_snapshot: str | None = None
+    """JSON."""
+    version_id: str | None = None
+    layer_specs: list[dict[str, Any]] = field(default_factory=list)
+    turns: int = 0
+    unfinished: int = 0
+    last_run_id: str | None = None
+    waiting_form_id: str | None = None
+    updated_at: datetime | None = None
+    last_turn: UnsettledTurn | None = None
+    """None when it is settled."""
+    taken: UnsettledTurn | None = None
+    """The last turn, when the session has taken it over in this transaction."""
+    name: str | None = None
+    """Of a session that is not stored yet; None for all others."""
+    before: dict[str, Any] = field(init=False)
+    """What it was of that which changes."""
+
+    def __post_init__(self) -> None:
+        self.before = {name: getattr(self, name) for name in CHANGING}
+
+    @property
+    def is_new(self) -> bool:
+        return self.name is not None
+
+    def take_over(self, turn: UnsettledTurn) -> None:
+        """Remember what its last turn has learnt, whose run has succeeded."""
+        self.session_snapshot, self.unfinished, self.taken = turn.prepared_snapshot, self.unfinished - 1, turn
+
+    def store(self, session: Session) -> bool:
+        """Store it; False when the turn that it has taken over is not what it was, and nothing of it is to stay."""
+        connection = session.connection()
+        if self.is_new:
+            connection.execute(_MAKE, self._columns())
+            return True
+        changed = {name: value for name in CHANGING if (value := getattr(self, name)) != self.before[name]}
+        if not changed:
+            return True
+        given = {"session": self.id, "unfinished": self.unfinished, **changed}
+        if self.taken is None:
+            connection.execute(_change(*changed), given)
+            return True
+        turn = {"turn_id": self.taken.key.turn_id}
+        connection.execute(_change(*changed, takes_over=True), {**given, **turn})
+        return bool(connection.execute(SUCCEED, turn).rowcount)
+
+    def _columns(self) -> dict[str, Any]:
+        """Of a session that is not stored yet."""
+        return {
+            "id": self.id,
+            "tenant_id": self.tenant_id,
+            "agent_id": self.agent.id if self.agent else None,
+            "end_user_id": self.end_user_id,
+            "name": self.name,
+            "inputs": dict(self.inputs),
+            "unfinished": self.unfinished,
+            "created_at": self.updated_at,
+            **{name: getattr(self, name) for name in CHANGING},
+        }
+
+
+# Statements are made once: to write one takes SQLAlchemy longer than to execute it.
+
+_MAKE = insert(AgentSession)
+
+_OPENED = (
+    select(
+        AgentSession.state,
+        AgentSession.sealed_composition,
+        AgentSession.end_user_id,
+        AgentSession.inputs,
+        AgentSession.multitask_strategy,
+        cast(AgentSession.session_snapshot, Text).label("session_snapshot"),
+        *(getattr(AgentSession, name) for name in ("unfinished", *CHANGING)),
+        AgentSession.agent_id,
+        Agent.status.label("agent_status"),
+        Agent.app_id,
+        SessionTurn.id.label("turn_id"),
+        SessionTurn.run_id,
+        SessionTurn.position,
+        cast(SessionTurn.prepared_snapshot, Text).label("prepared_snapshot"),
+    )
+    .outerjoin(Agent, Agent.id == AgentSession.agent_id)
+    .outerjoin(
+        SessionTurn, and_(SessionTurn.run_id == AgentSession.last_run_id, SessionTurn.status == TurnStatus.RUNNING)
+    )
+    .where(AgentSession.id == bindparam("session"), AgentSession.tenant_id == bindparam("tenant"))
+    .with_for_update(of=AgentSession)
+)
+
+
+@cache
+def _change(*names: str, takes_over: bool = False) -> Update:
+    learnt = select(SessionTurn.prepared_snapshot).where(SessionTurn.id == bindparam("turn_id")).scalar_subquery()
+    values: dict[str, Any] = {name: bindparam(name) for name in ("unfinished", *names)}
+    if takes_over:
+        values["session_snapshot"] = learnt
+    return update(AgentSession).where(AgentSession.id == bindparam("session")).values(values)
+
+
+def open_session(session: Session, tenant_id: str, session_id: str) -> OpenedSession:
+    """A session that nobody else changes until the transaction ends, with its agent and last turn, by one query.
+
+    Raises SessionNotFound, also for one that is deleted.
+    """
+    found: Row[Any] | None = None
+    if is_id(session_id):
+        given = {"session": session_id, "tenant": tenant_id}
+        found = session.connection().execute(_OPENED, given).one_or_none()
+    if found is None or found.state is SessionState.DELETED:
+        raise SessionNotFound
+    agent = SessionAgent(found.agent_id, found.agent_status, found.app_id) if found.agent_id is not None else None
+    return OpenedSession(
+        id=session_id,
+        tenant_id=tenant_id,
+        agent=agent,
+        sealed_composition=found.sealed_composition,
+        end_user_id=found.end_user_id,
+        inputs=found.inputs,
+        multitask_strategy=found.multitask_strategy,
+        session_snapshot=found.session_snapshot,
+        version_id=found.version_id,
+        layer_specs=found.layer_specs,
+        turns=found.turns,
+        unfinished=found.unfinished,
+        last_run_id=found.last_run_id,
+        waiting_form_id=found.waiting_form_id,
+        updated_at=found.updated_at,
+        last_turn=_last_turn(found, tenant_id, session_id),
+    )
+
+
+def _last_turn(found: Row[Any], tenant_id: str, session_id: str) -> UnsettledTurn | None:
+    # While PostgreSQL waited for the lock another turn may have come, or this one may have been settled.
+    if not found.unfinished or found.run_id is None or found.run_id != found.last_run_id:
+        return None
+    key = TurnKey(tenant_id, session_id, found.turn_id, found.run_id, found.position)
+    return UnsettledTurn(key, found.prepared_snapshot)
