@@ -60,8 +60,16 @@ def make_engine(url: str, *, pool_size: int, timeout_seconds: float) -> Engine:
             "options": f"{parsed.query.get('options', '')} {limits}",
         },
     )
+    event.listen(engine, "do_connect", _connect_postgres)
     event.listen(engine, "checkout", _require_open)
     return engine
+
+
+def _connect_postgres(_: object, __: object, args: Any, options: Any) -> psycopg.Connection[Any]:
+    # Whoever has SQLite needs no psycopg, which takes time to import.
+    from services.postgres_connection import connect  # noqa: PLC0415
+
+    return connect(*args, **options)
 
 
 def _require_open(connection: psycopg.Connection[Any], *_: object) -> None:

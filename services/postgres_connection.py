@@ -1,0 +1,43 @@
+"""A connection to PostgreSQL that waits as greenlets do."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import psycopg
+from gevent import monkey
+from gevent.hub import get_hub
+from psycopg.abc import PQGen
+
+ResultT = TypeVar("ResultT")
+
+
+class GreenletConnection(psycopg.Connection[Any]):
+    """Waits in gevent's hub for its socket, and makes nothing else for that.
+
+    psycopg itself would take gevent's copy of ``select.poll``, which costs as much again as the statement waited for.
+    """
+
+    def wait(self, gen: PQGen[ResultT], interval: float = 0.1, timeout: float | None = None) -> ResultT:
+        """What ``gen`` gives in the end, which says again and again what it waits for: to read, to write, or both."""
+        if timeout is not None:  # only while a statement is being cancelled
+            return super().wait(gen, interval, timeout)
+        hub, socket = get_hub(), self.pgconn.socket
+        try:
+            wanted = next(gen)
+            while True:
+                watcher = hub.loop.io(socket, wanted)  # psycopg and libev number reading and writing alike
+                try:
+                    hub.wait(watcher)
+                finally:
+                    watcher.close()
+                wanted = gen.send(wanted)
+        except StopIteration as end:
+            result: ResultT = end.value
+            return result
+
+
+def connect(*args: Any, **options: Any) -> psycopg.Connection[Any]:
+    """Connect as ``psycopg.connect`` does."""
+    kind = GreenletConnection if monkey.is_module_patched("socket") else psycopg.Connection
+    return kind.connect(*args, **options)
