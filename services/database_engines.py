@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-import select
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from gevent import monkey
 from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
+
+from runtime.polling import is_readable_now
 
 if TYPE_CHECKING:
     import psycopg
@@ -67,7 +67,7 @@ def make_engine(url: str, *, pool_size: int, timeout_seconds: float) -> Engine:
 
 def _connect_postgres(_: object, __: object, args: Any, options: Any) -> psycopg.Connection[Any]:
     # Whoever has SQLite needs no psycopg, which takes time to import.
-    from services.postgres_connection import connect  # noqa: PLC0415
+    from services.postgres_connection import connect
 
     return connect(*args, **options)
 
@@ -77,15 +77,8 @@ def _require_open(connection: psycopg.Connection[Any], *_: object) -> None:
 
     An idle connection has nothing to read, but for what PostgreSQL says when it closes it. To look costs no round trip.
     """
-    if _poll_now(connection.fileno()):
+    if is_readable_now(connection.fileno()):
         raise DisconnectionError
-
-
-def _poll_now(descriptor: int) -> bool:
-    """Whether there is something to read, or an end. gevent's own would let others run first."""
-    poll = monkey.get_original("select", "poll")()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def make_migration_engine(url: str) -> Engine:

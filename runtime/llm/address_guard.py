@@ -6,18 +6,17 @@ address is the one used: a name that changes its mind between the two gains noth
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import socket
-import ssl
 import time
 from collections.abc import Iterable, Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import anyio
 import httpcore2
 import httpx2
+
+from runtime.llm.transport import PooledTransport, client_over
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -66,7 +65,8 @@ def guarded_transport(*, allow_private: bool, limits: httpx2.Limits | None = Non
 
     A request to another address fails with AddressNotAllowed. It uses no proxy: a proxy would do the connecting.
     """
-    return _GuardedTransport(_GuardedBackend(allow_private=allow_private), limits or httpx2.Limits())
+    backend = _GuardedBackend(allow_private=allow_private)
+    return PooledTransport(limits or httpx2.Limits(), backend=backend)
 
 
 def guarded_client(
@@ -79,21 +79,6 @@ def guarded_client(
     """A client over a guarded transport; see ``client_over``."""
     transport = guarded_transport(allow_private=allow_private, limits=limits)
     return client_over(transport, timeout=timeout, headers=headers)
-
-
-def client_over(
-    transport: httpx2.AsyncBaseTransport, *, timeout: httpx2.Timeout, headers: Mapping[str, str] | None = None
-) -> httpx2.AsyncClient:
-    """A client that follows no redirect, keeps no cookie and reads no proxy variable. It closes the transport."""
-    return httpx2.AsyncClient(
-        transport=transport,
-        timeout=timeout,
-        headers=headers,
-        follow_redirects=False,
-        trust_env=False,
-        # A cookie set for one caller must not travel with the calls of another.
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-    )
 
 
 def _is_private_host(host: str) -> bool:
@@ -114,26 +99,6 @@ def literal_address(host: str) -> IPAddress | None:
         return ipaddress.IPv4Address(socket.inet_aton(host))  # 127.1, 0x7f000001 and 2130706433 are addresses too
     except OSError:
         return None
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """Loading the certificates takes tens of milliseconds, so all clients of a worker share them."""
-    return httpx2.create_ssl_context()
-
-
-class _GuardedTransport(httpx2.AsyncHTTPTransport):
-    def __init__(self, backend: httpcore2.AsyncNetworkBackend, limits: httpx2.Limits) -> None:
-        super().__init__(verify=_tls(), limits=limits)
-        if not isinstance(self._pool, httpcore2.AsyncConnectionPool):
-            raise RuntimeError("this httpx2 has its connection pool elsewhere: the guard would guard nothing")
-        self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=_tls(),
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.max_keepalive_connections,
-            keepalive_expiry=limits.keepalive_expiry,
-            network_backend=backend,
-        )
 
 
 class _GuardedBackend(httpcore2.AsyncNetworkBackend):

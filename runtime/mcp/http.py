@@ -10,7 +10,8 @@ import httpx2
 from mcp.client._transport import TransportStreams
 from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
 
-from runtime.llm.address_guard import client_over, guarded_transport
+from runtime.llm.address_guard import guarded_transport
+from runtime.llm.transport import client_over
 from runtime.mcp.errors import AnswerTooLarge, ServerRefused
 from runtime.mcp.limits import MAX_MESSAGE_BYTES
 

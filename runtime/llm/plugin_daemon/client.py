@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from enum import StrEnum
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import quote
 
 import anyio
@@ -15,6 +14,7 @@ from pydantic import SecretStr
 
 from runtime.llm.plugin_daemon.body import BodyReader
 from runtime.llm.plugin_daemon.failures import Failures
+from runtime.llm.transport import PooledTransport, client_over
 
 MAX_ERROR_BYTES = 1 << 20
 """How much of the body of a refusal is read."""
@@ -163,14 +163,7 @@ class PluginDaemonClient:
         if self._closed:
             raise RuntimeError("the plugin daemon client is closed")
         if self._http is None:
-            self._http = httpx2.AsyncClient(
-                limits=self._limits,
-                timeout=self._timeout,
-                follow_redirects=False,
-                trust_env=False,
-                # A cookie set for one tenant must not travel with the calls of another.
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            )
+            self._http = client_over(PooledTransport(self._limits), timeout=self._timeout)
         return self._http
 
 
