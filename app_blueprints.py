@@ -65,7 +65,7 @@ def make_blueprints(settings: Settings, runtime: Runtime, database: Database) ->
     sessions = SessionParts.make(database, runtime, credentials, settings.key_ring, rules)
     runtime.at_start(sessions.sweeper.start)
     runtime.at_close(sessions.sweeper.close)
-    runtime.at_close(sessions.endings.close)
+    runtime.at_close(sessions.backlog.close)
     chat_rules = ChatRules(
         is_strict=settings.service_api_strict,
         stops_unread=settings.stop_unread_chats,

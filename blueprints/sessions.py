@@ -128,7 +128,7 @@ def sessions_blueprint(
             user_id=caller.actor,
             claim=claim,
         )
-        started = turns.start_turn(find, turn, session_id=session_id)
+        started = turns.start_turn(find, turn)
         return jsonify(
             run_id=started.key.run_id,
             status=RunStatus.RUNNING,

@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL that waits as greenlets do."""
+"""A connection to PostgreSQL that waits as greenlets do, and whose errors tell nothing of what is in the rows."""
 
 from __future__ import annotations
 
@@ -12,16 +12,33 @@ from psycopg.abc import PQGen
 ResultT = TypeVar("ResultT")
 
 
-class GreenletConnection(psycopg.Connection[Any]):
+class DiscreetConnection(psycopg.Connection[Any]):
+    """For the command line, which has no greenlets."""
+
+    def wait(self, gen: PQGen[ResultT], interval: float = 0.1, timeout: float | None = None) -> ResultT:
+        """What ``gen`` gives in the end, which says again and again what it waits for: to read, to write, or both."""
+        try:
+            return self._wait(gen, interval, timeout)
+        except psycopg.Error as error:
+            # Errors are logged, and the detail of a broken constraint is the whole row.
+            error.args = (
+                (error.diag.message_primary or type(error).__name__,) if error.diag.message_detail else error.args
+            )
+            raise
+
+    def _wait(self, gen: PQGen[ResultT], interval: float, timeout: float | None) -> ResultT:
+        return super().wait(gen, interval, timeout)
+
+
+class GreenletConnection(DiscreetConnection):
     """Waits in gevent's hub for its socket, and makes nothing else for that.
 
     psycopg itself would take gevent's copy of ``select.poll``, which costs as much again as the statement waited for.
     """
 
-    def wait(self, gen: PQGen[ResultT], interval: float = 0.1, timeout: float | None = None) -> ResultT:
-        """What ``gen`` gives in the end, which says again and again what it waits for: to read, to write, or both."""
+    def _wait(self, gen: PQGen[ResultT], interval: float, timeout: float | None) -> ResultT:
         if timeout is not None:  # only while a statement is being cancelled
-            return super().wait(gen, interval, timeout)
+            return super()._wait(gen, interval, timeout)
         hub, socket = get_hub(), self.pgconn.socket
         try:
             wanted = next(gen)
@@ -39,5 +56,5 @@ class GreenletConnection(psycopg.Connection[Any]):
 
 def connect(*args: Any, **options: Any) -> psycopg.Connection[Any]:
     """Connect as ``psycopg.connect`` does."""
-    kind = GreenletConnection if monkey.is_module_patched("socket") else psycopg.Connection
+    kind = GreenletConnection if monkey.is_module_patched("socket") else DiscreetConnection
     return kind.connect(*args, **options)

@@ -11,9 +11,9 @@ from runtime.runtime import Runtime
 from services.credentials import CredentialService
 from services.database import Database
 from services.runs import RunService
+from services.sessions.backlog import Backlog
 from services.sessions.cleanup import SessionCleanup
 from services.sessions.compositions import SessionCompositions
-from services.sessions.endings import Endings
 from services.sessions.forms import FormService
 from services.sessions.sessions import SessionService
 from services.sessions.settling import Settler
@@ -36,7 +36,7 @@ class SessionParts:
     """The services of sessions of one process."""
 
     settler: Settler
-    endings: Endings
+    backlog: Backlog
     turns: TurnService
     cleanup: SessionCleanup
     sessions: SessionService
@@ -55,10 +55,10 @@ class SessionParts:
         runs = RunService(runtime)
         compositions = SessionCompositions(credentials, key_ring, runs)
         settler = Settler(database, runtime, form_seconds=rules.form_seconds)
-        endings = Endings(settler.settle_successes)
-        turns = TurnService(database, runtime, runs, compositions, settler, endings, cancels_forms=rules.cancels_forms)
+        backlog = Backlog(settler.settle_successes)
+        turns = TurnService(database, runtime, runs, compositions, settler, backlog, cancels_forms=rules.cancels_forms)
         cleanup = SessionCleanup(database, runtime, runs)
         sessions = SessionService(database, compositions, turns, settler, cleanup)
         forms = FormService(database, turns)
         sweeper = Sweeper(database, settler, cleanup, expire_form=forms.expire)
-        return cls(settler, endings, turns, cleanup, sessions, forms, sweeper)
+        return cls(settler, backlog, turns, cleanup, sessions, forms, sweeper)

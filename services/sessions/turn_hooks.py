@@ -24,8 +24,8 @@ from runtime.protocol.records import RunStatus
 from runtime.runtime import Runtime
 from services.database import Database
 from services.runs import ProvenRun
+from services.sessions.backlog import Backlog
 from services.sessions.compositions import SessionCompositions, TurnInput, history_of
-from services.sessions.endings import Endings
 from services.sessions.lookup import TurnKey, unfinished_turns
 from services.sessions.opened import open_session
 from services.sessions.questions import settle_question
@@ -65,7 +65,7 @@ class TurnHooks(RunHooks):
         runtime: Runtime,
         compositions: SessionCompositions,
         settler: Settler,
-        endings: Endings,
+        backlog: Backlog,
         cancels_forms: bool,
         cancel: Callable[[TurnKey], None],
     ) -> None:
@@ -78,7 +78,7 @@ class TurnHooks(RunHooks):
         self._runtime = runtime
         self._compositions = compositions
         self._settler = settler
-        self._endings = endings
+        self._backlog = backlog
         self._cancels_forms = cancels_forms
         self._cancel = cancel
         self._stopped = Event()
@@ -108,7 +108,6 @@ class TurnHooks(RunHooks):
     def prepare(self, end: RunEnd) -> None:
         if end.status is not RunStatus.SUCCEEDED or self._composition is None:
             return
-        self._endings.begin(self._key)
         history = history_of(self._composition)
         messages = history.state.messages[self._known_messages :] if history else []
         values = prepared(self._key.turn_id, end.data, messages, self._created_at)
@@ -121,13 +120,11 @@ class TurnHooks(RunHooks):
     def settle(self, end: RunEnd | None) -> None:
         try:
             if self._is_prepared and end is not None and is_plain_success(end):
-                self._endings.settle_later(self._key)
+                self._backlog.add(self._key)
             else:
                 self._settler.settle(self._key)
         except (DatabaseUnavailable, StorageUnavailable):  # whoever needs it does it, and else the sweeper
             logger.warning("run %s: its turn was not settled yet: the storage is away", self._key.run_id)
-        finally:
-            self._endings.done(self._key)
 
     def _wait_for_turn(self, deadline: float) -> None:
         """Until every turn before this one is settled. Raises _Stopped, and RunNotBegun when that takes too long."""

@@ -22,9 +22,9 @@ from runtime.runtime import Runtime
 from services.database import Database
 from services.run_viewers import RunViewer
 from services.runs import ProvenRun, RunService
+from services.sessions.backlog import Backlog
 from services.sessions.cleanup import purge
 from services.sessions.compositions import SessionCompositions, TurnInput, lasting_specs
-from services.sessions.endings import Endings
 from services.sessions.lookup import TurnKey, unfinished_turns
 from services.sessions.opened import OpenedSession
 from services.sessions.questions import settle_question
@@ -70,7 +70,7 @@ class TurnService:
         runs: RunService,
         compositions: SessionCompositions,
         settler: Settler,
-        endings: Endings,
+        backlog: Backlog,
         *,
         cancels_forms: bool,
     ) -> None:
@@ -80,19 +80,15 @@ class TurnService:
         self._compositions = compositions
         self._settler = settler
         self._cancels_forms = cancels_forms
-        self._endings = endings
+        self._backlog = backlog
 
-    def start_turn(self, opened: SessionOpener, wanted: NewTurn, *, session_id: str | None = None) -> StartedTurn:
+    def start_turn(self, opened: SessionOpener, wanted: NewTurn) -> StartedTurn:
         """Start a turn of the session that ``opened`` finds or makes, within the transaction that it is called in.
-
-        ``session_id`` is of one that is there already.
 
         A refused turn leaves nothing behind. Raises what ``opened`` and ``SessionCompositions.prove`` raise,
         SessionBusy, HumanInputPending, IdempotencyKeyReused, ShuttingDown, CapacityReached, StorageUnavailable and
         DatabaseUnavailable.
         """
-        if session_id is not None:
-            self._endings.wait(session_id)
         with self._runs.admission():
             accepted = self._accept(opened, wanted)
             if accepted.proven is not None:
@@ -139,14 +135,14 @@ class TurnService:
             row.layer_specs = lasting_specs(proven.layers, before=row.layer_specs)
             started = self._add(session, row, wanted, ahead=len(unfinished))
         if row.taken is not None:
-            self._endings.forget(row.taken.key)
+            self._backlog.remove(row.taken.key)
         stopped = unstopped if to_cancel else []
         return _Accepted(started, proven, row.version_id, to_cancel, stopped, row.before, row.is_new)
 
     def _take_over_last(self, row: OpenedSession) -> None:
         """Settle the last turn by the way, if nothing else is unfinished and this process knows that it succeeded."""
         last = row.last_turn
-        if row.unfinished == 1 and last is not None and self._endings.has_succeeded(last.key):
+        if row.unfinished == 1 and last is not None and self._backlog.has(last.key):
             row.take_over(last)
 
     def _add(self, session: Session, row: OpenedSession, wanted: NewTurn, *, ahead: int) -> StartedTurn:
@@ -167,7 +163,7 @@ class TurnService:
             runtime=self._runtime,
             compositions=self._compositions,
             settler=self._settler,
-            endings=self._endings,
+            backlog=self._backlog,
             cancels_forms=self._cancels_forms,
             cancel=self._cancel_run,
         )
