@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from dev.stop_signals import wait_until
 from errors import DatabaseUnavailable, MigrationsPending
@@ -236,6 +237,7 @@ def test_rows_can_be_used_after_their_transaction(database: Database, tenant: st
         "many_greenlets_write_at_once",
         "more_greenlets_read_than_there_are_connections",
         "a_transaction_that_takes_too_long_is_ended",
+        "a_statement_of_its_own_waits_no_longer_than_a_transaction",
     ],
 )
 def test_in_a_worker(database_url: str, scenario: str) -> None:
@@ -245,6 +247,23 @@ def test_in_a_worker(database_url: str, scenario: str) -> None:
 def test_a_locked_database_is_told_in_time_and_holds_up_nobody_else(database_kind: str, database_url: str) -> None:
     scenario = "a_locked_file_is_unavailable" if database_kind == SQLITE else "a_locked_row_is_unavailable"
     run_scenario(SCENARIOS, scenario, database_url)
+
+
+def test_a_statement_whose_server_says_nothing_more_is_given_up(database_kind: str, database_url: str) -> None:
+    if database_kind == POSTGRESQL:
+        run_scenario(SCENARIOS, "a_statement_whose_server_says_nothing_more_is_given_up", database_url)
+
+
+def test_an_error_tells_nothing_of_what_is_in_the_row(database: Database, tenant: str) -> None:
+    secret = credential(tenant)
+    secret.encrypted_values = "what nobody may read in a log"
+    secret.provider = None  # type: ignore[assignment]
+
+    with pytest.raises(IntegrityError) as raised, database.transaction() as session:
+        session.add(secret)
+
+    assert "provider" in str(raised.value)
+    assert "nobody may read" not in "".join(traceback.format_exception(raised.value))
 
 
 def test_a_server_that_has_closed_its_connections_is_found_again(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import sqlite3
 import time
 from collections.abc import Callable
 
 import gevent
+import pytest
 from gevent.pool import Group
-from sqlalchemy import func, select, text
+from sqlalchemy import bindparam, func, select, text, update
 
 from errors import DatabaseUnavailable
 from models import Credential
@@ -21,6 +24,8 @@ ROUNDS = 5
 PATIENCE = 40.0
 SOON = 0.3
 """Seconds that a database may take in the tests of what takes too long."""
+
+_MARK = update(Credential).where(Credential.tenant_id == bindparam("tenant")).values(last4="5678")
 
 
 def many_greenlets_write_at_once(url: str) -> None:
@@ -97,6 +102,38 @@ def a_locked_row_is_unavailable(url: str) -> None:
     _store(_open(url, PATIENCE), new_id())
 
 
+def a_statement_of_its_own_waits_no_longer_than_a_transaction(url: str) -> None:
+    holder, tenant = _open(url, PATIENCE), new_id()
+    _store(holder, tenant)
+    database = _open(url, SOON, pool_size=1)
+
+    with holder.transaction() as session:
+        session.execute(update(Credential).where(Credential.tenant_id == tenant).values(last4="0000"))
+        with pytest.raises(DatabaseUnavailable):
+            database.execute(_MARK, {"tenant": tenant})
+
+    database.execute(_MARK, {"tenant": tenant})
+    assert _marks(holder, tenant) == ["5678"]
+    _assert_transactions_are_undone(database, tenant)
+
+
+def a_statement_whose_server_says_nothing_more_is_given_up(url: str) -> None:
+    holder, tenant = _open(url, PATIENCE), new_id()
+    _store(holder, tenant)
+    database = _open(url, SOON, pool_size=1)
+    with database.reading() as session:
+        backend = session.scalars(text("SELECT pg_backend_pid()")).one()
+
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        with pytest.raises(DatabaseUnavailable):
+            database.execute(_MARK, {"tenant": tenant})
+        _store(database, new_id())
+    finally:
+        os.kill(backend, signal.SIGCONT)
+    _assert_transactions_are_undone(database, tenant)
+
+
 def a_server_that_never_answers_is_unavailable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
@@ -131,6 +168,22 @@ def _assert_unavailable_but_live(database: Database, tenant: str) -> None:
         turner.kill()
     assert time.monotonic() - begun >= SOON / 2, "it waited for its turn"
     assert turns >= 5, turns
+
+
+def _assert_transactions_are_undone(database: Database, tenant: str) -> None:
+    """Also on a connection that has stored each statement at once before."""
+    try:
+        with database.transaction() as session:
+            session.execute(update(Credential).where(Credential.tenant_id == tenant).values(last4="9999"))
+            raise InterruptedError
+    except InterruptedError:
+        pass
+    assert _marks(database, tenant) != ["9999"]
+
+
+def _marks(database: Database, tenant: str) -> list[str]:
+    with database.reading() as session:
+        return list(session.scalars(select(Credential.last4).where(Credential.tenant_id == tenant)))
 
 
 def _store(database: Database, tenant: str) -> None:

@@ -1,0 +1,34 @@
+"""A look at a descriptor, in a worker. Run in a patched child: see test_transport."""
+
+from __future__ import annotations
+
+import socket
+
+import gevent
+
+from runtime.polling import is_readable_now
+
+
+def a_look_gives_nobody_else_a_turn() -> None:
+    one, other = socket.socketpair()
+    waiting = gevent.spawn(lambda: None)
+
+    assert not is_readable_now(one.fileno())
+
+    assert not waiting.dead
+    waiting.join()
+    other.close()
+    one.close()
+
+
+def a_look_finds_what_there_is_to_read_and_an_end() -> None:
+    one, other = socket.socketpair()
+    other.send(b"x")
+    assert is_readable_now(one.fileno())
+    one.recv(1)
+    assert not is_readable_now(one.fileno())
+
+    other.close()
+
+    assert is_readable_now(one.fileno())
+    one.close()
