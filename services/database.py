@@ -102,13 +102,12 @@ class Database:
 
     def execute(self, statement: Executable, values: Mapping[str, Any]) -> None:
         """Execute one statement that changes rows, as a transaction of its own. Raises as ``transaction`` does."""
-        seconds = self.config.timeout_seconds
         if self._file:
             with self.transaction() as session:
                 session.connection().execute(statement, values)
             return
         # On PostgreSQL a transaction that nobody begins or commits takes one round trip in the place of three.
-        with self._failures_told(seconds), self._connected() as plain:
+        with self._failures_told(self.config.timeout_seconds), self._connected() as plain:
             connection = plain.execution_options(isolation_level="AUTOCOMMIT")
             self._require_migrations(connection)
             connection.execute(statement, values)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from models.enums import KeyKind
+from services.remembered import Remembered
 
 REMEMBERED_SECONDS = 3.0
 """A key that another process revokes is refused here after this long at the latest."""
@@ -33,19 +34,16 @@ class KeyCache:
     """Holders by the digest of their key, each for a few seconds."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[float, KeyHolder]] = {}
+        self._known: Remembered[str, tuple[float, KeyHolder]] = Remembered(MOST_REMEMBERED)
 
     def get(self, digest: str) -> KeyHolder | None:
-        until, holder = self._known.get(digest, (0.0, None))
+        until, holder = self._known.get(digest) or (0.0, None)
         return holder if time.monotonic() < until else None
 
     def put(self, digest: str, holder: KeyHolder) -> None:
-        self._known.pop(digest, None)
-        if len(self._known) >= MOST_REMEMBERED:
-            del self._known[next(iter(self._known))]  # the oldest
-        self._known[digest] = (time.monotonic() + REMEMBERED_SECONDS, holder)
+        self._known.put(digest, (time.monotonic() + REMEMBERED_SECONDS, holder))
 
     def forget(self, key_id: str) -> None:
         """Ask the database the next time that this key comes."""
         for digest in [digest for digest, (_, holder) in self._known.items() if holder.key_id == key_id]:
-            del self._known[digest]
+            self._known.forget(digest)

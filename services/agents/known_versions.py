@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from errors import AgentVersionNotFound
 from models import AgentConfigSnapshot
 from runtime.protocol.ids import is_id
+from services.remembered import Remembered
 from services.souls import AgentSoulConfig
 
 MOST_REMEMBERED = 200
@@ -37,7 +38,7 @@ class KnownVersions:
     """One a process, because it remembers them."""
 
     def __init__(self) -> None:
-        self._known: dict[str, KnownVersion] = {}
+        self._known: Remembered[str, KnownVersion] = Remembered(MOST_REMEMBERED)
 
     def find(self, session: Session, tenant_id: str, agent_id: str, version_id: str | None) -> KnownVersion:
         """A version of the agent, which costs no query when it is known. Raises AgentVersionNotFound."""
@@ -55,10 +56,5 @@ class KnownVersions:
         tenant_id, agent_id, text = found
         version = KnownVersion(version_id, tenant_id, agent_id, AgentSoulConfig.from_stored(from_json(text)))
         if len(text) <= LONGEST_REMEMBERED:
-            self._remember(version)
+            self._known.put(version_id, version)
         return version
-
-    def _remember(self, version: KnownVersion) -> None:
-        if len(self._known) >= MOST_REMEMBERED:
-            del self._known[next(iter(self._known))]  # the oldest
-        self._known[version.id] = version

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import AgentConfigSnapshot
+from services.remembered import Remembered
 
 MOST_REMEMBERED = 1_000
 
@@ -16,24 +17,20 @@ class Openings:
     """Opening statements by version. They are remembered, since a version never changes and its Soul is large."""
 
     def __init__(self) -> None:
-        self._known: dict[str, str] = {}
+        self._known: Remembered[str, str] = Remembered(MOST_REMEMBERED)
 
     def of_versions(self, session: Session, version_ids: Collection[str]) -> dict[str, str]:
         """The opening statement of each version, empty where it has none; one query for all that are not known yet."""
-        missing = [version_id for version_id in version_ids if version_id not in self._known]
+        known = {version_id: self._known.get(version_id) for version_id in version_ids}
+        missing = [version_id for version_id, opening in known.items() if opening is None]
         found: dict[str, str] = {}
         if missing:
             wanted = select(AgentConfigSnapshot.id, AgentConfigSnapshot.config_snapshot)
             for version_id, soul in session.execute(wanted.where(AgentConfigSnapshot.id.in_(missing))):
                 found[version_id] = opening_of(soul.get("app_features"))
-        told = {version_id: self._known.get(version_id, found.get(version_id, "")) for version_id in version_ids}
-        self._remember(found)
-        return told
-
-    def _remember(self, found: dict[str, str]) -> None:
-        self._known.update(found)
-        for version_id in list(self._known)[: max(0, len(self._known) - MOST_REMEMBERED)]:
-            del self._known[version_id]  # the oldest
+        for version_id, opening in found.items():
+            self._known.put(version_id, opening)
+        return {version_id: opening or found.get(version_id, "") for version_id, opening in known.items()}
 
 
 def opening_of(features: object) -> str:
