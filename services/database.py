@@ -101,7 +101,10 @@ class Database:
             yield session
 
     def execute(self, statement: Executable, values: Mapping[str, Any]) -> None:
-        """Execute one statement that changes rows, as a transaction of its own. Raises as ``transaction`` does."""
+        """Execute one statement that changes rows, as a transaction of its own.
+
+        Raises as ``transaction`` does, but then it may nevertheless be executed, even later.
+        """
         if self._file:
             with self.transaction() as session:
                 session.connection().execute(statement, values)

@@ -88,7 +88,9 @@ def make_migration_engine(url: str) -> Engine:
     """
     path = sqlite_path(url)
     if path is None:
-        return create_engine(_with_driver(url), poolclass=NullPool)
+        engine = create_engine(_with_driver(url), poolclass=NullPool)
+        event.listen(engine, "do_connect", _connect_postgres)
+        return engine
     if not path.exists():
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     return _sqlite_engine(path, poolclass=NullPool, foreign_keys="OFF", journal_mode="WAL")

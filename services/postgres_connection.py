@@ -20,10 +20,8 @@ class DiscreetConnection(psycopg.Connection[Any]):
         try:
             return self._wait(gen, interval, timeout)
         except psycopg.Error as error:
-            # Errors are logged, and the detail of a broken constraint is the whole row.
-            error.args = (
-                (error.diag.message_primary or type(error).__name__,) if error.diag.message_detail else error.args
-            )
+            if error.diag.message_primary:  # errors are logged, and their details show rows and parameters
+                error.args = (error.diag.message_primary,)
             raise
 
     def _wait(self, gen: PQGen[ResultT], interval: float, timeout: float | None) -> ResultT:

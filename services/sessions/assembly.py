@@ -55,7 +55,7 @@ class SessionParts:
         runs = RunService(runtime)
         compositions = SessionCompositions(credentials, key_ring, runs)
         settler = Settler(database, runtime, form_seconds=rules.form_seconds)
-        backlog = Backlog(settler.settle_successes)
+        backlog = Backlog(settler)
         turns = TurnService(database, runtime, runs, compositions, settler, backlog, cancels_forms=rules.cancels_forms)
         cleanup = SessionCleanup(database, runtime, runs)
         sessions = SessionService(database, compositions, turns, settler, cleanup)

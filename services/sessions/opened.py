@@ -39,7 +39,7 @@ class UnsettledTurn:
     """The last turn of a session, as it was when the session was looked for: somebody may have changed it since."""
 
     key: TurnKey
-    prepared_snapshot: str | None
+    prepared_snapshot: str
     """JSON."""
 
 
@@ -64,7 +64,7 @@ class OpenedSession:
     waiting_form_id: str | None = None
     updated_at: datetime | None = None
     last_turn: UnsettledTurn | None = None
-    """None when it is settled."""
+    """None when it is settled, or not yet prepared."""
     taken: UnsettledTurn | None = None
     """The last turn, when the session has taken it over in this transaction."""
     name: str | None = None
@@ -187,8 +187,9 @@ def open_session(session: Session, tenant_id: str, session_id: str) -> OpenedSes
 
 
 def _last_turn(found: Row[Any], tenant_id: str, session_id: str) -> UnsettledTurn | None:
-    # While PostgreSQL waited for the lock another turn may have come, or this one may have been settled.
-    if not found.unfinished or found.run_id is None or found.run_id != found.last_run_id:
+    # The session is as it is now, and the turn as it was before PostgreSQL waited for the lock: meanwhile it may have
+    # been prepared or settled, or another one may have come.
+    if not found.unfinished or found.prepared_snapshot is None or found.run_id != found.last_run_id:
         return None
     key = TurnKey(tenant_id, session_id, found.turn_id, found.run_id, found.position)
     return UnsettledTurn(key, found.prepared_snapshot)

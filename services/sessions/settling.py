@@ -80,9 +80,12 @@ class Settler:
             return self._apply(key, record, read_events(self._runtime.store, key.run_id))
 
     def settle_successes(self, keys: Sequence[TurnKey]) -> set[str]:
-        """Settle prepared turns whose runs have succeeded, at most one of each session, as ``take_over`` does."""
+        """Settle prepared turns whose runs have succeeded, at most one of each session.
+
+        Answers the ids of those that it has settled: not of one that somebody has marked, or whose session is busy.
+        """
         with self._database.transaction() as session:
-            return take_over(session, keys)
+            return take_over(session, keys, waits=False)
 
     def _take_over(self, key: TurnKey) -> bool:
         """Settle a prepared success without reading what it has learnt; False when it is no such."""

@@ -26,36 +26,40 @@ SUCCEED = (
     .values(status=TurnStatus.SUCCEEDED, prepared_snapshot=None)
 )
 
-_TURNS = SessionTurn.id.in_(bindparam("turn_ids", expanding=True))
 _SESSIONS = AgentSession.id.in_(bindparam("session_ids", expanding=True))
-# In one order everywhere, or two who lock the same ones could wait for each other. Nobody settles or stops turns of a
-# session that somebody else has locked, so both updates find the same ones.
-_LOCK = select(AgentSession.id).where(_SESSIONS).order_by(AgentSession.id).with_for_update()
+_LOCK = select(AgentSession.id).where(_SESSIONS).with_for_update()
+_LOCK_FREE = select(AgentSession.id).where(_SESSIONS).with_for_update(skip_locked=True)
+_TURNS = SessionTurn.id.in_(bindparam("turn_ids", expanding=True))
 _TAKE_OVER = (
     update(AgentSession)
-    .where(AgentSession.id == SessionTurn.session_id, _TURNS, *_IS_PLAIN)
+    .where(_SESSIONS, AgentSession.id == SessionTurn.session_id, _TURNS, *_IS_PLAIN)
     .values(
         session_snapshot=SessionTurn.prepared_snapshot,
         unfinished=AgentSession.unfinished - 1,
         updated_at=AgentSession.updated_at,  # it stays when the turn came: lists that people page through go by it
     )
+    .returning(AgentSession.id)
 )
 _SUCCEED_ALL = (
     update(SessionTurn)
-    .where(_TURNS, *_IS_PLAIN)
+    .where(_TURNS, SessionTurn.session_id.in_(bindparam("session_ids", expanding=True)), *_IS_PLAIN)
     .values(status=TurnStatus.SUCCEEDED, prepared_snapshot=None)
     .returning(SessionTurn.id)
 )
 
 
-def take_over(session: Session, keys: Collection[TurnKey]) -> set[str]:
+def take_over(session: Session, keys: Collection[TurnKey], *, waits: bool = True) -> set[str]:
     """Settle prepared turns whose runs have succeeded, at most one of each session.
 
     Answers the ids of those that it has settled: not of one that somebody else has settled or stopped, or that has
-    ended with a question.
+    ended with a question; nor, unless it ``waits``, of one whose session somebody else has locked.
     """
     connection = session.connection()
-    turn_ids = [key.turn_id for key in keys]
-    connection.execute(_LOCK, {"session_ids": [key.session_id for key in keys]})
-    connection.execute(_TAKE_OVER, {"turn_ids": turn_ids})
-    return set(connection.scalars(_SUCCEED_ALL, {"turn_ids": turn_ids}))
+    turns = {"turn_ids": [key.turn_id for key in keys]}
+    sessions: Collection[str] = {key.session_id for key in keys}
+    # Whoever settles or stops a turn has locked its session. Several are never waited for: others would wait for those
+    # that are locked by then.
+    sessions = connection.scalars(_LOCK if waits else _LOCK_FREE, {"session_ids": list(sessions)}).all()
+    # By what has been taken over: a statement that its sender gave up may still prepare a turn at any time.
+    sessions = connection.scalars(_TAKE_OVER, {"session_ids": sessions, **turns}).all()
+    return set(connection.scalars(_SUCCEED_ALL, {"session_ids": sessions, **turns}))

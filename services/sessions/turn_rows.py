@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,12 +56,19 @@ def make_way(unfinished: list[SessionTurn], strategy: MultitaskStrategy) -> list
     return [TurnKey.of(turn) for turn in unfinished]
 
 
-class LastTurnChanged(Exception):
-    """Somebody else has settled or stopped the session's last turn meanwhile."""
+class Unsettled(Exception):
+    """Turns of the session are to be settled first, and then it is tried again."""
+
+    def __init__(self, keys: Sequence[TurnKey]) -> None:
+        super().__init__()
+        self.keys = keys
 
 
 def add_turn(session: Session, row: OpenedSession, wanted: NewTurn, *, ahead: int) -> StartedTurn:
-    """Store a new turn, and what it changes of its session. Raises LastTurnChanged."""
+    """Store a new turn, and what it changes of its session.
+
+    Raises Unsettled when somebody else has settled or stopped the turn meanwhile that the session has taken over.
+    """
     now = datetime.now(UTC)
     row.turns += 1
     row.unfinished += 1
@@ -85,7 +93,7 @@ def add_turn(session: Session, row: OpenedSession, wanted: NewTurn, *, ahead: in
         "created_at": now,
         "updated_at": now,
     }
-    if not row.store(session):
-        raise LastTurnChanged
+    if not row.store(session) and row.taken is not None:
+        raise Unsettled([row.taken.key])
     session.connection().execute(_ADD, values)
     return started

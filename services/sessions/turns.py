@@ -30,7 +30,7 @@ from services.sessions.opened import OpenedSession
 from services.sessions.questions import settle_question
 from services.sessions.settling import Settler
 from services.sessions.turn_hooks import TurnHooks
-from services.sessions.turn_rows import LastTurnChanged, add_turn, find_claimed, make_way
+from services.sessions.turn_rows import Unsettled, add_turn, find_claimed, make_way
 from services.sessions.turn_types import NewTurn, StartedTurn
 
 logger = logging.getLogger(__name__)
@@ -52,12 +52,6 @@ class _Accepted:
     before: dict[str, Any] = field(default_factory=dict)
     """What it has changed of the session."""
     is_new_session: bool = False
-
-
-class _Unsettled(Exception):
-    def __init__(self, keys: list[TurnKey]) -> None:
-        super().__init__()
-        self.keys = keys
 
 
 class TurnService:
@@ -107,7 +101,7 @@ class TurnService:
     def _accept(self, opened: SessionOpener, wanted: NewTurn) -> _Accepted:
         try:
             return self._accept_once(opened, wanted, is_settled=False)
-        except _Unsettled as found:
+        except Unsettled as found:
             for key in found.keys:
                 self._settler.settle(key)
         return self._accept_once(opened, wanted, is_settled=True)
@@ -119,7 +113,7 @@ class TurnService:
                 self._take_over_last(row)
             unfinished = unfinished_turns(session, row.id) if row.unfinished else []
             if unfinished and not is_settled:
-                raise _Unsettled([TurnKey.of(turn) for turn in unfinished])
+                raise Unsettled([TurnKey.of(turn) for turn in unfinished])
             earlier = find_claimed(session, row, wanted.claim)
             if earlier is not None:
                 return _Accepted(StartedTurn(TurnKey.of(earlier), earlier.task_id, earlier.created_at, 0))
@@ -133,7 +127,7 @@ class TurnService:
             turn_input = _input_of(wanted)
             proven = self._compositions.prove(session, row, turn_input, version_id=row.version_id)
             row.layer_specs = lasting_specs(proven.layers, before=row.layer_specs)
-            started = self._add(session, row, wanted, ahead=len(unfinished))
+            started = add_turn(session, row, wanted, ahead=len(unfinished))
         if row.taken is not None:
             self._backlog.remove(row.taken.key)
         stopped = unstopped if to_cancel else []
@@ -144,12 +138,6 @@ class TurnService:
         last = row.last_turn
         if row.unfinished == 1 and last is not None and self._backlog.has(last.key):
             row.take_over(last)
-
-    def _add(self, session: Session, row: OpenedSession, wanted: NewTurn, *, ahead: int) -> StartedTurn:
-        try:
-            return add_turn(session, row, wanted, ahead=ahead)
-        except LastTurnChanged:
-            raise _Unsettled([row.taken.key] if row.taken else []) from None
 
     def _begin(self, accepted: _Accepted, proven: ProvenRun, wanted: NewTurn) -> None:
         key, is_waiting = accepted.turn.key, accepted.turn.ahead > 0
