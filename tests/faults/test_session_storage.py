@@ -281,7 +281,7 @@ def test_a_turn_that_waits_begins_later_when_the_database_is_away_as_its_time_co
     seen = len(site.other.log)
 
     with psycopg.connect(database_url) as locks:
-        locks.execute("LOCK TABLE agent_config_snapshots IN ACCESS EXCLUSIVE MODE")
+        locks.execute("LOCK TABLE agents IN ACCESS EXCLUSIVE MODE")
         daemon.release(model)
         assert one.finish(first)["type"] == "run_succeeded"
         wait_until(lambda: "WARNING services.database" in site.other.log[seen:])

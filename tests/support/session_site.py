@@ -38,12 +38,17 @@ RACERS = 8
 
 NEVER = "never"
 
+LATE = "tests.support.late_settling_app:app"
+"""A server that settles a success when somebody needs it, or at its own end."""
+
 PREFIX = "session-faults"
 LEASE_SECONDS = 3
 DATABASE_SECONDS = 2
 SETTLED_SECONDS = 60.0
 LATE_SECONDS = 1.0
 BUFFER_BYTES = 65_536
+SOON_SECONDS = 10.0
+"""Much longer than a worker leaves a turn unsettled, and less than the time after which sweepers look for one."""
 ENDED = {"succeeded", "failed", "cancelled"}
 
 CONTACTS = {"contacts": [{"id": "c1", "name": "Bo", "email": "bo@example.com"}]}
@@ -95,6 +100,17 @@ class Site:
             row = session.get_one(AgentSession, session_id)
             wanted = select(SessionTurn).where(SessionTurn.session_id == session_id).order_by(SessionTurn.position)
             return row, list(session.scalars(wanted))
+
+    def is_settled(self, session_id: str) -> bool:
+        """Whether the rows say so, without a look that would settle anything."""
+        row, turns = self.rows(session_id)
+        return row.unfinished == 0 and not [turn for turn in turns if turn.status is TurnStatus.RUNNING]
+
+    def assert_settled(self, session_id: str, end: dict[str, Any]) -> None:
+        """The last turn of a session is, which has succeeded with this end."""
+        row, turns = self.rows(session_id)
+        assert (row.unfinished, turns[-1].status, turns[-1].prepared_snapshot) == (0, TurnStatus.SUCCEEDED, None)
+        assert row.session_snapshot == end["data"]["session_snapshot"]
 
     def record(self, run_id: str) -> dict[str, Any] | None:
         raw = self.redis.get(f"{PREFIX}:runs:{run_id}:record")
@@ -166,6 +182,11 @@ def remembered(snapshot: dict[str, Any] | None) -> list[tuple[str, str]]:
 def said_in(turn: SessionTurn) -> list[tuple[str, str]]:
     """What a history has of a turn that it keeps."""
     return [("request", turn.query), *([("response", turn.answer)] if turn.answer else [])]
+
+
+def told(count: int) -> list[tuple[str, str]]:
+    """What a model is shown of so many turns, of ``q0`` and ``a0`` and so on."""
+    return [said for number in range(count) for said in (("user", f"q{number}"), ("assistant", f"a{number}"))]
 
 
 def _text(message: dict[str, Any]) -> str:

@@ -1,0 +1,10 @@
+"""The server, whose workers settle turns that succeed only when somebody needs them, or at their end."""
+
+from __future__ import annotations
+
+from app import create_app
+from services.sessions import backlog
+
+backlog.KEPT_SECONDS = 3600.0
+
+app = create_app()
