@@ -98,7 +98,7 @@ class Settings(BaseSettings):
         description="Database of agents and keys: sqlite:/// with a file, or postgresql://.",
     )
     database_pool_size: int = Field(
-        default=5, ge=1, le=1000, description="Database connections a worker keeps; further transactions wait."
+        default=20, ge=1, le=1000, description="Database connections a worker keeps; further transactions wait."
     )
     database_timeout_seconds: float = Field(
         default=5.0, gt=0, le=3600, description="How long a transaction may take, waiting included, before it is a 503."
