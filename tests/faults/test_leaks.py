@@ -29,8 +29,8 @@ LAST_BATCH = 12
 SETTLE_SECONDS = 60.0
 REST_SECONDS = 2.0
 MEMORY_KILOBYTES = 48_000 if IS_SOAK else 96_000
-"""What the allocator may keep or give back late: at rest after one and the same crowd a worker had 148 to 217 MB, whether
-it was the first one or the fifth. In the long form it is 5 KB a run and reader, which no leak that matters fits into."""
+"""What the allocator may keep or give back late: at rest after one and the same crowd a worker had 148 to 217 MB,
+whether it was the first or the fifth. In the long form 5 KB a run and reader, which no leak that matters fits into."""
 
 
 class Crowd:
