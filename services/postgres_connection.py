@@ -13,7 +13,7 @@ ResultT = TypeVar("ResultT")
 
 
 class DiscreetConnection(psycopg.Connection[Any]):
-    """For the command line, which has no greenlets."""
+    """Its errors say what went wrong, and nothing of what was in the rows. It waits as psycopg does."""
 
     def wait(self, gen: PQGen[ResultT], interval: float = 0.1, timeout: float | None = None) -> ResultT:
         """What ``gen`` gives in the end, which says again and again what it waits for: to read, to write, or both."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Awaitable, Callable
 
 import httpx2
@@ -66,6 +67,22 @@ def test_a_connection_is_used_again_unless_its_server_has_closed_it(*, closes: b
     run(server, scenario)
 
     assert server.connections == connections
+
+
+def test_idle_connections_are_not_looked_at_by_a_poll_that_lets_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def poll() -> None:
+        raise AssertionError("in a worker this is gevent's")
+
+    server = Server(closes=False)
+
+    async def scenario(http: httpx2.AsyncClient) -> None:
+        await http.get(server.url)
+        monkeypatch.setattr(select, "poll", poll)
+        await http.get(server.url)
+
+    run(server, scenario)
+
+    assert server.connections == 1
 
 
 def test_calls_at_once_have_connections_of_their_own_which_are_kept() -> None:
