@@ -53,13 +53,16 @@ def serve(address: Address, workers: int, signals: StopSignals) -> None:
     with state.locked(), ExitStack() as running:
         redis = None
         if not settings.has("redis_url"):
+            say("Starting a private Redis ...")
             redis = running.enter_context(private_redis(state, signals, grace + MARGIN_SECONDS))
         has_own_database = not settings.has("database_url")
         state.forget_lost_database()
+        say("Bringing the database up to date ...")
         migrate(state.database_url if has_own_database else settings.database_url)
         key = workspace_key(state) if has_own_database else None
         agent_id = demo_agent(state) if has_own_database else None
         environment = serve_environment(settings, state, redis.url if redis else None)
+        say("Starting gunicorn ...")
         server = running.enter_context(
             web_server(
                 address,
@@ -86,9 +89,11 @@ def demo(address: Address, workers: int, signals: StopSignals) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="greenrun-demo-") as folder:
         state = StateFolder(Path(folder))
+        say("Starting a private Redis ...")
         with private_redis(state, signals, leftover_seconds=0) as redis:
-            say("Starting Redis and gunicorn ...")
+            say("Bringing the database up to date ...")
             migrate(state.database_url)
+            say("Starting gunicorn ...")
             with web_server(
                 address.or_any_free_port(),
                 workers=workers,
