@@ -166,7 +166,9 @@ def _snapshot_entries(
     layers: Sequence[LayerSpec], snapshot: SessionSnapshot | None, *, pass_over_closed: bool
 ) -> list[LayerSnapshot]:
     if snapshot is None:
-        return [LayerSnapshot(name=layer.name, lifecycle_state=LifecycleState.NEW) for layer in layers]
+        return [
+            LayerSnapshot(name=layer.name, lifecycle_state=LifecycleState.NEW, runtime_state={}) for layer in layers
+        ]
     if snapshot.schema_version != SNAPSHOT_SCHEMA_VERSION:
         raise InvalidComposition(f"session_snapshot.schema_version {snapshot.schema_version} is not supported")
     if [entry.name for entry in snapshot.layers] != [layer.name for layer in layers]:
