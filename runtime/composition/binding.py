@@ -100,6 +100,10 @@ def _layer_type(layer: LayerSpec, registry: LayerRegistry) -> type[AnyLayer]:
         raise InvalidComposition(
             f"layer '{layer.name}': a layer of type '{layer.type}' must be named '{layer_type.required_name}'"
         )
+    owners = [known for known in registry.values() if layer.name in (known.required_name, known.reserved_name)]
+    if owners and layer_type not in owners:
+        told = " or ".join(f"'{owner.type_id}'" for owner in owners)
+        raise InvalidComposition(f"layer '{layer.name}': this name is reserved for layers of type {told}")
     return layer_type
 
 

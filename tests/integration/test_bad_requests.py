@@ -289,6 +289,25 @@ def snapshot(*entries: tuple[str, str], **rest: Any) -> dict[str, Any]:
             composition(prompt(), {**demo_llm(), "name": "demo"}),
             "layer 'demo': a layer of type 'greenrun.demo_llm' must be named 'llm'",
         ),
+        *(
+            (
+                composition(prompt(), {**prompt(), "name": name}),
+                f"layer '{name}': this name is reserved for layers of type {owners}",
+            )
+            for name, owners in {
+                "history": "'pydantic_ai.history'",
+                "output": "'dify.output'",
+                "execution_context": "'dify.execution_context'",
+                "llm": "'dify.plugin.llm' or 'greenrun.llm' or 'greenrun.demo_llm'",
+                "plugin": "'dify.plugin'",
+                "tools": "'dify.plugin.tools' or 'greenrun.mcp'",
+                "ask_human": "'dify.ask_human'",
+            }.items()
+        ),
+        (
+            composition(prompt(), {**CONTEXT, "name": "plugin"}),
+            "layer 'plugin': this name is reserved for layers of type 'dify.plugin'",
+        ),
         (
             composition(prompt(), {**HISTORY, "deps": {"llm": "prompt"}}),
             "layer 'history': type 'pydantic_ai.history' has no dependency 'llm'",
