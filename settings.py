@@ -176,8 +176,8 @@ class Settings(BaseSettings):
         repr=False,
         description="JSON with the type and config of a model layer, for runs without a layer named llm.",
     )
-    wire_dialect: Literal["auto", "2026-05-14", "2026-05-27", "2026-06-16", "2026-08-10", "current"] = Field(
-        default="auto", description="The dialect of every run; auto chooses it from each request."
+    wire_dialect: Literal["auto", "2026-05-14", "2026-05-27", "2026-06-16", "2026-07-17", "2026-08-10", "current"] = (
+        Field(default="auto", description="The dialect of every run; auto chooses it from each request.")
     )
     max_request_bytes: int = Field(default=10_485_760, ge=1024, description="Largest request body accepted.")
     max_json_values: int = Field(

@@ -20,10 +20,6 @@ from runtime.protocol.dialects import RULES, Dialect
 from runtime.protocol.problems import problems_text
 from runtime.protocol.requests import CreateRunRequest, DeferredToolResults, ExitIntent, LayerSpec
 
-LIFECYCLE_KEY = "agent_backend_lifecycle"
-CLEANUP = "session_cleanup"
-"""The value by which the metadata of a request mark it as one that only ends a session."""
-
 IDENTITY_TYPES = frozenset({DifyPluginLayer.type_id, ExecutionContextLayer.type_id})
 
 MAX_IDS_TOLD = 5
@@ -33,8 +29,7 @@ MAX_ID_CHARS_TOLD = 100
 def is_cleanup(request: CreateRunRequest) -> bool:
     """Whether the request only leaves the layers of a session for good: no model is called, no prompt needed."""
     return (
-        request.metadata.get(LIFECYCLE_KEY) == CLEANUP
-        and request.session_snapshot is not None
+        request.session_snapshot is not None
         and request.on_exit.default is ExitIntent.DELETE
         and all(layer.name != MODEL_LAYER_NAME for layer in request.composition.layers)
     )

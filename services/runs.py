@@ -77,7 +77,8 @@ class RunService:
         ``tenant_id`` is whose run it is; None is for callers without a key of ours. ``claim`` stands for the key where
         the request was made of another one, which is the same when that is.
         Answers the run that the idempotency key has already made, where there is one; the refusals of a worker that is
-        full or stops are for new runs alone. Raises IdempotencyKeyReused when that run was of another request.
+        full or stops are for new runs alone. Raises IdempotencyKeyReused when that run was of another request, which
+        in Dify's dialects counts only while it goes on.
         """
         check_tenant(request.composition.layers, tenant_id)
         proven = self.prove(request)
@@ -86,7 +87,7 @@ class RunService:
             with self.admission():
                 return self.begin(proven, tenant_id=tenant_id, claim=claim)
         except (CapacityReached, ShuttingDown):
-            earlier = self._find_run(claim) if claim else None
+            earlier = self._find_run(claim, proven.dialect) if claim else None
             if earlier is None:
                 raise
             return earlier
@@ -147,10 +148,10 @@ class RunService:
 
     def _store_run(self, record: RunRecord, started: Event | None, claim: Claim | None) -> RunRecord | None:
         """Store a new run, or nothing and answer the run that its claim has already made."""
-        store, fingerprint, gone = self._runtime.store, claim.fingerprint if claim else "", ""
+        store, fingerprint, freed = self._runtime.store, claim.fingerprint if claim else "", ""
         while True:
             try:
-                outcome, holder = store.create(record, started, fingerprint=fingerprint, gone=gone)
+                outcome, holder = store.create(record, started, fingerprint=fingerprint, freed=freed)
             except StorageUnavailable:
                 # The answer is lost, and perhaps not the run: nobody will execute it, so it must not stay running.
                 self._runtime.log.abandon(record, STORAGE_LOST)
@@ -158,19 +159,20 @@ class RunService:
             if holder is None:
                 return None
             earlier = store.get(holder)
-            if earlier is None:
-                gone = holder  # its record has expired, or Redis has lost it: the key is free
-            elif outcome is CreateOutcome.CONFLICT:
-                raise IdempotencyKeyReused
-            else:
+            if earlier is not None and outcome is CreateOutcome.EXISTING:
                 return earlier
+            if earlier is not None and not _gives_key_up(earlier, record.dialect):
+                raise IdempotencyKeyReused
+            freed = holder  # also when its record has expired, or Redis has lost it
 
-    def _find_run(self, claim: Claim) -> RunRecord | None:
+    def _find_run(self, claim: Claim, dialect: Dialect) -> RunRecord | None:
         """The run that a claim has already made. Raises IdempotencyKeyReused."""
         fingerprint, record = self._runtime.store.find_by_key(claim.digest) or (None, None)
-        if record is not None and fingerprint != claim.fingerprint:
+        if record is None or fingerprint == claim.fingerprint:
+            return record
+        if not _gives_key_up(record, dialect):
             raise IdempotencyKeyReused
-        return record
+        return None
 
     def get_run(self, run_id: str, *, viewer: RunViewer) -> RunRecord:
         """Raises RunNotFound, also for a run that the viewer may not see, as everything here does."""
@@ -220,6 +222,14 @@ class RunService:
         if not record.cancelled:
             raise RunAlreadyEnded(f"the run has already ended as {record.status}")
         return record
+
+
+def _gives_key_up(earlier: RunRecord, dialect: Dialect) -> bool:
+    """Whether a run leaves its idempotency key to another request in this dialect.
+
+    A workflow node of Dify that goes on after a person's answer sends the key of its first run again.
+    """
+    return dialect.is_dated and earlier.has_ended
 
 
 def _scope_of(tenant_id: str | None) -> str:

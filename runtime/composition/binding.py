@@ -100,6 +100,10 @@ def _layer_type(layer: LayerSpec, registry: LayerRegistry) -> type[AnyLayer]:
         raise InvalidComposition(
             f"layer '{layer.name}': a layer of type '{layer.type}' must be named '{layer_type.required_name}'"
         )
+    owners = [known for known in registry.values() if layer.name in (known.required_name, known.reserved_name)]
+    if owners and layer_type not in owners:
+        told = " or ".join(f"'{owner.type_id}'" for owner in owners)
+        raise InvalidComposition(f"layer '{layer.name}': this name is reserved for layers of type {told}")
     return layer_type
 
 
@@ -166,7 +170,9 @@ def _snapshot_entries(
     layers: Sequence[LayerSpec], snapshot: SessionSnapshot | None, *, pass_over_closed: bool
 ) -> list[LayerSnapshot]:
     if snapshot is None:
-        return [LayerSnapshot(name=layer.name, lifecycle_state=LifecycleState.NEW) for layer in layers]
+        return [
+            LayerSnapshot(name=layer.name, lifecycle_state=LifecycleState.NEW, runtime_state={}) for layer in layers
+        ]
     if snapshot.schema_version != SNAPSHOT_SCHEMA_VERSION:
         raise InvalidComposition(f"session_snapshot.schema_version {snapshot.schema_version} is not supported")
     if [entry.name for entry in snapshot.layers] != [layer.name for layer in layers]:

@@ -53,6 +53,8 @@ class Layer(Generic[ConfigT, StateT]):
     dependencies: ClassVar[tuple[Dependency, ...]] = ()
     required_name: ClassVar[str | None] = None
     """The one name this layer may have, and so at most one of it; None is any name."""
+    reserved_name: ClassVar[str | None] = None
+    """A name that this layer need not have, and that only layers which reserve it may have."""
     at_most_one: ClassVar[bool] = False
     """Whether a composition may have only one layer of this type, under whatever name."""
 

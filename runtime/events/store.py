@@ -97,13 +97,13 @@ class RunStore:
             raise StorageUnavailable from error
 
     def create(
-        self, record: RunRecord, started: Event | None, *, fingerprint: str = "", gone: str = ""
+        self, record: RunRecord, started: Event | None, *, fingerprint: str = "", freed: str = ""
     ) -> tuple[CreateOutcome, str | None]:
         """Store a new run with its first event, or without it when it has to wait and begins later.
 
-        ``fingerprint`` is of the request, for a record with an idempotency key, and ``gone`` the id of a run that no
-        longer holds that key, as its record is gone. Answers the outcome, with the id of the run that holds the key
-        where there is one.
+        ``fingerprint`` is of the request, for a record with an idempotency key, and ``freed`` the id of a run that is
+        to hold that key no longer, because its record is gone or it has ended. Of several that want the key of one run
+        the first gets it. Answers the outcome, with the id of the run that holds the key where there is one.
         """
         answer = self._run_script(
             "create_run",
@@ -119,7 +119,7 @@ class RunStore:
                 FEED_LENGTH,
                 record.as_feed_payload(),
                 fingerprint,
-                gone,
+                freed,
             ],
         )
         outcome = CreateOutcome(answer[0].decode())

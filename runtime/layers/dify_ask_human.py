@@ -68,6 +68,7 @@ class AskHumanLayer(ToolLayer[AskHumanConfig, NoState]):
     """The tool and what the model is told of it; nothing at all when it is not enabled."""
 
     type_id = "dify.ask_human"
+    reserved_name = "ask_human"
     config_type = AskHumanConfig
     at_most_one = True
 

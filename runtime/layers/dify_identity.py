@@ -38,6 +38,7 @@ class DifyPluginLayer(Layer[DifyPluginConfig, NoState]):
     """The plugin identity that model layers of 14 May depend on."""
 
     type_id = "dify.plugin"
+    reserved_name = "plugin"
     config_type = DifyPluginConfig
 
 
@@ -65,4 +66,5 @@ class ExecutionContextLayer(Layer[ExecutionContextConfig, NoState]):
     """The execution identity that later layers depend on."""
 
     type_id = "dify.execution_context"
+    reserved_name = "execution_context"
     config_type = ExecutionContextConfig

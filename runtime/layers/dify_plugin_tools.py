@@ -80,6 +80,7 @@ class DifyPluginToolsLayer(ToolLayer[DifyPluginToolsConfig, NoState]):
     """Tools of Dify plugins. What a tool or the daemon refuses is told to the model, and ends no run."""
 
     type_id = "dify.plugin.tools"
+    reserved_name = "tools"
     config_type = DifyPluginToolsConfig
     dependencies = (Dependency("execution_context", ExecutionContextLayer.type_id),)
 

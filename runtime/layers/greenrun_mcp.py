@@ -95,6 +95,7 @@ class GreenrunMcpLayer(ToolLayer[McpConfig, NoState]):
     """The tools of an MCP server, which the run connects to when it begins and leaves when it ends."""
 
     type_id = "greenrun.mcp"
+    reserved_name = "tools"
     config_type = McpConfig
 
     def check_rules(self, rules: OperatorRules) -> None:

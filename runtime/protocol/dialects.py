@@ -19,14 +19,22 @@ class Dialect(StrEnum):
     MAY_14 = "2026-05-14"
     MAY_27 = "2026-05-27"
     JUNE_16 = "2026-06-16"
+    JULY_17 = "2026-07-17"
     AUGUST_10 = "2026-08-10"
     CURRENT = "current"
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether it is a Dify client's."""
+        return self is not Dialect.CURRENT
 
 
 _MAY_KINDS = frozenset(
     {"part_start", "part_delta", "part_end", "final_result", "function_tool_call", "function_tool_result"}
 )
 _AUGUST_KINDS = _MAY_KINDS | {"output_tool_call", "output_tool_result"}
+
+_TOKEN_KEYS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +43,12 @@ class DialectRules:
 
     message_delta: bool = False
     """Whether an agent event carries ``agent_message_delta`` beside its data."""
-    usage: bool = False
+    usage_keys: frozenset[str] | None = frozenset()
+    """The keys of a success's ``usage``: without any there is no usage; None is all of them."""
     error_type: bool = False
     cancelled_event: bool = True
+    cancelled_error: bool = False
+    """Whether the record of a cancelled run says why in ``error``."""
     deferred_tool_call: bool = False
     """Whether a run may succeed with a deferred tool call in the place of an output."""
     output_validation: bool = False
@@ -53,36 +64,55 @@ RULES: dict[Dialect, DialectRules] = {
     Dialect.MAY_14: DialectRules(cancelled_event=False, tool_result_key="result", output_tool_is_configured=True),
     Dialect.MAY_27: DialectRules(),
     Dialect.JUNE_16: DialectRules(deferred_tool_call=True),
+    Dialect.JULY_17: DialectRules(message_delta=True, usage_keys=_TOKEN_KEYS, deferred_tool_call=True),
     Dialect.AUGUST_10: DialectRules(
-        message_delta=True, usage=True, error_type=True, deferred_tool_call=True, event_kinds=_AUGUST_KINDS
+        message_delta=True,
+        usage_keys=None,
+        error_type=True,
+        cancelled_error=True,
+        deferred_tool_call=True,
+        event_kinds=_AUGUST_KINDS,
     ),
     Dialect.CURRENT: DialectRules(
         message_delta=True,
-        usage=True,
+        usage_keys=None,
         error_type=True,
+        cancelled_error=True,
         deferred_tool_call=True,
         output_validation=True,
         event_kinds=None,
     ),
 }
 
-_AUGUST_LAYERS = frozenset({"dify.runtime", "dify.config", "dify.shell", "dify.drive"})
+_ASK_HUMAN = "dify.ask_human"
+_JULY_LAYERS = frozenset({"dify.config", "dify.shell", "dify.drive"})
+_JUNE_LAYERS = frozenset({_ASK_HUMAN, "dify.shell", "dify.drive"})
 _OLD_INVOKE_FROM = frozenset({"workflow_run", "single_step", "agent_app", "babysit", "fasten"})
 
 
 def choose_dialect(request: CreateRunRequest) -> Dialect:
-    """The dialect whose signs the request bears. The first sign found decides."""
+    """The dialect whose signs the request bears. The first sign found decides.
+
+    Clients that came after 10 August 2026 have no dialect: their requests cannot run here, whatever is chosen.
+    """
     layers = request.composition.layers
     types = {layer.type for layer in layers}
     contexts = [layer for layer in layers if layer.type == "dify.execution_context"]
-    if "dify.plugin" in types:
-        return Dialect.MAY_14
-    if types & _AUGUST_LAYERS:
+    has_purpose = request.purpose is not None
+    # Dify's clients of June send the key with every request, mostly as null.
+    has_results_key = "deferred_tool_results" in request.model_fields_set
+    if "dify.runtime" in types:
         return Dialect.AUGUST_10
-    if request.deferred_tool_results is not None or "dify.ask_human" in types:
+    if "dify.plugin" in types and not has_purpose:
+        return Dialect.MAY_14
+    if types & _JULY_LAYERS and not has_purpose:
+        return Dialect.JULY_17
+    if has_purpose and (has_results_key or types & _JUNE_LAYERS):
         return Dialect.JUNE_16
-    if request.purpose is not None or any(_has_old_invoke_from(context) for context in contexts):
+    if has_purpose or any(_has_old_invoke_from(context) for context in contexts):
         return Dialect.MAY_27
+    if request.deferred_tool_results is not None or _ASK_HUMAN in types:
+        return Dialect.JUNE_16
     if any((context.config or {}).get("agent_mode") is not None for context in contexts):
         return Dialect.JUNE_16
     return Dialect.CURRENT

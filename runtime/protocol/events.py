@@ -115,10 +115,8 @@ class EventEncoder:
     def ended(self, end: RunEnd) -> Event:
         """The terminal event."""
         if end.status is RunStatus.SUCCEEDED:
-            data = dict(end.data)
-            if not self._rules.usage or data["usage"] is None:
-                del data["usage"]
-            data.update(self._validation(end))
+            data = {key: value for key, value in end.data.items() if key != "usage"}
+            data = {**data, **self._usage(end), **self._validation(end)}
             return self._event(EventType.RUN_SUCCEEDED, _dump(data))
         if end.status is RunStatus.CANCELLED and self._rules.cancelled_event:
             return self._event(EventType.RUN_CANCELLED, _dump(_without_nulls(end.data)))
@@ -130,6 +128,12 @@ class EventEncoder:
         if end.reason is not None:
             data["reason"] = end.reason
         return self._event(EventType.RUN_FAILED, _dump({**data, **self._validation(end)}))
+
+    def _usage(self, end: RunEnd) -> dict[str, Any]:
+        usage, known = end.data["usage"], self._rules.usage_keys
+        if usage is None or known == frozenset():
+            return {}
+        return {"usage": {key: value for key, value in usage.items() if known is None or key in known}}
 
     def _validation(self, end: RunEnd) -> dict[str, Any]:
         if not self._rules.output_validation or end.output_validation is None:
@@ -179,15 +183,19 @@ def _as_retry_prompt(part: dict[str, Any]) -> dict[str, Any]:
 
 def ended_record(record: RunRecord, end: RunEnd, end_token: str) -> RunRecord:
     """The record of a run that ``end`` ended, in the run's dialect."""
-    cancelled = end.status is RunStatus.CANCELLED
-    status = end.status
-    if cancelled and not RULES[record.dialect].cancelled_event:
+    cancelled, rules = end.status is RunStatus.CANCELLED, RULES[record.dialect]
+    status, error = end.status, None
+    if cancelled and not rules.cancelled_event:
         status = RunStatus.FAILED
+    if status is RunStatus.FAILED:
+        error = _error_text(end)
+    elif cancelled and rules.cancelled_error:
+        error = end.error or end.reason
     return record.model_copy(
         update={
             "status": status,
             "updated_at": utc_now(),
-            "error": _error_text(end) if status is RunStatus.FAILED else None,
+            "error": error,
             "error_type": end.error_type,
             "cancelled": cancelled,
             "end_token": end_token,

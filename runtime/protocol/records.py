@@ -82,7 +82,7 @@ class RunRecord(BaseModel):
         )
 
     def as_status(self) -> dict[str, Any]:
-        """The body of ``GET /runs/{run_id}`` in the run's dialect."""
+        """The body of ``GET /runs/{run_id}`` in the run's dialect. Of ``error_type`` no client accepts a null."""
         body: dict[str, Any] = {
             "run_id": self.run_id,
             "status": self.status,
@@ -90,7 +90,7 @@ class RunRecord(BaseModel):
             "updated_at": self.updated_at,
             "error": self.error,
         }
-        if RULES[self.dialect].error_type:
+        if RULES[self.dialect].error_type and self.error_type is not None:
             body["error_type"] = self.error_type
         return body
 

@@ -90,6 +90,8 @@ class CreateRunRequest(WireModel):
     idempotency_key: str | None = Field(default=None, max_length=MAX_IDEMPOTENCY_KEY_LENGTH, pattern=r"\S")
     metadata: dict[str, Any] = Field(default_factory=dict)
     purpose: Literal["workflow_node", "single_step", "agent_app", "babysit", "fasten_preview"] | None = None
+    execution_context: dict[str, Any] | None = None
+    """Sent by Dify's builds of 19 to 25 May 2026, and ignored: a layer says the same."""
 
 
 class CancelRunRequest(WireModel):

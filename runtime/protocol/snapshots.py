@@ -32,7 +32,7 @@ class LayerSnapshot(BaseModel):
 
     name: str
     lifecycle_state: LifecycleState
-    runtime_state: dict[str, Any] = Field(default_factory=dict)
+    runtime_state: dict[str, Any]
 
 
 class SessionSnapshot(BaseModel):

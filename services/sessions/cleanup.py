@@ -23,7 +23,6 @@ from runtime.protocol.requests import CancelRunRequest, CompositionSpec, CreateR
 from runtime.protocol.snapshots import SessionSnapshot
 from runtime.runtime import Runtime
 from services.database import Database
-from services.run_checks import CLEANUP, LIFECYCLE_KEY
 from services.run_viewers import RunViewer
 from services.runs import ProvenRun, RunService
 from services.sessions.lookup import TurnKey, unfinished_turns
@@ -95,7 +94,7 @@ class SessionCleanup:
             composition=CompositionSpec(layers=layers),
             session_snapshot=project(known, layers, checked=True),
             on_exit=OnExit(default=ExitIntent.DELETE),
-            metadata={LIFECYCLE_KEY: CLEANUP, "session_id": row.id},
+            metadata={"session_id": row.id},
         )
         try:
             return self._runs.prove(request, dialect=Dialect.CURRENT)

@@ -22,7 +22,7 @@ def project(snapshot: SessionSnapshot | None, layers: Sequence[LayerSpec], *, ch
 
 def _entry(layer: LayerSpec, known: LayerSnapshot | None, *, checked: bool) -> LayerSnapshot:
     if known is None or known.lifecycle_state not in ENTERABLE or (checked and not _can_read(layer, known)):
-        return LayerSnapshot(name=layer.name, lifecycle_state=LifecycleState.NEW)
+        return LayerSnapshot(name=layer.name, lifecycle_state=LifecycleState.NEW, runtime_state={})
     return known
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import requests
 from redis.crc import key_slot
 
 from runtime.events.keys import Keys
@@ -125,6 +126,25 @@ def test_concurrent_requests_under_one_key_are_one_run(site: Site) -> None:
 
     assert len(set(run_ids)) == 8
     assert all(len(set(run_ids[number::8])) == 1 for number in range(8))
+
+
+def test_the_key_of_an_ended_run_goes_to_one_of_the_requests_that_want_it(site: Site, daemon: ScriptedDaemon) -> None:
+    first = {"composition": {"layers": [prompt(), demo_llm()]}, "idempotency_key": uuid4().hex}
+    ended = site.clients()[0].post(first).json()["run_id"]
+    site.clients()[0].finish(ended)
+    daemon.script("wanted", [{"wait": "wanted"}, {"text": "done"}, {"finish": "stop"}])
+
+    def go_on(number: int) -> requests.Response:
+        composition = {"layers": [prompt(f"Go on with {number}."), *plugin_layers("wanted")]}
+        return site.clients()[number % 2].post({**first, "composition": composition, "purpose": "workflow_node"})
+
+    with ThreadPoolExecutor(8) as callers:
+        answers = list(callers.map(go_on, range(8)))
+
+    assert sorted(answer.status_code for answer in answers) == [202, *[409] * 7]
+    daemon.release("wanted")
+    (winner,) = [answer.json()["run_id"] for answer in answers if answer.status_code == 202]
+    assert site.clients()[1].finish(winner)["data"]["output"] == "done"
 
 
 def test_the_feed_lists_the_runs_of_all_nodes_once_each_and_follows_them(site: Site, daemon: ScriptedDaemon) -> None:

@@ -154,8 +154,6 @@ def run_requests(draw: st.DrawFn) -> Any:
     else:
         whole.pop("session_snapshot", None)
         whole.pop("deferred_tool_results", None)
-    if draw(st.integers(0, 3)) == 0:
-        whole["metadata"] = {"agent_backend_lifecycle": "session_cleanup"}
     return whole
 
 

@@ -27,6 +27,8 @@ GREATEST_PART = 2**64 - 1
 PLUGIN = {"name": "plugin", "type": "dify.plugin", "config": {"tenant_id": "t", "plugin_id": "a/b"}}
 CONTEXT = {"name": "context", "type": "dify.execution_context", "config": {"tenant_id": "t", "invoke_from": "debugger"}}
 HISTORY = {"name": "history", "type": "pydantic_ai.history"}
+WITHOUT_STATE = {"name": "prompt", "lifecycle_state": "suspended"}
+ENTRY: dict[str, Any] = {**WITHOUT_STATE, "runtime_state": {}}
 
 
 def llm(deps: dict[str, Any], **config: Any) -> dict[str, Any]:
@@ -216,9 +218,18 @@ def test_json_that_is_no_object_is_refused(door: Door, body: Any) -> None:
         ({**composition(prompt()), "session_snapshot": {}}, ("missing", "body", "session_snapshot", "layers")),
         ({**composition(prompt()), "session_snapshot": "x"}, ("model_type", "body", "session_snapshot")),
         (
-            {**composition(prompt()), "session_snapshot": {"layers": [{"name": "prompt", "lifecycle_state": "dead"}]}},
+            {**composition(prompt()), "session_snapshot": {"layers": [{**ENTRY, "lifecycle_state": "dead"}]}},
             ("enum", "body", "session_snapshot", "layers", 0, "lifecycle_state"),
         ),
+        (
+            {**composition(prompt()), "session_snapshot": {"layers": [WITHOUT_STATE]}},
+            ("missing", "body", "session_snapshot", "layers", 0, "runtime_state"),
+        ),
+        (
+            {**composition(prompt()), "session_snapshot": {"layers": [{**WITHOUT_STATE, "runtime_state": None}]}},
+            ("dict_type", "body", "session_snapshot", "layers", 0, "runtime_state"),
+        ),
+        ({**composition(prompt()), "execution_context": "t"}, ("dict_type", "body", "execution_context")),
         (
             {**composition(prompt()), "session_snapshot": {"layers": [], "usage": 1}},
             ("extra_forbidden", "body", "session_snapshot", "usage"),
@@ -244,7 +255,8 @@ def test_all_wrong_fields_are_told_at_once(door: Door) -> None:
 
 
 def snapshot(*entries: tuple[str, str], **rest: Any) -> dict[str, Any]:
-    return {"layers": [{"name": name, "lifecycle_state": state} for name, state in entries], **rest}
+    layers = [{"name": name, "lifecycle_state": state, "runtime_state": {}} for name, state in entries]
+    return {"layers": layers, **rest}
 
 
 @pytest.mark.parametrize(
@@ -276,6 +288,25 @@ def snapshot(*entries: tuple[str, str], **rest: Any) -> dict[str, Any]:
         (
             composition(prompt(), {**demo_llm(), "name": "demo"}),
             "layer 'demo': a layer of type 'greenrun.demo_llm' must be named 'llm'",
+        ),
+        *(
+            (
+                composition(prompt(), {**prompt(), "name": name}),
+                f"layer '{name}': this name is reserved for layers of type {owners}",
+            )
+            for name, owners in {
+                "history": "'pydantic_ai.history'",
+                "output": "'dify.output'",
+                "execution_context": "'dify.execution_context'",
+                "llm": "'dify.plugin.llm' or 'greenrun.llm' or 'greenrun.demo_llm'",
+                "plugin": "'dify.plugin'",
+                "tools": "'dify.plugin.tools' or 'greenrun.mcp'",
+                "ask_human": "'dify.ask_human'",
+            }.items()
+        ),
+        (
+            composition(prompt(), {**CONTEXT, "name": "plugin"}),
+            "layer 'plugin': this name is reserved for layers of type 'dify.plugin'",
         ),
         (
             composition(prompt(), {**HISTORY, "deps": {"llm": "prompt"}}),
@@ -396,7 +427,7 @@ def test_a_wrong_runtime_state_is_refused_without_repeating_it(door: Door, state
         "session_snapshot": {
             "layers": [
                 {"name": "history", "lifecycle_state": "suspended", "runtime_state": state},
-                {"name": "prompt", "lifecycle_state": "suspended"},
+                ENTRY,
             ]
         },
     }
@@ -756,8 +787,8 @@ def test_a_state_nested_as_deep_as_a_body_may_be_is_handed_back(door: Door) -> N
         "session_snapshot": {
             "layers": [
                 {"name": "history", "lifecycle_state": "suspended", "runtime_state": {"messages": messages}},
-                {"name": "prompt", "lifecycle_state": "suspended"},
-                {"name": "llm", "lifecycle_state": "suspended"},
+                ENTRY,
+                {**ENTRY, "name": "llm"},
             ]
         },
     }

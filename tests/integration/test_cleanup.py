@@ -155,7 +155,7 @@ def test_a_question_that_waits_for_its_answer_does_not_keep_a_session_open(
     ]
     daemon.script(model, ask)
     layers = [*session(model), {"name": "ask", "type": "dify.ask_human"}]
-    asked = client.finish(client.create(*layers))["data"]
+    asked = client.finish(client.create(*layers, purpose="workflow_node"))["data"]
     assert "deferred_tool_call" in asked
 
     data = send(client, cleanup_of(layers, asked["session_snapshot"]))[-1]["data"]
@@ -163,27 +163,35 @@ def test_a_question_that_waits_for_its_answer_does_not_keep_a_session_open(
     assert states(data) == ["closed"] * 6
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"metadata": {}}, {"metadata": {"agent_backend_lifecycle": "other"}}, {"on_exit": {"default": "suspend"}}],
-    ids=["no marker", "another marker", "suspend"],
-)
-def test_without_its_signs_it_is_an_ordinary_run(
-    client: RunClient, daemon: ScriptedDaemon, model: str, change: dict[str, Any]
+@pytest.mark.parametrize("metadata", [{}, {"agent_backend_lifecycle": "other"}], ids=["no marker", "another marker"])
+def test_a_cleanup_needs_no_marker(
+    client: RunClient, daemon: ScriptedDaemon, model: str, metadata: dict[str, Any]
 ) -> None:
     snapshot = run_session(client, daemon, model)
 
+    data = send(client, cleanup_of(session(model), snapshot, metadata=metadata))[-1]["data"]
+
+    assert data["output"] is None
+    assert states(data) == ["closed"] * 5
+
+
+def test_a_run_that_keeps_its_session_is_an_ordinary_run(client: RunClient, daemon: ScriptedDaemon, model: str) -> None:
+    snapshot = run_session(client, daemon, model)
+    suspending = cleanup_of(session(model), snapshot, on_exit={"default": "suspend"})
+
     # The server of these tests has a default model, which answers a run that names none.
-    data = send(client, cleanup_of(session(model), snapshot, **change))[-1]["data"]
+    data = send(client, suspending)[-1]["data"]
 
     assert "Say hello." in data["output"]
 
 
-def test_without_its_signs_it_refuses_closed_layers(client: RunClient, daemon: ScriptedDaemon, model: str) -> None:
+def test_a_run_that_keeps_its_session_refuses_closed_layers(
+    client: RunClient, daemon: ScriptedDaemon, model: str
+) -> None:
     snapshot = run_session(client, daemon, model)
     closed = send(client, cleanup_of(session(model), snapshot))[-1]["data"]["session_snapshot"]
 
-    response = client.post(cleanup_of(session(model), closed, metadata={}))
+    response = client.post(cleanup_of(session(model), closed, on_exit={"default": "suspend"}))
 
     assert response.status_code == 422
     assert "is 'closed' and cannot be entered" in response.json()["detail"]

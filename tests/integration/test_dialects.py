@@ -12,8 +12,10 @@ from tests.support.plugin_daemon import USAGE, ScriptedDaemon
 
 ENVELOPE = {"id", "run_id", "type", "data", "created_at"}
 STATUS = {"run_id", "status", "created_at", "updated_at", "error"}
-MAY_14, MAY_27, JUNE_16, AUGUST_10, CURRENT = "2026-05-14", "2026-05-27", "2026-06-16", "2026-08-10", "current"
-LATE = {AUGUST_10, CURRENT}
+MAY_14, MAY_27, JUNE_16 = "2026-05-14", "2026-05-27", "2026-06-16"
+JULY_17, AUGUST_10, CURRENT = "2026-07-17", "2026-08-10", "current"
+LATE = {JULY_17, AUGUST_10, CURRENT}
+TOKENS = {"prompt_tokens", "completion_tokens", "total_tokens"}
 OLD_KINDS = {"part_start", "part_delta", "part_end", "final_result", "function_tool_call", "function_tool_result"}
 
 
@@ -57,7 +59,9 @@ def assert_keys(dialect: str, events: list[dict[str, Any]], status: dict[str, An
         assert set(terminal["data"]["session_snapshot"]) == {"schema_version", "layers"}
         for layer in terminal["data"]["session_snapshot"]["layers"]:
             assert set(layer) == {"name", "lifecycle_state", "runtime_state"}
-    assert set(status) == STATUS | ({"error_type"} if dialect in LATE else set())
+        if dialect == JULY_17:
+            assert set(terminal["data"]["usage"]) == TOKENS
+    assert set(status) == STATUS
 
 
 @pytest.mark.parametrize("dialect", [MAY_14, MAY_27, JUNE_16, CURRENT])
@@ -110,7 +114,7 @@ def test_a_failed_and_a_cancelled_run_have_the_keys_of_their_dialect(
         assert (ending["type"], ending["data"]) == ("run_cancelled", {})
 
 
-@pytest.mark.parametrize("dialect", [MAY_14, MAY_27, JUNE_16, AUGUST_10, CURRENT])
+@pytest.mark.parametrize("dialect", [MAY_14, MAY_27, JUNE_16, JULY_17, AUGUST_10, CURRENT])
 def test_the_setting_overrides_what_the_request_bears(start_server: StartServer, dialect: str) -> None:
     client = RunClient(start_server(redis_prefix=f"override-{dialect}", wire_dialect=dialect).url)
 
@@ -120,3 +124,20 @@ def test_the_setting_overrides_what_the_request_bears(start_server: StartServer,
     assert_keys(dialect, events, client.status(run_id))
     result = next(event["data"] for event in events if event["data"].get("event_kind") == "function_tool_result")
     assert result["result" if dialect == MAY_14 else "part"]["content"] == 3
+
+
+@pytest.mark.parametrize(("dialect", "error"), [(JULY_17, None), (AUGUST_10, "no longer needed"), (CURRENT, "user")])
+def test_since_august_the_status_of_a_cancelled_run_says_why(
+    start_server: StartServer, daemon: ScriptedDaemon, dialect: str, error: str | None
+) -> None:
+    client = RunClient(start_server(redis_prefix=f"why-{dialect}", wire_dialect=dialect).url)
+    daemon.script("why", [{"text": "begun"}, {"hang": True}])
+    layers, rest = request_of(CURRENT, "why")
+    run_id = client.create(*layers, **rest)
+    daemon.wait_for_call("why")
+
+    client.cancel(run_id, {"reason": "user", "message": error if dialect == AUGUST_10 else None})
+
+    status = client.wait_for_status(run_id, "cancelled")
+    assert status["error"] == error
+    assert set(status) == STATUS

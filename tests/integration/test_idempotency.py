@@ -160,6 +160,96 @@ def test_another_request_under_the_same_key_is_refused_while_the_run_goes_on_and
     assert len(daemon.calls("conflict")) == 1
 
 
+# Another request in Dify's dialects
+
+
+def of_dify(words: str, model: str, key: str) -> Json:
+    """A request of the dialect 2026-06-16."""
+    request = body(prompt(words), *plugin_layers(model), idempotency_key=key, deferred_tool_results=None)
+    return {**request, "purpose": "workflow_node"}
+
+
+def test_in_a_dialect_of_dify_another_request_has_the_key_once_the_run_has_ended(
+    client: RunClient, daemon: ScriptedDaemon, key: str
+) -> None:
+    daemon.script(key, [{"wait": key}, {"text": "first"}, {"finish": "stop"}], [{"text": "second"}, {"finish": "stop"}])
+    first = run_of(client.post(of_dify("Begin.", key, key)))
+
+    while_running = client.post(of_dify("Go on.", key, key))
+    daemon.release(key)
+    client.finish(first)
+    repeated = client.post(of_dify("Begin.", key, key))
+    second = run_of(client.post(of_dify("Go on.", key, key)))
+
+    assert (while_running.status_code, while_running.json()["code"]) == (409, "idempotency_key_reused")
+    assert repeated.json() == {"run_id": first, "status": "succeeded"}
+    assert second != first
+    assert client.finish(second)["data"]["output"] == "second"
+    assert run_of(client.post(of_dify("Go on.", key, key))) == second
+    assert client.status(first)["status"] == "succeeded"
+    assert len(daemon.calls(key)) == 2
+
+
+def test_the_dialect_of_the_new_request_decides_whether_it_may_have_the_key(
+    client: RunClient, daemon: ScriptedDaemon, key: str
+) -> None:
+    daemon.script(key, [{"text": "done"}, {"finish": "stop"}])
+    first = run_of(client.post(body(prompt(), *plugin_layers(key), idempotency_key=key)))
+    client.finish(first)
+
+    second = run_of(client.post(of_dify("Go on.", key, key)))
+    client.finish(second)
+    third = client.post(body(prompt(), *plugin_layers(key), idempotency_key=key))
+
+    assert second != first
+    assert (third.status_code, third.json()["code"]) == (409, "idempotency_key_reused")
+
+
+def test_of_many_requests_that_want_the_key_of_an_ended_run_one_gets_it(
+    client: RunClient, daemon: ScriptedDaemon, key: str
+) -> None:
+    daemon.script(key, [{"text": "done"}, {"finish": "stop"}], [{"wait": key}, {"text": "done"}, {"finish": "stop"}])
+    client.finish(run_of(client.post(of_dify("Begin.", key, key))))
+
+    def go_on(number: int) -> requests.Response:
+        return RunClient(client.url).post(of_dify(f"Go on with {number}.", key, key))
+
+    with ThreadPoolExecutor(16) as callers:
+        answers = list(callers.map(go_on, range(16)))
+
+    winners = [answer for answer in answers if answer.status_code == 202]
+    losers = [answer for answer in answers if answer.status_code != 202]
+    assert len(winners) == 1
+    assert {(answer.status_code, answer.json()["code"]) for answer in losers} == {(409, "idempotency_key_reused")}
+    daemon.release(key)
+    assert client.finish(run_of(winners[0]))["type"] == "run_succeeded"
+    assert len(daemon.calls(key)) == 2
+
+
+def test_a_full_worker_says_so_to_another_request_of_dify_under_the_key_of_an_ended_run(
+    strict: RunClient, daemon: ScriptedDaemon, key: str
+) -> None:
+    daemon.script(key, [{"text": "done"}, {"finish": "stop"}], [{"hang": True}])
+    responses: list[requests.Response] = []
+
+    def is_accepted(content: Json) -> bool:
+        """The run of the test before may still hold the only place."""
+        responses.append(strict.post(content))
+        return responses[-1].status_code == 202
+
+    wait_until(lambda: is_accepted(of_dify("Begin.", key, key)))
+    strict.finish(run_of(responses[-1]))
+    wait_until(lambda: is_accepted(of_dify("Fill.", key, f"{key}-other")))
+    daemon.wait_for_call(key, count=2)
+
+    assert strict.post(of_dify("Go on.", key, key)).json()["code"] == "run_capacity_reached"
+    assert strict.post(of_dify("Again.", key, f"{key}-other")).json()["code"] == "idempotency_key_reused"
+    strict.cancel(run_of(responses[-1]))
+
+
+# Keys in a header
+
+
 @pytest.mark.parametrize(
     "header",
     ["", "x" * 513, "ключ".encode(), "another"],

@@ -219,3 +219,15 @@ def test_the_readme_leads_to_every_page() -> None:
     linked = {(CHECKOUT / link).resolve() for link in _LINK.findall(readme.read_text()) if "://" not in link}
 
     assert {page for page in PAGES if page != readme} - linked == set()
+
+
+def test_every_reserved_name_is_documented_with_its_types() -> None:
+    reserved: dict[str, set[str]] = {}
+    for layer_type in LAYER_TYPES.values():
+        if name := layer_type.required_name or layer_type.reserved_name:
+            reserved.setdefault(name, set()).add(layer_type.type_id)
+    section = (DOCS / "api.md").read_text().partition("### Reserved names\n")[2].partition("\n#")[0]
+
+    documented = dict(re.findall(r"^\| `(\w+)` \| (`.*`) \|", section, re.MULTILINE))
+
+    assert {name: set(re.findall(r"`([\w.]+)`", types)) for name, types in documented.items()} == reserved

@@ -141,13 +141,13 @@ def test_an_unknown_call_id_is_told_in_short() -> None:
 
 CLEANUP: dict[str, Any] = {
     "messages": [],
-    "metadata": {"agent_backend_lifecycle": "session_cleanup"},
     "on_exit": {"default": "delete"},
 }
 
 
-def test_a_marked_request_that_deletes_without_a_model_is_a_cleanup() -> None:
-    assert is_cleanup(request(BLANK, HISTORY, **CLEANUP))
+@pytest.mark.parametrize("metadata", [{}, {"agent_backend_lifecycle": "session_cleanup"}, {"any": "thing"}])
+def test_a_request_with_a_snapshot_that_deletes_without_a_model_is_a_cleanup(metadata: dict[str, Any]) -> None:
+    assert is_cleanup(request(BLANK, HISTORY, metadata=metadata, **CLEANUP))
 
     prove(BLANK, HISTORY, **CLEANUP)
 
@@ -155,14 +155,12 @@ def test_a_marked_request_that_deletes_without_a_model_is_a_cleanup() -> None:
 @pytest.mark.parametrize(
     ("layers", "change"),
     [
-        ([BLANK, HISTORY], {"metadata": {}}),
-        ([BLANK, HISTORY], {"metadata": {"agent_backend_lifecycle": "run"}}),
         ([BLANK, HISTORY], {"messages": None}),
         ([BLANK, HISTORY], {"on_exit": {"default": "suspend"}}),
         ([BLANK, HISTORY], {"on_exit": {"layers": {"prompt": "delete", "history": "delete"}}}),
         ([BLANK, HISTORY, LLM], {}),
     ],
-    ids=["no marker", "other marker", "no snapshot", "suspend", "delete by name alone", "a model"],
+    ids=["no snapshot", "suspend", "delete by name alone", "a model"],
 )
 def test_a_request_that_lacks_a_sign_is_an_ordinary_run(layers: list[dict[str, Any]], change: dict[str, Any]) -> None:
     given = {**CLEANUP, **change}

@@ -27,6 +27,7 @@ DATED = [dialect for dialect in Dialect if dialect is not Dialect.CURRENT]
 def test_the_dialects_that_know_a_deferred_call_are_those_from_june() -> None:
     assert [dialect for dialect in Dialect if RULES[dialect].deferred_tool_call] == [
         Dialect.JUNE_16,
+        Dialect.JULY_17,
         Dialect.AUGUST_10,
         Dialect.CURRENT,
     ]
@@ -36,6 +37,7 @@ def test_the_dialects_that_know_a_deferred_call_are_those_from_june() -> None:
     ("dialect", "keys"),
     [
         (Dialect.JUNE_16, {"deferred_tool_call", "session_snapshot"}),
+        (Dialect.JULY_17, {"deferred_tool_call", "session_snapshot", "usage"}),
         (Dialect.AUGUST_10, {"deferred_tool_call", "session_snapshot", "usage"}),
         (Dialect.CURRENT, {"deferred_tool_call", "session_snapshot", "usage"}),
     ],

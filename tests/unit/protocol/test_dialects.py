@@ -13,7 +13,8 @@ from runtime.protocol.requests import CreateRunRequest
 OLD_INVOKE_FROM = ["workflow_run", "single_step", "agent_app", "babysit", "fasten"]
 NEW_INVOKE_FROM = ["service-api", "openapi", "web-app", "trigger", "explore", "debugger", "published", "validation"]
 PURPOSES = ["workflow_node", "single_step", "agent_app", "babysit", "fasten_preview"]
-AUGUST_LAYERS = ["dify.runtime", "dify.config", "dify.shell", "dify.drive"]
+JULY_LAYERS = ["dify.config", "dify.shell", "dify.drive"]
+JUNE_LAYERS = ["dify.ask_human", "dify.shell", "dify.drive"]
 
 PROMPT = {"name": "prompt", "type": "plain.prompt", "config": {"user": "Hello"}}
 PLUGIN = {"name": "plugin", "type": "dify.plugin"}
@@ -25,8 +26,8 @@ def context(**config: Any) -> dict[str, Any]:
     return {"name": "context", "type": "dify.execution_context", "config": {"tenant_id": "t", **config}}
 
 
-def august(layer_type: str = "dify.runtime") -> dict[str, Any]:
-    return {"name": "august", "type": layer_type}
+def layer(layer_type: str) -> dict[str, Any]:
+    return {"name": "layer", "type": layer_type}
 
 
 def chosen(*layers: dict[str, Any], **rest: Any) -> Dialect:
@@ -75,15 +76,44 @@ def test_an_ask_human_layer_is_16_june() -> None:
     assert chosen(ASK_HUMAN) is Dialect.JUNE_16
 
 
-@pytest.mark.parametrize("layer_type", AUGUST_LAYERS)
-def test_an_august_layer_is_10_august(layer_type: str) -> None:
-    assert chosen(august(layer_type)) is Dialect.AUGUST_10
+def test_a_runtime_layer_is_10_august() -> None:
+    assert chosen(layer("dify.runtime")) is Dialect.AUGUST_10
+
+
+@pytest.mark.parametrize("layer_type", JULY_LAYERS)
+@pytest.mark.parametrize("rest", [{}, {"deferred_tool_results": None}, {"purpose": None}])
+def test_a_config_a_shell_or_a_drive_without_a_purpose_is_17_july(layer_type: str, rest: dict[str, Any]) -> None:
+    assert chosen(layer(layer_type), **rest) is Dialect.JULY_17
+
+
+@pytest.mark.parametrize("layer_type", JUNE_LAYERS)
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_a_layer_of_june_with_a_purpose_is_16_june(layer_type: str, purpose: str) -> None:
+    assert chosen(layer(layer_type), purpose=purpose) is Dialect.JUNE_16
+
+
+@pytest.mark.parametrize("results", [None, {}, {"calls": {"c1": {"status": "submitted"}}}])
+def test_the_key_of_deferred_results_with_a_purpose_is_16_june_also_when_it_is_null(results: Any) -> None:
+    assert chosen(purpose="agent_app", deferred_tool_results=results) is Dialect.JUNE_16
+
+
+def test_a_plugin_layer_with_a_purpose_is_27_may() -> None:
+    told = {"tenant_id": "t", "invoke_from": "workflow_run"}
+
+    assert chosen(PLUGIN, purpose="workflow_node", execution_context=told) is Dialect.MAY_27
+
+
+def test_an_execution_context_beside_the_composition_is_no_sign() -> None:
+    told = {"tenant_id": "t", "invoke_from": "workflow_run"}
+
+    assert chosen(execution_context=told) is Dialect.CURRENT
+    assert chosen(PLUGIN, execution_context=told) is Dialect.MAY_14
 
 
 def test_a_config_that_came_as_a_json_string_is_read() -> None:
-    layer = context() | {"config": json.dumps({"tenant_id": "t", "invoke_from": "fasten"})}
+    told = context() | {"config": json.dumps({"tenant_id": "t", "invoke_from": "fasten"})}
 
-    assert chosen(layer) is Dialect.MAY_27
+    assert chosen(told) is Dialect.MAY_27
 
 
 @pytest.mark.parametrize("invoke_from", [None, 1, ["fasten"], {"fasten": 1}, "FASTEN", ""])
@@ -98,28 +128,32 @@ def test_a_context_without_a_config_is_no_sign() -> None:
 @pytest.mark.parametrize(
     ("first", "second", "winner"),
     [
-        ("plugin", "august", Dialect.MAY_14),
+        ("runtime", "plugin", Dialect.AUGUST_10),
+        ("runtime", "shell", Dialect.AUGUST_10),
+        ("runtime", "ask_human", Dialect.AUGUST_10),
+        ("runtime", "results", Dialect.AUGUST_10),
+        ("runtime", "purpose", Dialect.AUGUST_10),
+        ("runtime", "old_invoke_from", Dialect.AUGUST_10),
+        ("runtime", "agent_mode", Dialect.AUGUST_10),
+        ("plugin", "shell", Dialect.MAY_14),
         ("plugin", "ask_human", Dialect.MAY_14),
         ("plugin", "results", Dialect.MAY_14),
-        ("plugin", "purpose", Dialect.MAY_14),
         ("plugin", "old_invoke_from", Dialect.MAY_14),
         ("plugin", "agent_mode", Dialect.MAY_14),
-        ("august", "ask_human", Dialect.AUGUST_10),
-        ("august", "results", Dialect.AUGUST_10),
-        ("august", "purpose", Dialect.AUGUST_10),
-        ("august", "old_invoke_from", Dialect.AUGUST_10),
-        ("august", "agent_mode", Dialect.AUGUST_10),
-        ("ask_human", "purpose", Dialect.JUNE_16),
-        ("ask_human", "old_invoke_from", Dialect.JUNE_16),
-        ("results", "purpose", Dialect.JUNE_16),
-        ("results", "old_invoke_from", Dialect.JUNE_16),
+        ("shell", "ask_human", Dialect.JULY_17),
+        ("shell", "results", Dialect.JULY_17),
+        ("shell", "old_invoke_from", Dialect.JULY_17),
+        ("shell", "agent_mode", Dialect.JULY_17),
         ("purpose", "agent_mode", Dialect.MAY_27),
+        ("old_invoke_from", "ask_human", Dialect.MAY_27),
+        ("old_invoke_from", "results", Dialect.MAY_27),
     ],
 )
 def test_the_earlier_sign_decides(first: str, second: str, winner: Dialect) -> None:
     layers = {
+        "runtime": layer("dify.runtime"),
         "plugin": PLUGIN,
-        "august": august(),
+        "shell": {"name": "shell", "type": "dify.shell"},
         "ask_human": ASK_HUMAN,
         "old_invoke_from": context(invoke_from="workflow_run"),
         "agent_mode": context(invoke_from="service-api", agent_mode="agent_app"),
@@ -135,8 +169,8 @@ def test_the_earlier_sign_decides(first: str, second: str, winner: Dialect) -> N
 
 
 def test_the_place_of_a_sign_among_the_layers_does_not_matter() -> None:
-    assert chosen(ASK_HUMAN, august(), PLUGIN) is Dialect.MAY_14
-    assert chosen(PLUGIN, august(), ASK_HUMAN) is Dialect.MAY_14
+    assert chosen(ASK_HUMAN, layer("dify.shell"), PLUGIN) is Dialect.MAY_14
+    assert chosen(PLUGIN, layer("dify.shell"), ASK_HUMAN) is Dialect.MAY_14
 
 
 def test_every_dialect_has_rules() -> None:

@@ -33,14 +33,17 @@ from runtime.protocol.dialects import Dialect
 from runtime.protocol.events import CANCELLED_REASON, Event, EventEncoder, EventType, RunEnd
 
 MAY_14, MAY_27, JUNE_16 = Dialect.MAY_14, Dialect.MAY_27, Dialect.JUNE_16
-AUGUST_10, CURRENT = Dialect.AUGUST_10, Dialect.CURRENT
-DATED = [MAY_14, MAY_27, JUNE_16, AUGUST_10]
-WITH_DELTA = [AUGUST_10, CURRENT]
+JULY_17, AUGUST_10, CURRENT = Dialect.JULY_17, Dialect.AUGUST_10, Dialect.CURRENT
+DATED = [MAY_14, MAY_27, JUNE_16, JULY_17, AUGUST_10]
+WITH_DELTA = [JULY_17, AUGUST_10, CURRENT]
+WITH_OUTPUT_TOOLS = [AUGUST_10, CURRENT]
+WITH_ERROR_TYPE = [AUGUST_10, CURRENT]
 WITHOUT_DELTA = [MAY_14, MAY_27, JUNE_16]
 
 ENVELOPE = {"run_id", "type", "data", "created_at"}
 SNAPSHOT = {"schema_version": 1, "layers": []}
-USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+TOKENS = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+USAGE = {**TOKENS, "total_price": "0.1", "currency": "USD", "time_to_generate": None}
 MADE_AT = datetime(2026, 8, 10, 12, 0, tzinfo=UTC)
 
 COMMON_EVENTS: list[AgentStreamEvent] = [
@@ -100,15 +103,15 @@ def test_a_started_event_has_exactly_the_keys_of_an_envelope_and_no_data(dialect
 
 @pytest.mark.parametrize("event", COMMON_EVENTS, ids=by_kind)
 @pytest.mark.parametrize("dialect", WITHOUT_DELTA)
-def test_before_august_an_agent_event_has_no_key_beside_those_of_an_envelope(
+def test_before_july_an_agent_event_has_no_key_beside_those_of_an_envelope(
     event: AgentStreamEvent, dialect: Dialect
 ) -> None:
     assert set(agent_event(event, dialect)) == ENVELOPE
 
 
-@pytest.mark.parametrize("event", [*COMMON_EVENTS, *OUTPUT_EVENTS, tool_result()], ids=by_kind)
+@pytest.mark.parametrize("event", [*COMMON_EVENTS, tool_result()], ids=by_kind)
 @pytest.mark.parametrize("dialect", WITH_DELTA)
-def test_since_august_every_agent_event_has_a_message_delta(event: AgentStreamEvent, dialect: Dialect) -> None:
+def test_since_july_every_agent_event_has_a_message_delta(event: AgentStreamEvent, dialect: Dialect) -> None:
     assert set(agent_event(event, dialect)) == ENVELOPE | {"agent_message_delta"}
 
 
@@ -179,6 +182,7 @@ def test_kinds_newer_than_the_dated_dialects_are_current_alone() -> None:
         (MAY_14, "result", "part"),
         (MAY_27, "part", "result"),
         (JUNE_16, "part", "result"),
+        (JULY_17, "part", "result"),
         (AUGUST_10, "part", "result"),
         (CURRENT, "part", "result"),
     ],
@@ -195,7 +199,7 @@ def test_a_tool_result_is_under_the_key_of_its_dialect_and_never_under_both(
     assert data[key]["part_kind"] == "tool-return"
 
 
-@pytest.mark.parametrize("dialect", WITH_DELTA)
+@pytest.mark.parametrize("dialect", WITH_OUTPUT_TOOLS)
 def test_an_output_tool_result_is_under_part(dialect: Dialect) -> None:
     data = agent_event(OUTPUT_EVENTS[1], dialect)["data"]
 
@@ -259,6 +263,7 @@ def test_what_goes_to_the_model_beside_a_tool_result_is_kept(dialect: Dialect) -
         (MAY_14, {"output", "session_snapshot"}),
         (MAY_27, {"output", "session_snapshot"}),
         (JUNE_16, {"output", "session_snapshot"}),
+        (JULY_17, {"output", "session_snapshot", "usage"}),
         (AUGUST_10, {"output", "session_snapshot", "usage"}),
         (CURRENT, {"output", "session_snapshot", "usage"}),
     ],
@@ -270,7 +275,13 @@ def test_a_success_has_exactly_the_keys_of_its_dialect(dialect: Dialect, keys: s
     assert event["type"] == "run_succeeded"
     assert set(event["data"]) == keys
     assert event["data"]["session_snapshot"] == SNAPSHOT
-    assert event["data"].get("usage", USAGE) == USAGE
+
+
+@pytest.mark.parametrize(("dialect", "usage"), [(JULY_17, TOKENS), (AUGUST_10, USAGE), (CURRENT, USAGE)])
+def test_usage_has_the_keys_that_its_dialect_knows(dialect: Dialect, usage: dict[str, Any]) -> None:
+    data = ended(RunEnd.succeeded(output="done", snapshot=SNAPSHOT, usage=USAGE), dialect)["data"]
+
+    assert data["usage"] == usage
 
 
 @pytest.mark.parametrize("dialect", Dialect)
@@ -317,7 +328,7 @@ def test_a_failure_has_exactly_the_keys_of_its_dialect(
 
     assert set(event) == ENVELOPE
     assert event["type"] == "run_failed"
-    assert set(event["data"]) == (new if dialect in WITH_DELTA else old)
+    assert set(event["data"]) == (new if dialect in WITH_ERROR_TYPE else old)
     assert event["data"]["error"] == "broken"
 
 

@@ -22,25 +22,26 @@ def record(dialect: Dialect = Dialect.CURRENT) -> RunRecord:
     return RunRecord.begin("run-1", dialect=dialect, worker="worker-1")
 
 
-@pytest.mark.parametrize(
-    ("dialect", "extra"),
-    [
-        (Dialect.MAY_14, set()),
-        (Dialect.MAY_27, set()),
-        (Dialect.JUNE_16, set()),
-        (Dialect.AUGUST_10, {"error_type"}),
-        (Dialect.CURRENT, {"error_type"}),
-    ],
-)
+@pytest.mark.parametrize("dialect", Dialect)
 @pytest.mark.parametrize(
     "end",
-    [None, SUCCEEDED, RunEnd.failed("broken", reason="timeout", error_type="limit"), RunEnd.cancelled(reason="user")],
+    [None, SUCCEEDED, RunEnd.failed("broken", reason="timeout"), RunEnd.cancelled(reason="user")],
     ids=["running", "succeeded", "failed", "cancelled"],
 )
-def test_a_status_has_exactly_the_keys_of_its_dialect(dialect: Dialect, extra: set[str], end: RunEnd | None) -> None:
+def test_a_status_never_has_an_error_type_of_null(dialect: Dialect, end: RunEnd | None) -> None:
     current = record(dialect) if end is None else ended_record(record(dialect), end, "token")
 
-    assert set(current.as_status()) == BASE_KEYS | extra
+    assert set(current.as_status()) == BASE_KEYS
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+def test_a_status_has_an_error_type_where_its_dialect_knows_it(dialect: Dialect) -> None:
+    status = ended_record(record(dialect), RunEnd.failed("broken", error_type="limit"), "token").as_status()
+
+    if dialect in (Dialect.AUGUST_10, Dialect.CURRENT):
+        assert status["error_type"] == "limit"
+    else:
+        assert set(status) == BASE_KEYS
 
 
 def test_a_new_record_runs_and_has_no_error() -> None:
@@ -52,7 +53,6 @@ def test_a_new_record_runs_and_has_no_error() -> None:
         "created_at": new.created_at,
         "updated_at": new.created_at,
         "error": None,
-        "error_type": None,
     }
     assert not new.has_ended
     assert not new.cancelled
@@ -86,7 +86,23 @@ def test_a_failed_run_keeps_its_error(dialect: Dialect) -> None:
 def test_a_cancelled_run_is_cancelled(dialect: Dialect) -> None:
     ended = ended_record(record(dialect), RunEnd.cancelled(reason="user", message="stop it"), "token")
 
-    assert (ended.status, ended.error, ended.cancelled) == (RunStatus.CANCELLED, None, True)
+    assert (ended.status, ended.cancelled) == (RunStatus.CANCELLED, True)
+
+
+@pytest.mark.parametrize("dialect", LATER)
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        (RunEnd.cancelled(reason="user", message="stop it"), "stop it"),
+        (RunEnd.cancelled(message="stop it"), "stop it"),
+        (RunEnd.cancelled(reason="user"), "user"),
+        (RunEnd.cancelled(), None),
+    ],
+)
+def test_since_august_a_cancelled_run_says_why(dialect: Dialect, end: RunEnd, error: str | None) -> None:
+    ended = ended_record(record(dialect), end, "token")
+
+    assert ended.error == (error if dialect in (Dialect.AUGUST_10, Dialect.CURRENT) else None)
 
 
 @pytest.mark.parametrize(("message", "error"), [("stop it", "stop it"), (None, "run cancelled")])

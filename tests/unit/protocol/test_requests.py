@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from runtime.protocol.requests import CancelRunRequest, CreateRunRequest, ExitIntent
 
 LAYER = {"name": "prompt", "type": "plain.prompt"}
+ENTRY = {"name": "prompt", "lifecycle_state": "suspended", "runtime_state": {}}
 
 
 def parsed(**rest: Any) -> CreateRunRequest:
@@ -36,12 +37,13 @@ def test_a_composition_is_all_that_a_request_needs() -> None:
 
 def test_a_full_request_is_read() -> None:
     request = parsed(
-        session_snapshot={"schema_version": 1, "layers": [{"name": "prompt", "lifecycle_state": "suspended"}]},
+        session_snapshot={"schema_version": 1, "layers": [ENTRY]},
         on_exit={"default": "delete", "layers": {"prompt": "suspend"}},
         deferred_tool_results={"calls": {"call-1": {"status": "submitted"}}, "metadata": {"call-1": {"a": 1}}},
         idempotency_key="key-1",
         metadata={"anything": [1]},
         purpose="workflow_node",
+        execution_context={"tenant_id": "t", "invoke_from": "workflow_run", "trace_id": None},
     )
 
     assert request.on_exit.layers == {"prompt": ExitIntent.SUSPEND}
@@ -49,7 +51,16 @@ def test_a_full_request_is_read() -> None:
     assert request.deferred_tool_results.calls == {"call-1": {"status": "submitted"}}
 
 
-@pytest.mark.parametrize("key", ["session_snapshot", "deferred_tool_results", "idempotency_key", "purpose"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "session_snapshot",
+        "deferred_tool_results",
+        "idempotency_key",
+        "purpose",
+        "execution_context",
+    ],
+)
 def test_what_may_be_absent_may_be_null(key: str) -> None:
     assert getattr(parsed(**{key: None}), key) is None
 
