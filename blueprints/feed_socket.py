@@ -16,10 +16,10 @@ from blueprints.conversation import NO_PONG, WORKER_STOPS, Conversation, Ending,
 from blueprints.upgrade import SocketResponse, socket_of
 from blueprints.viewer_socket import CLOSED_ERRORS
 from errors import GreenrunError, StorageUnavailable
-from runtime.events.viewer import Viewer
 from runtime.protocol import feed as messages
 from runtime.protocol.feed import MAX_RUN_ID_LENGTH, Unsubscribed
 from runtime.protocol.sse import HEARTBEAT_SECONDS
+from runtime.runs import Viewer
 from services.feed import FeedReader, FeedService, ListReader, RunReader
 from services.run_viewers import RunViewer
 

@@ -28,7 +28,7 @@ def health_blueprint(runtime: Runtime, database: Database) -> Blueprint:
         if runtime.is_draining:
             reasons.append("draining")
         try:
-            runtime.store.ping()
+            runtime.runs.ping()
         except StorageUnavailable:
             reasons.append("redis_unreachable")
         if database.is_in_use and (problem := database.problem()):

@@ -11,8 +11,8 @@ from wsproto.frame_protocol import CloseReason
 
 from blueprints.conversation import NO_PONG, WORKER_STOPS, Conversation, Ending, MessageRefused, refuse_fields
 from blueprints.upgrade import SocketResponse, socket_of
-from runtime.events.follow import Follower
 from runtime.protocol.requests import CancelRunRequest
+from runtime.runs import Follower
 
 NOTHING_MORE = "ended"
 

@@ -25,12 +25,12 @@ from blueprints.run_callers import RunCaller, require_run_caller
 from blueprints.run_socket import socket_response
 from blueprints.slashes import redirect_trailing_slashes
 from blueprints.upgrade import SocketResponse, require_upgrade
-from runtime.events.follow import Follower
 from runtime.protocol import sse
 from runtime.protocol.clock import wire_time
 from runtime.protocol.cursors import BEGINNING
 from runtime.protocol.records import RunStatus
 from runtime.protocol.requests import CancelRunRequest, CreateRunRequest, CreateStreamTokenRequest
+from runtime.runs import Follower
 from runtime.runtime import Runtime
 from services.api_keys import ApiKeyService
 from services.runs import RunService

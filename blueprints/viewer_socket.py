@@ -17,8 +17,8 @@ from wsproto.events import Ping
 from wsproto.utilities import LocalProtocolError
 
 from blueprints.guarded_socket import GuardedSocket
-from runtime.events.entries import StreamEntry
 from runtime.protocol.ws import text_frame
+from runtime.runs import StreamEntry
 
 logger = logging.getLogger(__name__)
 

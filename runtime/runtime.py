@@ -19,10 +19,9 @@ from runtime.events.leases import Leases
 from runtime.events.log import EventLog
 from runtime.events.store import Lifetimes, RunStore
 from runtime.events.topology import Cluster, SingleServer, Topology
-from runtime.execution.active_run import StopReason
 from runtime.execution.bridge import LoopBridge
 from runtime.execution.lease_keeper import LeaseKeeper
-from runtime.execution.pool import RunPool
+from runtime.execution.local_executor import LocalExecutor
 from runtime.execution.reaper import Reaper
 from runtime.execution.runner import Runner
 from runtime.execution.turnstile import Turnstile
@@ -32,6 +31,10 @@ from runtime.llm.plugin_daemon import PluginDaemonClient
 from runtime.llm.providers import ProviderClient
 from runtime.output import close_shared_pool
 from runtime.protocol.ids import new_id
+from runtime.runs.executor import StopReason
+from runtime.runs.feed import RunFeed
+from runtime.runs.origins import Origins
+from runtime.runs.runs import Runs
 
 logger = logging.getLogger(__name__)
 
@@ -54,14 +57,18 @@ class NotPatched(RuntimeError):
 
 
 class Runtime:
-    """One a worker process. Making it opens nothing; ``start`` does, and ``close`` ends it."""
+    """One a worker process. Making it opens nothing; ``start`` does, and ``close`` ends it.
+
+    Services reach it by ``runs``, which is there once it has started, and fill ``origins`` before.
+    """
 
     def __init__(self, config: RuntimeConfig) -> None:
         self.config = config
-        self.worker = new_id()
+        self._worker = new_id()
         self.is_draining = False
         self._default_model = default_model_layer(config.default_model, config.rules)
-        self.keys = Keys(config.redis_prefix, config.redis_cluster_buckets)
+        self.origins = Origins()
+        self._keys = Keys(config.redis_prefix, config.redis_cluster_buckets)
         self._grace = config.shutdown_grace_seconds
         self._started = False
         self._starters: list[Callable[[], None]] = []
@@ -77,18 +84,17 @@ class Runtime:
             raise NotPatched
         self._started = True
         config = self.config
-        redis: Topology = (Cluster if self.keys.buckets else SingleServer)(config.redis_url, self.keys)
+        redis: Topology = (Cluster if self._keys.buckets else SingleServer)(config.redis_url, self._keys)
         self._request_link = redis.requests
-        self.store = RunStore(
-            self._request_link, self.keys, Lifetimes(config.run_retention_seconds, config.lease_seconds)
+        self._store = RunStore(
+            self._request_link, self._keys, Lifetimes(config.run_retention_seconds, config.lease_seconds)
         )
-        self.hub = Hub(redis, self.keys.control(self.worker), on_control=self._on_control)
-        self.feed = redis.feed(self.hub)
-        self.log = redis.log(
+        self._hub = Hub(redis, self._keys.control(self._worker), on_control=self._on_control)
+        self._log = redis.log(
             lambda link: EventLog(
                 link,
-                self.keys,
-                self.hub,
+                self._keys,
+                self._hub,
                 retention_seconds=config.run_retention_seconds,
                 max_run_bytes=config.max_run_event_bytes,
             )
@@ -100,37 +106,45 @@ class Runtime:
         size = config.max_active_runs + config.max_waiting_runs
         self._lease_keeper = LeaseKeeper(
             config.redis_url,
-            self.keys,
+            self._keys,
             lease_seconds=config.lease_seconds,
-            owned=lambda: self.pool.run_ids(),
-            on_gone=lambda run_id: self.pool.stop(run_id, StopReason.LEASE_LOST),
+            owned=lambda: self._executor.active,
+            on_gone=lambda run_id: self._executor.stop(run_id, StopReason.LEASE_LOST),
         )
-        self.pool = RunPool(
-            bridge=self._bridge, runner=turnstile, log=self.log, size=size, on_start=self._lease_keeper.tell
+        self._executor = LocalExecutor(
+            bridge=self._bridge,
+            runner=turnstile,
+            log=self._log,
+            origins=self.origins,
+            size=size,
+            on_start=self._lease_keeper.tell,
+        )
+        self.runs = Runs(
+            worker=self._worker,
+            keys=self._keys,
+            store=self._store,
+            hub=self._hub,
+            log=self._log,
+            executor=self._executor,
+            feed=RunFeed(redis.feed(self._hub), self._hub),
+            tell_owner=self._tell_owner,
         )
         self._reaper = Reaper(
-            Leases(self._request_link, self.keys, worker=self.worker),
-            self.store,
+            Leases(self._request_link, self._keys, worker=self._worker),
+            self._store,
             lease_seconds=config.lease_seconds,
-            stop_owner=self.stop_run,
+            stop_owner=self._tell_owner,
         )
         self._bridge.start()
         self._request_link.start()
-        self.log.start()
-        self.hub.start()
+        self._log.start()
+        self._hub.start()
         self._lease_keeper.start()
         self._reaper.start()
         for starter in self._starters:
             starter()
         _calm_garbage_collection()
         gevent.config.track_greenlet_tree = False  # a look at the stack for each greenlet, of use only in a debugger
-
-    def stop_run(self, run_id: str, worker: str) -> None:
-        """Tell a run's owner that it has ended elsewhere."""
-        if worker == self.worker:
-            self.pool.stop(run_id, StopReason.ENDED_ELSEWHERE)
-        else:
-            self.store.tell_worker(worker, STOP_MESSAGE, run_id)
 
     def hurry(self) -> None:
         """Let a drain, under way or to come, end now."""
@@ -154,15 +168,14 @@ class Runtime:
         self.is_draining = True
         begun = time.monotonic()
         self._callers_gone.wait(min(ACCEPT_SECONDS, self._grace))
-        self.pool.refuse()
-        self.hub.cut_endless()
-        logger.info("draining: %d runs, %d viewers", self.pool.active_count, self.hub.viewer_count)
-        while (self.pool.is_busy or self.hub.viewer_count) and time.monotonic() - begun < self._grace:
+        self._executor.refuse()
+        self._hub.cut_endless()
+        logger.info("draining: %d runs, %d viewers", len(self._executor.active), self._hub.viewer_count)
+        while (self._executor.is_busy or self._hub.viewer_count) and time.monotonic() - begun < self._grace:
             gevent.sleep(DRAIN_POLL_SECONDS)
-        self.pool.stop_all(StopReason.SHUTDOWN)
-        if not self.pool.wait_idle(FINALISE_SECONDS):
-            logger.warning("draining: %d runs did not end in time", self.pool.active_count)
-        if not self.log.flush(FLUSH_SECONDS):
+        if not self._executor.drain(FINALISE_SECONDS):
+            logger.warning("draining: %d runs did not end in time", len(self._executor.active))
+        if not self._log.flush(FLUSH_SECONDS):
             logger.warning("draining: some events could not be written")
         self._cut_viewers()
         self._drained.set()
@@ -182,8 +195,8 @@ class Runtime:
         if not self._started:
             return
         self._reaper.close()
-        self.hub.close()
-        self.log.close()
+        self._hub.close()
+        self._log.close()
         self._lease_keeper.close()
         if not self._bridge.loop.is_closed():
             self._bridge.run(self._clients.aclose())
@@ -194,18 +207,25 @@ class Runtime:
     def _cut_viewers(self) -> None:
         """Viewers of runs that have just ended get their last event; the others are cut, and the stuck ones ended."""
         self._wait_for_viewers()
-        self.hub.cut_all()
+        self._hub.cut_all()
         self._wait_for_viewers()
-        self.hub.abandon_all()
+        self._hub.abandon_all()
 
     def _wait_for_viewers(self) -> None:
         begun = time.monotonic()
-        while self.hub.viewer_count and time.monotonic() - begun < CUT_SECONDS:
+        while self._hub.viewer_count and time.monotonic() - begun < CUT_SECONDS:
             gevent.sleep(DRAIN_POLL_SECONDS)
+
+    def _tell_owner(self, run_id: str, worker: str) -> None:
+        """Tell a run's owner that it has ended elsewhere."""
+        if worker == self._worker:
+            self._executor.stop(run_id, StopReason.ENDED_ELSEWHERE)
+        else:
+            self._store.tell_worker(worker, STOP_MESSAGE, run_id)
 
     def _on_control(self, message: str, run_id: str) -> None:
         if message == STOP_MESSAGE:
-            self.pool.stop(run_id, StopReason.ENDED_ELSEWHERE)
+            self._executor.stop(run_id, StopReason.ENDED_ELSEWHERE)
         else:
             logger.warning("control stream: unknown message %r", message)
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Generic, TypeVar
 
 from errors import RunNotFound
-from runtime.events.entries import StreamEntry
-from runtime.events.feed import CursorLost
-from runtime.events.follow import FIRST_PAGE_ENTRIES, Follower
-from runtime.events.viewer import Viewer
 from runtime.protocol.feed import Unsubscribed, run_message, runs_page
 from runtime.protocol.ids import is_id
 from runtime.protocol.records import RunRecord, feed_payload_start
-from runtime.protocol.sse import HEARTBEAT_SECONDS
+from runtime.runs import CursorLost, Follower, StreamEntry, Viewer
 from runtime.runtime import Runtime
 from services.run_viewers import RunViewer
 
@@ -87,7 +83,7 @@ class ListReader(FeedReader[list[bytes]]):
         self._runtime = runtime
         self._viewer = viewer
         self._starts = None if viewer.tenants is None else tuple(map(feed_payload_start, viewer.tenants))
-        self._after = after if after is not None and runtime.feed.knows(after) else None
+        self._after = after if after is not None and runtime.runs.feed.knows(after) else None
 
     @property
     def is_resumed(self) -> bool:
@@ -98,11 +94,11 @@ class ListReader(FeedReader[list[bytes]]):
         after = self._after
         while not self._is_stopped:
             if after is None:
-                snapshot = self._runtime.feed.snapshot()
+                snapshot = self._runtime.runs.feed.snapshot()
                 yield from self._pages(snapshot.run_ids, snapshot.cursor)
                 after = snapshot.cursor
             try:
-                for entries in self._read(partial(self._follow, after)):
+                for entries in self._read(partial(self._runtime.runs.feed.follow, after)):
                     if messages := self._messages(entries):
                         yield messages
                 return
@@ -113,7 +109,7 @@ class ListReader(FeedReader[list[bytes]]):
         # Pages are full of what the viewer may see, so that they do not tell how much else there is.
         seen: list[RunRecord] = []
         for start in range(0, len(run_ids), SNAPSHOT_PAGE_RUNS):
-            found = self._runtime.feed.records(run_ids[start : start + SNAPSHOT_PAGE_RUNS])
+            found = self._runtime.runs.feed.records(run_ids[start : start + SNAPSHOT_PAGE_RUNS])
             seen += filter(self._viewer.may_see, found)
             if len(seen) > SNAPSHOT_PAGE_RUNS:
                 yield [runs_page(seen[:SNAPSHOT_PAGE_RUNS], cursor=None)]
@@ -128,10 +124,6 @@ class ListReader(FeedReader[list[bytes]]):
             if starts is None or entry.payload.startswith(starts)
         ]
 
-    def _follow(self, after: str) -> Follower:
-        feed, hub = self._runtime.feed, self._runtime.hub
-        return Follower("feed", feed.stream, after=after, store=feed, hub=hub, heartbeat=HEARTBEAT_SECONDS)
-
 
 class FeedService:
     """The rules of the feed. Its methods raise the errors that callers see."""
@@ -139,37 +131,19 @@ class FeedService:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    @contextmanager
-    def attend(self, seat: Viewer) -> Iterator[None]:
+    def attend(self, seat: Viewer) -> AbstractContextManager[None]:
         """Let a connection be known, by a viewer of nothing, which is cut when the worker is to stop."""
-        self._runtime.hub.admit(seat, is_endless=True)
-        try:
-            yield
-        finally:
-            self._runtime.hub.leave(seat)
+        return self._runtime.runs.feed.attend(seat)
 
     def open_run(self, run_id: str, *, viewer: RunViewer, after: str) -> RunReader:
         """A reader of a run's events from a cursor to its end. Raises RunNotFound."""
         if not is_id(run_id):
             raise RunNotFound
-        found, page = self._runtime.store.get_with_page(run_id, after=after, limit=FIRST_PAGE_ENTRIES)
-        record = viewer.require(found)
-        return RunReader(record, partial(self._follow, record, page, after))
+        found = self._runtime.runs.find(run_id, after=after)
+        if found is None or not viewer.may_see(found.record):
+            raise RunNotFound
+        return RunReader(found.record, partial(self._runtime.runs.follow, found))
 
     def open_list(self, *, viewer: RunViewer, after: str | None) -> ListReader:
         """A reader of the list of runs, from a cursor or, where that is none or too old, from what runs now."""
         return ListReader(self._runtime, after, viewer=viewer)
-
-    def _follow(self, record: RunRecord, page: list[StreamEntry], after: str) -> Follower:
-        store, hub, stream = self._runtime.store, self._runtime.hub, self._runtime.keys.events(record.run_id)
-        return Follower(
-            record.run_id,
-            stream,
-            after=after,
-            store=store,
-            hub=hub,
-            heartbeat=HEARTBEAT_SECONDS,
-            has_ended=record.has_ended,
-            # Of a run of this worker the page must be read after the joining, which comes at once after this.
-            first_page=None if hub.owns(stream) else page,
-        )

@@ -19,6 +19,7 @@ from runtime.protocol.ask_human import AskHumanResult
 from runtime.protocol.dialects import RULES, Dialect
 from runtime.protocol.problems import problems_text
 from runtime.protocol.requests import CreateRunRequest, DeferredToolResults, ExitIntent, LayerSpec
+from runtime.runs import ProvenRun
 
 IDENTITY_TYPES = frozenset({DifyPluginLayer.type_id, ExecutionContextLayer.type_id})
 
@@ -43,6 +44,13 @@ def check_tenant(layers: Sequence[LayerSpec], tenant_id: str | None) -> None:
         named = (layer.config or {}).get("tenant_id", tenant_id) if layer.type in IDENTITY_TYPES else tenant_id
         if named != tenant_id:
             raise TenantNotAllowed(f"layer '{layer.name}': this key acts for its own tenant alone")
+
+
+def proven_run(request: CreateRunRequest, dialect: Dialect, rules: OperatorRules) -> ProvenRun:
+    """What a request asks for, if it can run. Raises InvalidComposition."""
+    composition = prove_run(request, dialect, rules)
+    layers = request.composition.layers
+    return ProvenRun(composition, dialect, layers, request.deferred_tool_results, is_cleanup(request))
 
 
 def prove_run(request: CreateRunRequest, dialect: Dialect, rules: OperatorRules) -> Composition:

@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 
-from errors import (
-    CapacityReached,
-    IdempotencyKeyReused,
-    RunAlreadyEnded,
-    RunNotFound,
-    ShuttingDown,
-    StorageUnavailable,
-)
-from runtime.composition.composition import Composition
-from runtime.events.entries import StreamEntry
-from runtime.events.follow import FIRST_PAGE_ENTRIES, Follower
-from runtime.events.store import CreateOutcome, EndOutcome
-from runtime.execution.active_run import ActiveRun
-from runtime.execution.failures import STORAGE_LOST
-from runtime.execution.hooks import RunHooks
+from errors import CapacityReached, RunAlreadyEnded, RunNotFound, ShuttingDown
 from runtime.protocol.dialects import Dialect, choose_dialect
-from runtime.protocol.events import Event, EventEncoder, RunEnd
+from runtime.protocol.events import RunEnd
 from runtime.protocol.ids import is_id
 from runtime.protocol.records import RunRecord
-from runtime.protocol.requests import CancelRunRequest, CreateRunRequest, DeferredToolResults, LayerSpec
+from runtime.protocol.requests import CancelRunRequest, CreateRunRequest
 from runtime.protocol.sse import HEARTBEAT_SECONDS
+from runtime.runs import RUN, Claim, Follower, Job, Origin, Phase, ProvenRun, StreamEntry
 from runtime.runtime import Runtime
-from services.idempotency import EVERYBODY, Claim, claim_of, new_run_id
-from services.run_checks import check_tenant, is_cleanup, prove_run
+from services.idempotency import EVERYBODY, claim_of
+from services.run_checks import check_tenant, proven_run
 from services.run_viewers import RunViewer
 
 logger = logging.getLogger(__name__)
@@ -45,17 +30,6 @@ class EventPage:
     run_id: str
     entries: list[StreamEntry]
     next_cursor: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProvenRun:
-    """A run that can be begun."""
-
-    composition: Composition
-    dialect: Dialect
-    layers: Sequence[LayerSpec] = field(repr=False)
-    deferred_results: DeferredToolResults | None = field(default=None, repr=False)
-    is_cleanup: bool = False
 
 
 class RunService:
@@ -85,9 +59,9 @@ class RunService:
         claim = claim or claim_of(request, idempotency_key, scope=_scope_of(tenant_id))
         try:
             with self.admission():
-                return self.begin(proven, tenant_id=tenant_id, claim=claim)
+                return self.begin(proven, tenant_id=tenant_id, request=request, claim=claim)
         except (CapacityReached, ShuttingDown):
-            earlier = self._find_run(claim, proven.dialect) if claim else None
+            earlier = self._runtime.runs.find_by_claim(claim, proven.dialect) if claim else None
             if earlier is None:
                 raise
             return earlier
@@ -98,90 +72,47 @@ class RunService:
         Raises InvalidComposition.
         """
         dialect = dialect or self._runtime.config.dialect or choose_dialect(request)
-        composition = prove_run(request, dialect, self._runtime.config.rules)
-        layers = request.composition.layers
-        return ProvenRun(composition, dialect, layers, request.deferred_tool_results, is_cleanup(request))
+        return proven_run(request, dialect, self._runtime.config.rules)
 
     def admission(self) -> AbstractContextManager[None]:
         """Hold a place for a run that is begun inside. Raises ShuttingDown and CapacityReached."""
-        return self._runtime.pool.admission()
+        return self._runtime.runs.admit()
 
     def begin(
         self,
         proven: ProvenRun,
         *,
         run_id: str | None = None,
+        origin: Origin | None = None,
         tenant_id: str | None = None,
+        user_id: str | None = None,
+        request: CreateRunRequest | None = None,
         claim: Claim | None = None,
-        hooks: RunHooks | None = None,
-        is_waiting: bool = False,
+        phase: Phase = Phase.BEGUN,
     ) -> RunRecord:
-        """Store an admitted run and start it.
+        """Store an admitted run and start it; without an ``origin`` it is a plain one, and has a ``request``.
 
-        With ``is_waiting`` its ``run_started`` comes when its ``hooks`` let it begin. Answers the run that its claim
-        has already made, where there is one. Raises StorageUnavailable; what is stored then nevertheless is ended.
+        As ``Runs.accept``, which it ends in.
         """
-        record = RunRecord.begin(
-            run_id or new_run_id(self._runtime.keys, claim),
+        run_id = run_id or self._runtime.runs.new_run_id(claim)
+        job = Job(
+            run_id=run_id,
+            origin=origin or Origin(kind=RUN, id=run_id),
             dialect=proven.dialect,
-            worker=self._runtime.worker,
-            idempotency_digest=claim.digest if claim else None,
             tenant_id=tenant_id,
-            waits=is_waiting,
+            user_id=user_id,
+            request=request,
         )
-        encoder = EventEncoder(record.run_id, proven.dialect)
-        earlier = self._store_run(record, None if is_waiting else encoder.started(), claim)
-        if earlier is not None:
-            return earlier
-        run = ActiveRun(
-            record,
-            proven.composition,
-            encoder,
-            self._runtime.log.open_run(record, has_begun=not is_waiting),
-            deferred_results=proven.deferred_results,
-            hooks=hooks,
-            is_cleanup=proven.is_cleanup,
-            has_begun=not is_waiting,
-        )
-        self._runtime.pool.start(run)
-        return record
-
-    def _store_run(self, record: RunRecord, started: Event | None, claim: Claim | None) -> RunRecord | None:
-        """Store a new run, or nothing and answer the run that its claim has already made."""
-        store, fingerprint, freed = self._runtime.store, claim.fingerprint if claim else "", ""
-        while True:
-            try:
-                outcome, holder = store.create(record, started, fingerprint=fingerprint, freed=freed)
-            except StorageUnavailable:
-                # The answer is lost, and perhaps not the run: nobody will execute it, so it must not stay running.
-                self._runtime.log.abandon(record, STORAGE_LOST)
-                raise
-            if holder is None:
-                return None
-            earlier = store.get(holder)
-            if earlier is not None and outcome is CreateOutcome.EXISTING:
-                return earlier
-            if earlier is not None and not _gives_key_up(earlier, record.dialect):
-                raise IdempotencyKeyReused
-            freed = holder  # also when its record has expired, or Redis has lost it
-
-    def _find_run(self, claim: Claim, dialect: Dialect) -> RunRecord | None:
-        """The run that a claim has already made. Raises IdempotencyKeyReused."""
-        fingerprint, record = self._runtime.store.find_by_key(claim.digest) or (None, None)
-        if record is None or fingerprint == claim.fingerprint:
-            return record
-        if not _gives_key_up(record, dialect):
-            raise IdempotencyKeyReused
-        return None
+        return self._runtime.runs.accept(job, proven, claim=claim, phase=phase)
 
     def get_run(self, run_id: str, *, viewer: RunViewer) -> RunRecord:
         """Raises RunNotFound, also for a run that the viewer may not see, as everything here does."""
-        return viewer.require(self._runtime.store.get(run_id) if is_id(run_id) else None)
+        return viewer.require(self._runtime.runs.get(run_id) if is_id(run_id) else None)
 
     def list_events(self, run_id: str, *, viewer: RunViewer, after: str, limit: int) -> EventPage:
         """A page of events behind a cursor. Raises RunNotFound."""
         self.get_run(run_id, viewer=viewer)
-        entries = self._runtime.store.page(run_id, after=after, limit=limit)
+        entries = self._runtime.runs.page(run_id, after=after, limit=limit)
         return EventPage(run_id, entries, entries[-1].cursor if entries else after)
 
     def follow_run(
@@ -193,16 +124,10 @@ class RunService:
         """
         if not is_id(run_id):
             raise RunNotFound
-        store, hub, stream = self._runtime.store, self._runtime.hub, self._runtime.keys.events(run_id)
-        follow = partial(Follower, run_id, stream, after=after, store=store, hub=hub, heartbeat=heartbeat)
-        own = self._runtime.pool.record_of(run_id)
-        if own is not None and hub.owns(stream):
-            viewer.require(own)
-            return follow()
-        found, page = store.get_with_page(run_id, after=after, limit=FIRST_PAGE_ENTRIES)
-        record = viewer.require(found)
-        # Of a run of this worker the page must be read after the joining, which comes at once after this.
-        return follow(has_ended=record.has_ended, first_page=None if hub.owns(stream) else page)
+        found = self._runtime.runs.find(run_id, after=after)
+        if found is None or not viewer.may_see(found.record):
+            raise RunNotFound
+        return self._runtime.runs.follow(found, heartbeat=heartbeat)
 
     def cancel_run(self, run_id: str, request: CancelRunRequest, *, viewer: RunViewer) -> RunRecord:
         """End a run as cancelled, whichever worker executes it; again is no error.
@@ -212,24 +137,13 @@ class RunService:
         record = self.get_run(run_id, viewer=viewer)
         if not record.has_ended:
             end = RunEnd.cancelled(reason=request.reason, message=request.message)
-            outcome, current = self._runtime.store.end(record, end)
-            if outcome is EndOutcome.GONE:
-                raise RunNotFound
-            if outcome is EndOutcome.ENDED:
-                self._runtime.stop_run(run_id, record.worker)
+            ended_before = self._runtime.runs.end(record, end)
+            if ended_before is None:
                 return record
-            record = current or record
+            record = ended_before
         if not record.cancelled:
             raise RunAlreadyEnded(f"the run has already ended as {record.status}")
         return record
-
-
-def _gives_key_up(earlier: RunRecord, dialect: Dialect) -> bool:
-    """Whether a run leaves its idempotency key to another request in this dialect.
-
-    A workflow node of Dify that goes on after a person's answer sends the key of its first run again.
-    """
-    return dialect.is_dated and earlier.has_ended
 
 
 def _scope_of(tenant_id: str | None) -> str:

@@ -28,9 +28,9 @@ class ClusterLog:
     def start(self) -> None:
         """Nothing: each log is started when it is made."""
 
-    def open_run(self, record: RunRecord, *, has_begun: bool = True) -> RunLog:
-        """The log of a run whose record and first event are stored."""
-        return self._log_of(record.run_id).open_run(record, has_begun=has_begun)
+    def open_run(self, record: RunRecord) -> RunLog:
+        """The log of a run whose record is stored, and its first event unless it waits."""
+        return self._log_of(record.run_id).open_run(record)
 
     def abandon(self, record: RunRecord, end: RunEnd) -> None:
         """End a run that may or may not have been stored, as soon as Redis can be reached."""

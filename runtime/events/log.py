@@ -40,7 +40,7 @@ class LogKeeper(Protocol):
 
     def start(self) -> None: ...
 
-    def open_run(self, record: RunRecord, *, has_begun: bool = True) -> RunLog: ...
+    def open_run(self, record: RunRecord) -> RunLog: ...
 
     def abandon(self, record: RunRecord, end: RunEnd) -> None: ...
 
@@ -80,9 +80,9 @@ class EventLog:
     def start(self) -> None:
         self._greenlets = [gevent.spawn(self._write_for_ever), gevent.spawn(self._touch_for_ever)]
 
-    def open_run(self, record: RunRecord, *, has_begun: bool = True) -> RunLog:
-        """The log of a run whose record is stored, and its first event unless it has to wait and begins later."""
-        run_log = self._run_log(record, has_begun=has_begun)
+    def open_run(self, record: RunRecord) -> RunLog:
+        """The log of a run whose record is stored, and its first event unless it waits."""
+        run_log = self._run_log(record)
         self._live.add(run_log)
         self._sink.own(run_log.stream)
         return run_log
@@ -107,7 +107,7 @@ class EventLog:
         gevent.killall(self._greenlets)
         self._link.close()
 
-    def _run_log(self, record: RunRecord, *, has_begun: bool = True) -> RunLog:
+    def _run_log(self, record: RunRecord) -> RunLog:
         return RunLog(
             record,
             self._keys,
@@ -115,7 +115,6 @@ class EventLog:
             self._sink,
             retention_seconds=self._retention,
             max_bytes=self._max_run_bytes,
-            has_begun=has_begun,
         )
 
     def _put(self, item: LogItem) -> None:

@@ -21,6 +21,7 @@ from runtime.events.store import FIRST_EVENT_ID, EndOutcome, end_arguments
 from runtime.protocol.cursors import BEGINNING
 from runtime.protocol.events import Event, EventEncoder, RunEnd
 from runtime.protocol.ids import new_id
+from runtime.protocol.phases import Phase
 from runtime.protocol.records import RunRecord
 
 logger = logging.getLogger(__name__)
@@ -85,8 +86,7 @@ LogItem = Append | End | Touch
 class RunLog:
     """Gives each event its id and hands it to the worker's log.
 
-    ``on_loss`` is called once, when Redis no longer takes the run's events. A run that has not begun, since it waits,
-    has no event yet.
+    ``on_loss`` is called once, when Redis no longer takes the run's events. A run that waits has no event yet.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class RunLog:
         *,
         retention_seconds: int,
         max_bytes: int,
-        has_begun: bool = True,
     ) -> None:
+        has_begun = record.phase is Phase.BEGUN
         self.is_dropped = False
         self.stream = keys.events(record.run_id)
         self.cursor = FIRST_EVENT_ID if has_begun else BEGINNING

@@ -18,6 +18,7 @@ from runtime.events.shared_link import Requests
 from runtime.protocol.cursors import GREATEST
 from runtime.protocol.events import Event, EventEncoder, RunEnd, ended_record
 from runtime.protocol.ids import new_id
+from runtime.protocol.phases import Phase
 from runtime.protocol.records import RunRecord
 
 logger = logging.getLogger(__name__)
@@ -178,7 +179,7 @@ class RunStore:
     def is_awaited(self, run_id: str) -> bool:
         """Whether a run whose stream is not there may still begin one."""
         record = self.get(run_id)
-        return record is not None and record.waits and not record.has_ended
+        return record is not None and record.phase is Phase.WAITING
 
     def tell_worker(self, worker: str, message: str, run_id: str) -> None:
         """Leave a message in a worker's control stream."""

@@ -10,11 +10,8 @@ from pydantic_ai.tools import DeferredToolResults as AgentToolResults
 from runtime.composition.composition import Composition
 from runtime.layers.history import HistoryLayer
 from runtime.layers.tool_layer import ToolLayer
-from runtime.protocol.ask_human import AskHumanResult
+from runtime.protocol.ask_human import NOT_ANSWERED
 from runtime.protocol.requests import DeferredToolResults
-
-NOT_ANSWERED = AskHumanResult(status="unavailable", message="The conversation went on without an answer.")
-"""The result of a call whose session goes on by an ordinary run."""
 
 
 def deferred_results(given: DeferredToolResults | None, history: HistoryLayer | None) -> AgentToolResults | None:

@@ -15,13 +15,11 @@ from runtime.llm.plugin_daemon import PluginDaemonError
 from runtime.llm.providers import ProviderError
 from runtime.protocol.events import RunEnd
 from runtime.protocol.redaction import Redactor
+from runtime.runs.ends import STORAGE
 
 logger = logging.getLogger(__name__)
 
 RUN_LIMIT_EXCEEDED = "agent_run_limit_exceeded"
-STORAGE = "storage"
-SHUTDOWN = RunEnd.failed("run cancelled during server shutdown", reason="shutdown")
-STORAGE_LOST = RunEnd.failed("the run's events can no longer be stored", reason=STORAGE)
 UNKNOWN = "the run failed because of an internal error"
 
 

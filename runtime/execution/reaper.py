@@ -18,7 +18,7 @@ from errors import StorageUnavailable
 from runtime.events.connections import LINK_ERRORS
 from runtime.events.leases import Leases
 from runtime.events.store import EndOutcome, RunStore
-from runtime.protocol.events import RunEnd
+from runtime.runs.ends import WORKER_LOST
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +28,6 @@ SLOW_SECONDS = 2.0
 """A Redis that takes longer for an answer was away."""
 BREAK_SECONDS = 3.0
 """Longest time by Redis' clock from one answer to the next; after more, who knows what happened in between."""
-
-WORKER_LOST = RunEnd.failed("the worker that executed the run was lost", reason="worker_lost")
 
 OwnerStopper = Callable[[str, str], None]
 """Tells a worker, by a run id and its own id, that the run has ended."""

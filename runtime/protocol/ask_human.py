@@ -171,6 +171,10 @@ class AskHumanResult(AskHumanModel):
     rendered_content: str | None = None
 
 
+NOT_ANSWERED = AskHumanResult(status="unavailable", message="The conversation went on without an answer.")
+"""The result of a call whose session goes on by an ordinary run."""
+
+
 def _refuse_repeated(names: Iterable[str], what: str) -> None:
     seen: set[str] = set()
     for name in names:

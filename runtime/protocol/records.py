@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 from runtime.protocol.clock import utc_now
 from runtime.protocol.dialects import RULES, Dialect
+from runtime.protocol.jobs import Origin
+from runtime.protocol.phases import Phase
 
 
 class RunStatus(StrEnum):
@@ -27,7 +29,8 @@ class RunRecord(BaseModel):
     ``cancelled`` is true of a cancelled run also where its dialect has no such status and the record says ``failed``.
     ``idempotency_digest`` names the idempotency key that it was made under, which itself is not kept. A run that one of
     our keys started has a ``tenant_id``: it is there for that tenant and the operator alone. One that ``waits`` was
-    stored without its first event, which comes when it begins.
+    stored without its first event, which comes when it begins: ``phase`` says so. ``origin`` is None for a plain run,
+    and in what an earlier version has stored.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,6 +48,8 @@ class RunRecord(BaseModel):
     idempotency_digest: str | None = None
     tenant_id: str | None = None
     waits: bool = False
+    origin: Origin | None = None
+    user_id: str | None = None
 
     @classmethod
     def begin(
@@ -55,6 +60,8 @@ class RunRecord(BaseModel):
         worker: str,
         idempotency_digest: str | None = None,
         tenant_id: str | None = None,
+        user_id: str | None = None,
+        origin: Origin | None = None,
         waits: bool = False,
     ) -> Self:
         now = utc_now()
@@ -66,8 +73,17 @@ class RunRecord(BaseModel):
             worker=worker,
             idempotency_digest=idempotency_digest,
             tenant_id=tenant_id,
+            user_id=user_id,
+            origin=origin,
             waits=waits,
         )
+
+    @property
+    def phase(self) -> Phase:
+        """How far the run had come when this was stored."""
+        if self.has_ended:
+            return Phase.ENDED
+        return Phase.WAITING if self.waits else Phase.BEGUN
 
     @property
     def has_ended(self) -> bool:

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from errors import IdempotencyKeyReused
 from models import IdempotencyClaim
+from runtime.runs import Claim
 from services.database import Database
-from services.idempotency import Claim
 
 KEPT = timedelta(days=1)
 FORGOTTEN_AT_ONCE = 100

@@ -8,12 +8,12 @@ import time
 
 from errors import GreenrunError, SessionNotFound
 from models import AgentConfigSnapshot, AgentSession
-from runtime.events.entries import StreamEntry
 from runtime.layers.dify_identity import ExecutionContextConfig
 from runtime.protocol.cursors import BEGINNING
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.events import EventType
 from runtime.protocol.requests import CancelRunRequest, CompositionSpec, CreateRunRequest
+from runtime.runs import ASIDE, Origin, StreamEntry
 from services.credentials import CredentialService
 from services.database import Database
 from services.run_viewers import RunViewer
@@ -47,9 +47,11 @@ class Asides:
 
     def _ask(self, session_id: str, instruction: str, text: str) -> str | None:
         tenant_id, spec = self._composition(session_id, instruction, text)
-        proven = self._runs.prove(CreateRunRequest(composition=spec), dialect=Dialect.CURRENT)
+        request = CreateRunRequest(composition=spec)
+        proven = self._runs.prove(request, dialect=Dialect.CURRENT)
         with self._runs.admission():
-            run_id = self._runs.begin(proven, tenant_id=tenant_id).run_id
+            origin = Origin(kind=ASIDE, id=session_id)
+            run_id = self._runs.begin(proven, origin=origin, tenant_id=tenant_id, request=request).run_id
         last = self._last_event(run_id, tenant_id)
         if last is None or last.event_type != EventType.RUN_SUCCEEDED:
             logger.info("session %s: an aside was not answered: run %s", session_id, run_id)

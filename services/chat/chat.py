@@ -23,9 +23,9 @@ from errors import (
 )
 from models import Agent, AgentSession, HumanInputForm, SessionTurn
 from models.enums import TurnStatus
-from runtime.events.follow import Follower
 from runtime.protocol.cursors import BEGINNING
 from runtime.protocol.ids import is_id, new_id
+from runtime.runs import Follower
 from services.chat import frames
 from services.chat.apps import App
 from services.chat.chat_requests import FILES, ChatMessageRequest, prompt_of

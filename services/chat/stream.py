@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from runtime.events.entries import StreamEntry
 from runtime.llm.usage import ModelUsage
 from runtime.protocol.events import EventType
+from runtime.runs import StreamEntry
 from services.chat import frames
 from services.chat.failures import STREAM_BROKE_OFF, ChatFailure, chat_failure
 from services.chat.frames import ChatTurn, FormTicket

@@ -13,18 +13,16 @@ from sqlalchemy.orm import Session
 from errors import DatabaseUnavailable, InvalidComposition, RunAlreadyEnded, RunNotFound, StorageUnavailable
 from models import AgentSession, HumanInputForm, SessionTurn
 from models.enums import SessionState
-from runtime.composition.composition import Composition
-from runtime.execution.hooks import RunHooks
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.events import RunEnd
-from runtime.protocol.ids import new_id
 from runtime.protocol.records import RunStatus
 from runtime.protocol.requests import CancelRunRequest, CompositionSpec, CreateRunRequest, ExitIntent, LayerSpec, OnExit
 from runtime.protocol.snapshots import SessionSnapshot
+from runtime.runs import CLEANUP, Job, Origin, ProvenRun, RunHooks
 from runtime.runtime import Runtime
 from services.database import Database
 from services.run_viewers import RunViewer
-from services.runs import ProvenRun, RunService
+from services.runs import RunService
 from services.sessions.lookup import TurnKey, unfinished_turns
 from services.sessions.projection import project
 
@@ -62,9 +60,11 @@ class SessionCleanup:
             self._purge(session_id)
             return
         with self._runs.admission():
-            run_id = new_id()
-            hooks = _CleanupHooks(self, session_id, run_id, proven)
-            self._runs.begin(proven, run_id=run_id, tenant_id=tenant_id, hooks=hooks)
+            self._runs.begin(proven, origin=Origin(kind=CLEANUP, id=session_id), tenant_id=tenant_id)
+
+    def hooks(self, job: Job) -> RunHooks:
+        """The hooks of a cleanup run."""
+        return _CleanupHooks(self, job)
 
     def _cancel_runs(self, keys: Sequence[TurnKey]) -> None:
         for key in keys:
@@ -74,7 +74,7 @@ class SessionCleanup:
 
     def finish(self, session_id: str, run_id: str) -> None:
         """Delete the session if its cleanup run has succeeded; else it is tried again later."""
-        record = self._runtime.store.get(run_id)
+        record = self._runtime.runs.get(run_id)
         if record is not None and record.status is RunStatus.SUCCEEDED:
             self._purge(session_id)
         else:
@@ -126,20 +126,13 @@ def claim_deleted(session: Session, *, before: datetime, limit: int) -> list[str
 
 
 class _CleanupHooks(RunHooks):
-    def __init__(self, cleanup: SessionCleanup, session_id: str, run_id: str, proven: ProvenRun) -> None:
+    def __init__(self, cleanup: SessionCleanup, job: Job) -> None:
         self._cleanup = cleanup
-        self._session_id = session_id
-        self._run_id = run_id
-        self._composition = proven.composition
+        self._session_id = job.origin.id
+        self._run_id = job.run_id
 
-    def begin(self) -> Composition:
-        return self._composition
-
-    def stop(self) -> None:
-        """It does not wait."""
-
-    def prepare(self, end: RunEnd) -> None:
-        """Nothing of it is stored."""
+    def begin(self, proven: ProvenRun | None) -> ProvenRun | None:
+        return proven
 
     def settle(self, end: RunEnd | None) -> None:
         try:

@@ -18,11 +18,12 @@ from runtime.layers.model_layer import MODEL_LAYER_NAME
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.requests import CompositionSpec, CreateRunRequest, DeferredToolResults, LayerSpec
 from runtime.protocol.snapshots import SessionSnapshot
+from runtime.runs import ProvenRun
 from services.agents.known_versions import KnownVersions
 from services.credential_cipher import CredentialCipher
 from services.credentials import CredentialService
 from services.run_checks import check_tenant
-from services.runs import ProvenRun, RunService
+from services.runs import RunService
 from services.sessions.opened import OpenedSession, SessionAgent
 from services.sessions.projection import project
 from services.souls import composition_of, credential_names

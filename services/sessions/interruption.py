@@ -8,8 +8,8 @@ from typing import Any
 from pydantic_ai.messages import ModelMessage, ModelRequest, ToolReturnPart
 
 from runtime.composition.layer import NoConfig
-from runtime.execution.deferral import NOT_ANSWERED
 from runtime.layers.history import HistoryLayer, HistoryState
+from runtime.protocol.ask_human import NOT_ANSWERED
 from runtime.protocol.snapshots import LayerSnapshot, LifecycleState, SessionSnapshot
 
 HISTORY_NAME = HistoryLayer.required_name or ""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtime.events.store import RunStore
 from runtime.protocol.cursors import BEGINNING
 from runtime.protocol.events import EventType
+from runtime.runs import Runs
 
 PAGE_ENTRIES = 500
 
@@ -24,10 +24,10 @@ class RunEvents:
     has_begun: bool = False
 
 
-def read_events(store: RunStore, run_id: str) -> RunEvents:
+def read_events(runs: Runs, run_id: str) -> RunEvents:
     """All events of a run, of as much as there is of it. Raises StorageUnavailable."""
     found = RunEvents()
-    for kind, data in _pages(store, run_id):
+    for kind, data in _pages(runs, run_id):
         if kind == EventType.PYDANTIC_AI_EVENT:
             found.agent_events.append(data)
         elif kind == EventType.RUN_STARTED:
@@ -37,10 +37,10 @@ def read_events(store: RunStore, run_id: str) -> RunEvents:
     return found
 
 
-def _pages(store: RunStore, run_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    after, page = BEGINNING, store.page(run_id, after=BEGINNING, limit=PAGE_ENTRIES)
+def _pages(runs: Runs, run_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    after, page = BEGINNING, runs.page(run_id, after=BEGINNING, limit=PAGE_ENTRIES)
     while page:
         for entry in page:
             yield entry.event_type, json.loads(entry.payload)["data"]
         after = page[-1].cursor
-        page = store.page(run_id, after=after, limit=PAGE_ENTRIES) if len(page) == PAGE_ENTRIES else []
+        page = runs.page(run_id, after=after, limit=PAGE_ENTRIES) if len(page) == PAGE_ENTRIES else []

@@ -14,11 +14,11 @@ from models import AgentSession, HumanInputForm, SessionTurn
 from models.enums import SessionState, TurnStop
 from runtime.protocol.clock import wire_time
 from runtime.protocol.ids import new_id
+from runtime.runs import Claim
 from services.agents.claims import once
 from services.agents.lookup import find_agent, find_version, require_active
 from services.agents.transfer import version_id_of
 from services.database import Database
-from services.idempotency import Claim
 from services.sessions.cleanup import SessionCleanup, purge
 from services.sessions.compositions import SessionCompositions
 from services.sessions.descriptions import SessionDescription, SessionPage, TurnDescription, TurnPage

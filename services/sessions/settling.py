@@ -67,17 +67,17 @@ class Settler:
     def settle(self, key: TurnKey) -> bool:
         """Settle a turn; False while its run goes on."""
         self._runtime.start()
-        record = self._runtime.store.get(key.run_id)
+        record = self._runtime.runs.get(key.run_id)
         if record is not None and not record.has_ended:
             return False
         is_success = record is not None and record.status is RunStatus.SUCCEEDED
         if is_success and self._take_over(key):
             return True
-        events = None if is_success else read_events(self._runtime.store, key.run_id)
+        events = None if is_success else read_events(self._runtime.runs, key.run_id)
         try:
             return self._apply(key, record, events)
         except _NotPrepared:
-            return self._apply(key, record, read_events(self._runtime.store, key.run_id))
+            return self._apply(key, record, read_events(self._runtime.runs, key.run_id))
 
     def settle_successes(self, keys: Sequence[TurnKey]) -> set[str]:
         """Settle prepared turns whose runs have succeeded, at most one of each session.

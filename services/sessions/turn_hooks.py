@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import gevent
@@ -16,14 +18,12 @@ from errors import DatabaseUnavailable, GreenrunError, SessionBusy, StorageUnava
 from models import SessionTurn
 from models.enums import TurnStatus
 from runtime.composition.composition import Composition
-from runtime.events.follow import Follower
-from runtime.execution.hooks import RunHooks, RunNotBegun
 from runtime.protocol.cursors import BEGINNING
 from runtime.protocol.events import RunEnd
 from runtime.protocol.records import RunStatus
+from runtime.runs import Follower, Job, ProvenRun, RunHooks, RunNotBegun
 from runtime.runtime import Runtime
 from services.database import Database
-from services.runs import ProvenRun
 from services.sessions.backlog import Backlog
 from services.sessions.compositions import SessionCompositions, TurnInput, history_of
 from services.sessions.lookup import TurnKey, unfinished_turns
@@ -50,17 +50,24 @@ _PREPARE = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenTurn(ProvenRun):
+    """What a turn executes. What one executes that ``waits`` is made anew when its time comes."""
+
+    key: TurnKey
+    input: TurnInput = field(repr=False)
+    version_id: str | None
+    created_at: datetime
+    waits: bool
+
+
 class TurnHooks(RunHooks):
-    """Of one turn. ``proven`` is None for one that has to wait: what it runs on is known when it begins."""
+    """Of one turn."""
 
     def __init__(
         self,
-        key: TurnKey,
-        turn: TurnInput,
+        job: Job,
         *,
-        proven: ProvenRun | None,
-        created_at: datetime,
-        version_id: str | None,
         database: Database,
         runtime: Runtime,
         compositions: SessionCompositions,
@@ -69,11 +76,9 @@ class TurnHooks(RunHooks):
         cancels_forms: bool,
         cancel: Callable[[TurnKey], None],
     ) -> None:
-        self._key = key
-        self._turn = turn
-        self._composition = proven.composition if proven is not None else None
-        self._created_at = created_at
-        self._version_id = version_id
+        self._run_id = job.run_id
+        self._key: TurnKey | None = None
+        self._turn: ProvenTurn | None = None
         self._database = database
         self._runtime = runtime
         self._compositions = compositions
@@ -86,19 +91,20 @@ class TurnHooks(RunHooks):
         self._known_messages = 0
         self._is_prepared = False
 
-    def begin(self) -> Composition | None:
+    def begin(self, proven: ProvenRun | None) -> ProvenRun | None:
+        if not isinstance(proven, ProvenTurn):
+            return None
+        self._key = proven.key
         try:
-            if self._composition is None:
-                deadline = time.monotonic() + self._runtime.config.max_wait_seconds
-                self._wait_for_turn(deadline)
-                self._composition = self._patiently(self._compose, deadline)
+            turn = self._wait(proven) if proven.waits else proven
         except _Stopped:
             return None
         except GreenrunError as error:
             raise RunNotBegun(RunEnd.failed(error.message, reason=error.code)) from error
-        history = history_of(self._composition)
+        history = history_of(turn.composition)
         self._known_messages = len(history.state.messages) if history else 0
-        return self._composition
+        self._turn = turn
+        return turn
 
     def stop(self) -> None:
         self._stopped.set()
@@ -106,37 +112,43 @@ class TurnHooks(RunHooks):
             self._follower.stop()
 
     def prepare(self, end: RunEnd) -> None:
-        if end.status is not RunStatus.SUCCEEDED or self._composition is None:
+        turn = self._turn
+        if end.status is not RunStatus.SUCCEEDED or turn is None:
             return
-        history = history_of(self._composition)
+        history = history_of(turn.composition)
         messages = history.state.messages[self._known_messages :] if history else []
-        values = prepared(self._key.turn_id, end.data, messages, self._created_at)
+        values = prepared(turn.key.turn_id, end.data, messages, turn.created_at)
         try:
-            self._database.execute(_PREPARE, {"turn_id": self._key.turn_id, **values})
+            self._database.execute(_PREPARE, {"turn_id": turn.key.turn_id, **values})
             self._is_prepared = True
         except DatabaseUnavailable:  # who settles it takes it from the run's events
-            logger.warning("run %s: its turn was not prepared: the database is away", self._key.run_id)
+            logger.warning("run %s: its turn was not prepared: the database is away", self._run_id)
 
     def settle(self, end: RunEnd | None) -> None:
+        if self._key is None:
+            return
         try:
             if self._is_prepared and end is not None and is_plain_success(end):
                 self._backlog.add(self._key)
             else:
                 self._settler.settle(self._key)
         except (DatabaseUnavailable, StorageUnavailable):  # whoever needs it does it, and else the sweeper
-            logger.warning("run %s: its turn was not settled yet: the storage is away", self._key.run_id)
+            logger.warning("run %s: its turn was not settled yet: the storage is away", self._run_id)
 
-    def _wait_for_turn(self, deadline: float) -> None:
+    def _wait(self, turn: ProvenTurn) -> ProvenTurn:
         """Until every turn before this one is settled. Raises _Stopped, and RunNotBegun when that takes too long."""
-        while (before := self._patiently(self._unfinished, deadline)) != []:
-            for turn in before:
-                self._wait_until_settled(turn, deadline)
+        deadline = time.monotonic() + self._runtime.config.max_wait_seconds
+        while (before := self._patiently(partial(self._unfinished, turn.key), deadline)) != []:
+            for earlier in before:
+                self._wait_until_settled(earlier, deadline)
+        composition: Composition = self._patiently(partial(self._compose, turn), deadline)
+        return replace(turn, composition=composition)
 
     def _wait_until_settled(self, turn: SessionTurn, deadline: float) -> None:
         key = TurnKey.of(turn)
         while True:
             # Before the look at the run: behind an end that came between the two nothing would ever follow.
-            after = self._patiently(lambda: self._runtime.store.last_cursor(key.run_id), deadline) or BEGINNING
+            after = self._patiently(lambda: self._runtime.runs.last_cursor(key.run_id), deadline) or BEGINNING
             if self._patiently(lambda: self._settler.settle(key), deadline):
                 return
             if turn.stop is not None:  # its run may not have been there yet when it was to be cancelled
@@ -160,28 +172,29 @@ class TurnHooks(RunHooks):
             error = f"the turn waited longer than {seconds:g} seconds for those before it"
             raise RunNotBegun(RunEnd.failed(error, reason=SessionBusy.code))
 
-    def _unfinished(self) -> list[SessionTurn]:
+    def _unfinished(self, key: TurnKey) -> list[SessionTurn]:
         with self._database.reading() as session:
-            return unfinished_turns(session, self._key.session_id, before=self._key.position)
+            return unfinished_turns(session, key.session_id, before=key.position)
 
     def _follow(self, key: TurnKey, after: str, deadline: float) -> None:
         """Until the run of an earlier turn has ended, or its stream is cut."""
-        store, hub, stream = self._runtime.store, self._runtime.hub, self._runtime.keys.events(key.run_id)
-        self._follower = Follower(key.run_id, stream, after=after, store=store, hub=hub, heartbeat=LOOK_SECONDS)
-        try:
-            for _ in self._follower:
-                self._check_patience(deadline)
-        finally:
-            self._follower = None
+        found = self._patiently(partial(self._runtime.runs.find, key.run_id, after=after), deadline)
+        if found is not None:
+            self._follower = self._runtime.runs.follow(found, heartbeat=LOOK_SECONDS)
+            try:
+                for _ in self._follower:
+                    self._check_patience(deadline)
+            finally:
+                self._follower = None
         self._stopped.wait(RETRY_SECONDS if after == BEGINNING else 0)
 
-    def _compose(self) -> Composition:
+    def _compose(self, turn: ProvenTurn) -> Composition:
         with self._database.transaction() as session:
-            row = open_session(session, self._key.tenant_id, self._key.session_id)
-            turn = session.get(SessionTurn, self._key.turn_id)
-            if turn is None or turn.status is not TurnStatus.RUNNING:  # this worker was given up while it waited
+            row = open_session(session, turn.key.tenant_id, turn.key.session_id)
+            stored = session.get(SessionTurn, turn.key.turn_id)
+            if stored is None or stored.status is not TurnStatus.RUNNING:  # this worker was given up while it waited
                 raise _Stopped
-            is_answer = self._turn.deferred_results is not None  # those before it may have ended with a question
+            is_answer = turn.input.deferred_results is not None  # those before it may have ended with a question
             settle_question(session, row, is_answer=is_answer, cancels=self._cancels_forms)
             row.store(session)
-            return self._compositions.prove(session, row, self._turn, version_id=self._version_id).composition
+            return self._compositions.prove(session, row, turn.input, version_id=turn.version_id).composition

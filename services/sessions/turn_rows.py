@@ -13,7 +13,7 @@ from errors import IdempotencyKeyReused, SessionBusy
 from models import SessionTurn
 from models.enums import MultitaskStrategy, TurnStatus, TurnStop
 from runtime.protocol.ids import new_id
-from services.idempotency import Claim
+from runtime.runs import Claim
 from services.sessions.lookup import TurnKey
 from services.sessions.opened import OpenedSession
 from services.sessions.turn_types import NewTurn, StartedTurn

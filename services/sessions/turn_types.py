@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from models.enums import MultitaskStrategy
 from runtime.protocol.requests import DeferredToolResults
-from services.idempotency import Claim
+from runtime.runs import Claim
 from services.sessions.lookup import TurnKey
 
 

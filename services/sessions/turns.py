@@ -18,10 +18,11 @@ from errors import (
 from models import AgentSession, HumanInputForm, SessionTurn
 from models.enums import FormStatus, TurnStatus
 from runtime.protocol.requests import CancelRunRequest
+from runtime.runs import TURN, Job, Origin, Phase, ProvenRun, RunHooks
 from runtime.runtime import Runtime
 from services.database import Database
 from services.run_viewers import RunViewer
-from services.runs import ProvenRun, RunService
+from services.runs import RunService
 from services.sessions.backlog import Backlog
 from services.sessions.cleanup import purge
 from services.sessions.compositions import SessionCompositions, TurnInput, lasting_specs
@@ -29,7 +30,7 @@ from services.sessions.lookup import TurnKey, unfinished_turns
 from services.sessions.opened import OpenedSession
 from services.sessions.questions import settle_question
 from services.sessions.settling import Settler
-from services.sessions.turn_hooks import TurnHooks
+from services.sessions.turn_hooks import ProvenTurn, TurnHooks
 from services.sessions.turn_rows import Unsettled, add_turn, find_claimed, make_way
 from services.sessions.turn_types import NewTurn, StartedTurn
 
@@ -90,6 +91,19 @@ class TurnService:
                 self._cancel_runs(accepted.to_cancel)
         return accepted.turn
 
+    def hooks(self, job: Job) -> RunHooks:
+        """The hooks of a turn's run."""
+        return TurnHooks(
+            job,
+            database=self._database,
+            runtime=self._runtime,
+            compositions=self._compositions,
+            settler=self._settler,
+            backlog=self._backlog,
+            cancels_forms=self._cancels_forms,
+            cancel=self._cancel_run,
+        )
+
     def cancel_run(self, tenant_id: str, run_id: str, *, reason: str) -> None:
         """Cancel the run of a turn, if it is there and has not ended."""
         viewer = RunViewer(frozenset({tenant_id}))
@@ -140,23 +154,27 @@ class TurnService:
             row.take_over(last)
 
     def _begin(self, accepted: _Accepted, proven: ProvenRun, wanted: NewTurn) -> None:
-        key, is_waiting = accepted.turn.key, accepted.turn.ahead > 0
-        hooks = TurnHooks(
-            key,
-            _input_of(wanted),
-            proven=None if is_waiting else proven,
-            created_at=accepted.turn.created_at,
+        key, waits = accepted.turn.key, accepted.turn.ahead > 0
+        turn = ProvenTurn(
+            composition=proven.composition,
+            dialect=proven.dialect,
+            layers=proven.layers,
+            deferred_results=proven.deferred_results,
+            key=key,
+            input=_input_of(wanted),
             version_id=accepted.version_id,
-            database=self._database,
-            runtime=self._runtime,
-            compositions=self._compositions,
-            settler=self._settler,
-            backlog=self._backlog,
-            cancels_forms=self._cancels_forms,
-            cancel=self._cancel_run,
+            created_at=accepted.turn.created_at,
+            waits=waits,
         )
         try:
-            self._runs.begin(proven, run_id=key.run_id, tenant_id=key.tenant_id, hooks=hooks, is_waiting=is_waiting)
+            self._runs.begin(
+                turn,
+                run_id=key.run_id,
+                origin=Origin(kind=TURN, id=key.turn_id),
+                tenant_id=key.tenant_id,
+                user_id=wanted.user_id,
+                phase=Phase.WAITING if waits else Phase.BEGUN,
+            )
         except StorageUnavailable:
             self._forget(accepted)
             raise

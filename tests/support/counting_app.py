@@ -32,8 +32,8 @@ def count() -> Response:
         threads=len(os.listdir("/proc/self/task")),
         python_threads=threading.active_count(),
         tasks=Counter(_named(one) for one in objects if isinstance(one, asyncio.Task)),
-        runs=runtime.pool.active_count,
-        viewers=runtime.hub.viewer_count,
+        runs=len(runtime.runs.active),
+        viewers=runtime.runs.viewer_count,
         kilobytes=int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_KILOBYTES,
         objects=_own_objects(objects),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,6 +13,7 @@ from runtime.events.feed import CursorLost, FeedSnapshot
 from runtime.events.viewer import Viewer
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.records import RunRecord, RunStatus
+from runtime.runs.feed import RunFeed
 from services.feed import SNAPSHOT_PAGE_RUNS, ListReader
 from services.run_viewers import EVERY_RUN, RUNS_WITHOUT_TENANT, RunViewer
 
@@ -58,7 +59,7 @@ class QuietHub:
 
 def test_a_list_that_fell_too_far_behind_begins_with_what_runs_now() -> None:
     hub = QuietHub()
-    runtime: Any = SimpleNamespace(feed=ForgetfulFeed(), hub=hub)
+    runtime: Any = SimpleNamespace(runs=SimpleNamespace(feed=RunFeed(cast(Any, ForgetfulFeed()), cast(Any, hub))))
     batches = iter(ListReader(runtime, None, viewer=EVERY_RUN))
 
     empty, snapshot, end = (json.loads(next(batches)[0]) for _ in range(3))
@@ -113,7 +114,7 @@ class MixedFeed:
 )
 def test_a_list_is_full_pages_of_what_its_reader_may_see(viewer: RunViewer, pages: int, ended: list[str]) -> None:
     feed = MixedFeed()
-    runtime: Any = SimpleNamespace(feed=feed, hub=QuietHub())
+    runtime: Any = SimpleNamespace(runs=SimpleNamespace(feed=RunFeed(cast(Any, feed), cast(Any, QuietHub()))))
     visible = [run_id for run_id, run in feed.runs.items() if viewer.may_see(run)]
 
     batches = iter(ListReader(runtime, None, viewer=viewer))

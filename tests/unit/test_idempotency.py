@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from runtime.events.keys import Keys
 from runtime.protocol.requests import CreateRunRequest
-from services.idempotency import Claim, claim_of, new_run_id
+from runtime.runs import Claim, Runs
+from services.idempotency import claim_of
 
 
 def claim(key: str = "key-1", scope: str = "", **changes: Any) -> Claim:
@@ -62,8 +63,10 @@ def test_each_value_of_a_part_makes_it_another() -> None:
 
 
 def test_a_run_of_a_cluster_shares_the_bucket_of_its_claim() -> None:
-    keys = Keys("prefix", buckets=64)
+    keys, nothing = Keys("prefix", buckets=64), cast(Any, None)
+    parts = dict.fromkeys(("worker", "store", "hub", "log", "executor", "feed", "tell_owner"), nothing)
+    runs = Runs(keys=keys, **parts)
 
     for number in range(20):
         made = claim(f"key-{number}")
-        assert keys.bucket(new_run_id(keys, made)) == keys.bucket(made.digest)
+        assert keys.bucket(runs.new_run_id(made)) == keys.bucket(made.digest)

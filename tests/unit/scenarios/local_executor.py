@@ -1,4 +1,4 @@
-"""Scenarios of the run pool, in a process that is patched."""
+"""Scenarios of the executor of a worker, in a process that is patched."""
 
 from __future__ import annotations
 
@@ -9,10 +9,35 @@ import gevent
 from gevent.event import AsyncResult
 
 from runtime.events.store import EndOutcome
-from runtime.execution.active_run import ActiveRun, StopReason
 from runtime.execution.bridge import LoopBridge
-from runtime.execution.pool import RunPool
+from runtime.execution.local_executor import LocalExecutor
+from runtime.protocol.dialects import Dialect
 from runtime.protocol.events import RunEnd
+from runtime.protocol.jobs import RUN, Job, Origin
+from runtime.protocol.records import RunRecord
+from runtime.runs.executor import StopReason
+from runtime.runs.origins import Origins, ProvenRun, RunHooks
+
+JOB = Job(run_id="run-1", origin=Origin(kind=RUN, id="run-1"), dialect=Dialect.CURRENT)
+RECORD = RunRecord.begin("run-1", dialect=Dialect.CURRENT, worker="worker")
+PROVEN = ProvenRun(cast(Any, None), Dialect.CURRENT, [])
+
+
+class Plain(RunHooks):
+    def begin(self, proven: ProvenRun | None) -> ProvenRun | None:
+        return proven
+
+
+async def _succeed(_: object) -> RunEnd:
+    return RunEnd.succeeded(output="x", snapshot={}, usage=None)
+
+
+def _executor_with(bridge: LoopBridge, run_log: object) -> LocalExecutor:
+    origins = Origins()
+    origins.register(RUN, lambda job: Plain())
+    log = SimpleNamespace(open_run=lambda record: run_log, close_run=lambda run_log: None)
+    runner = SimpleNamespace(execute=_succeed)
+    return LocalExecutor(bridge=bridge, runner=cast(Any, runner), log=cast(Any, log), origins=origins, size=1)
 
 
 class RefusingRunLog:
@@ -20,6 +45,7 @@ class RefusingRunLog:
 
     def __init__(self) -> None:
         self.ends: list[RunEnd] = []
+        self.is_dropped = False
         self.on_loss: object = None
 
     def end(self, end: RunEnd) -> AsyncResult[EndOutcome]:
@@ -32,20 +58,14 @@ class RefusingRunLog:
 
 
 def a_run_whose_end_cannot_be_made_ends_as_failed() -> None:
-    async def succeed(_: object) -> RunEnd:
-        return RunEnd.succeeded(output="x", snapshot={}, usage=None)
-
     bridge = LoopBridge()
     bridge.start()
-    log = SimpleNamespace(close_run=lambda run_log: None)
-    runner = SimpleNamespace(execute=succeed)
-    pool = RunPool(bridge=bridge, runner=cast(Any, runner), log=cast(Any, log), size=1)
     run_log = RefusingRunLog()
-    record = SimpleNamespace(run_id="run-1")
-    pool.start(ActiveRun(cast(Any, record), cast(Any, None), cast(Any, None), cast(Any, run_log)))
+    executor = _executor_with(bridge, run_log)
+    executor.start(JOB, RECORD, PROVEN)
 
     with gevent.Timeout(10):
-        while pool.active_count:
+        while executor.active:
             gevent.sleep(0.01)
 
     assert [end.error for end in run_log.ends] == ["the run failed because of an internal error"]
@@ -70,26 +90,20 @@ class WaitingRunLog:
 
 
 def what_stops_a_run_whose_end_is_on_its_way_leaves_its_events_alone() -> None:
-    async def succeed(_: object) -> RunEnd:
-        return RunEnd.succeeded(output="x", snapshot={}, usage=None)
-
     bridge = LoopBridge()
     bridge.start()
-    log = SimpleNamespace(close_run=lambda run_log: None)
-    runner = SimpleNamespace(execute=succeed)
-    pool = RunPool(bridge=bridge, runner=cast(Any, runner), log=cast(Any, log), size=1)
     run_log = WaitingRunLog()
-    record = SimpleNamespace(run_id="run-1")
-    pool.start(ActiveRun(cast(Any, record), cast(Any, None), cast(Any, None), cast(Any, run_log)))
+    executor = _executor_with(bridge, run_log)
+    executor.start(JOB, RECORD, PROVEN)
 
     with gevent.Timeout(10):
         while not run_log.has_end:
             gevent.sleep(0.01)
         for reason in StopReason:
-            assert pool.stop("run-1", reason)
+            assert executor.stop("run-1", reason)
         assert not run_log.is_dropped
         run_log.done.set(EndOutcome.ENDED)
-        while pool.active_count:
+        while executor.active:
             gevent.sleep(0.01)
 
     assert not run_log.is_dropped

@@ -1,4 +1,4 @@
-"""The run pool: a greenlet for each run of this worker, which owns the run until its end is written."""
+"""The executor of this worker: a greenlet for each of its runs, which owns the run until its end is written."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ from gevent.event import Event
 from errors import CapacityReached, ShuttingDown
 from runtime.events.log import LogKeeper
 from runtime.events.store import EndOutcome
-from runtime.execution.active_run import ActiveRun, StopReason
+from runtime.execution.active_run import ActiveRun
 from runtime.execution.bridge import LoopBridge
-from runtime.execution.failures import SHUTDOWN, STORAGE_LOST, UNKNOWN, log_unexpected
-from runtime.execution.hooks import RunHooks, RunNotBegun
+from runtime.execution.failures import UNKNOWN, log_unexpected
 from runtime.execution.turnstile import Turnstile
-from runtime.protocol.events import RunEnd
+from runtime.protocol.events import EventEncoder, RunEnd
+from runtime.protocol.jobs import Job
+from runtime.protocol.phases import Phase
 from runtime.protocol.records import RunRecord
+from runtime.runs.ends import SHUTDOWN, STORAGE_LOST
+from runtime.runs.executor import StopReason
+from runtime.runs.origins import Origins, ProvenRun, RunNotBegun
 
 logger = logging.getLogger(__name__)
 
 REFUSED_END_RETRY_SECONDS = 1.0
 
 
-class RunPool:
-    """The runs that this worker has taken on, at most ``size``: those it executes, and those that wait their turn.
+class LocalExecutor:
+    """An ``Executor``: the runs that this worker has taken on, at most ``size``, executing or waiting for a place.
 
-    ``on_start`` is called when there is a new one.
+    ``on_start`` is called when there is a new one. Each is executed with the hooks of its origin.
     """
 
     def __init__(
@@ -38,12 +42,14 @@ class RunPool:
         bridge: LoopBridge,
         runner: Turnstile,
         log: LogKeeper,
+        origins: Origins,
         size: int,
         on_start: Callable[[], None] = lambda: None,
     ) -> None:
         self._bridge = bridge
         self._runner = runner
         self._log = log
+        self._origins = origins
         self._size = size
         self._on_start = on_start
         self._active: dict[str, ActiveRun] = {}
@@ -53,11 +59,8 @@ class RunPool:
         self._idle.set()
 
     @property
-    def active_count(self) -> int:
-        return len(self._active)
-
-    def run_ids(self) -> list[str]:
-        """The runs that this worker owns."""
+    def active(self) -> list[str]:
+        """The ids of the runs that this worker owns."""
         return list(self._active)
 
     def record_of(self, run_id: str) -> RunRecord | None:
@@ -71,7 +74,7 @@ class RunPool:
         return not self._idle.is_set()
 
     @contextmanager
-    def admission(self) -> Iterator[None]:
+    def admit(self) -> Iterator[None]:
         """Hold a place while a run is being stored and started. Raises ShuttingDown or CapacityReached."""
         if self._closing:
             raise ShuttingDown
@@ -85,8 +88,10 @@ class RunPool:
             self._admitted -= 1
             self._note_idle()
 
-    def start(self, run: ActiveRun) -> None:
-        """Execute an admitted run."""
+    def start(self, job: Job, record: RunRecord, proven: ProvenRun | None = None) -> None:
+        """Execute an admitted job whose record is stored."""
+        hooks, encoder = self._origins.hooks(job), EventEncoder(record.run_id, record.dialect)
+        run = ActiveRun(record, encoder, self._log.open_run(record), hooks, proven)
         run.log.on_loss = run.lose
         self._active[run.run_id] = run
         self._on_start()
@@ -100,16 +105,14 @@ class RunPool:
         run.stop(reason)
         return True
 
-    def stop_all(self, reason: StopReason) -> None:
-        for run in list(self._active.values()):
-            run.stop(reason)
-
     def refuse(self) -> None:
-        """Accept no more runs."""
+        """Admit no more runs."""
         self._closing = True
 
-    def wait_idle(self, timeout: float) -> bool:
-        """Wait until no run is left; False when ``timeout`` seconds were not enough."""
+    def drain(self, timeout: float) -> bool:
+        """Stop all runs; False when ``timeout`` seconds were not enough for their ends."""
+        for run in list(self._active.values()):
+            run.stop(StopReason.SHUTDOWN)
         return bool(self._idle.wait(timeout))
 
     def _own(self, run: ActiveRun) -> None:
@@ -117,15 +120,15 @@ class RunPool:
         try:
             end = self._execute(run)
             if end is not None:
-                if run.hooks is not None:
-                    run.hooks.prepare(end)
-                    if run.log.is_dropped:  # while it prepared, Redis has refused its last events
-                        end = STORAGE_LOST
+                run.hooks.prepare(end)
+                if run.log.is_dropped:  # while it prepared, Redis has refused its last events
+                    end = STORAGE_LOST
                 ended = self._write_end(run, end)
         except Exception as error:  # whatever went wrong here, the run must not stay running
             log_unexpected(run.run_id, error, "its end could not be made")
             ended = self._write_end(run, RunEnd.failed(UNKNOWN))
         finally:
+            run.enter(Phase.ENDED)
             self._log.close_run(run.log)
             _settle(run, ended)
             del self._active[run.run_id]
@@ -135,7 +138,7 @@ class RunPool:
         """The end to write; None when it is written already."""
         end: RunEnd | None = None
         try:
-            if run.hooks is None or self._begin(run, run.hooks):
+            if self._begin(run):
                 end = self._wait_for_end(run)
         except RunNotBegun as error:
             end = error.end
@@ -148,15 +151,14 @@ class RunPool:
                 return SHUTDOWN
         return end or RunEnd.failed(UNKNOWN)
 
-    def _begin(self, run: ActiveRun, hooks: RunHooks) -> bool:
+    def _begin(self, run: ActiveRun) -> bool:
         """Wait for the run's turn; False when it was stopped before. Raises RunNotBegun."""
-        composition = hooks.begin()
-        if composition is None or run.stop_reason is not None:
+        run.proven = run.hooks.begin(run.proven)
+        if run.proven is None or run.stop_reason is not None:
             return False
-        run.composition = composition
-        if not run.has_begun:
+        if run.phase is Phase.WAITING:
             run.log.begin(run.encoder.started())
-            run.has_begun = True
+            run.enter(Phase.BEGUN)
         return True
 
     def _wait_for_end(self, run: ActiveRun) -> RunEnd | None:
@@ -172,7 +174,7 @@ class RunPool:
 
     def _write_end(self, run: ActiveRun, end: RunEnd) -> RunEnd | None:
         """The end that was written; None when the run has been ended by somebody else."""
-        run.is_ending = True
+        run.enter(Phase.ENDING)
         outcome = run.log.end(end).get()
         while outcome is None:
             gevent.sleep(REFUSED_END_RETRY_SECONDS)
@@ -193,8 +195,6 @@ class RunPool:
 
 def _settle(run: ActiveRun, end: RunEnd | None) -> None:
     """Let the service take note of the end. Its trouble is not the run's."""
-    if run.hooks is None:
-        return
     try:
         run.hooks.settle(end)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The run pool, in a Python that gevent has patched."""
+"""The executor of a worker, in a Python that gevent has patched."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pytest
 from runtime.execution.failures import log_unexpected
 from tests.support.patched import run_scenario, scenarios
 
-POOL = "tests.unit.scenarios.pool"
+EXECUTOR = "tests.unit.scenarios.local_executor"
 
 
-@pytest.mark.parametrize("scenario", scenarios(POOL))
-def test_pool(scenario: str) -> None:
-    run_scenario(POOL, scenario)
+@pytest.mark.parametrize("scenario", scenarios(EXECUTOR))
+def test_local_executor(scenario: str) -> None:
+    run_scenario(EXECUTOR, scenario)
 
 
 def test_the_text_of_such_an_error_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:

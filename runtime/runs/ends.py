@@ -1,0 +1,10 @@
+"""Ends that no model makes."""
+
+from __future__ import annotations
+
+from runtime.protocol.events import RunEnd
+
+STORAGE = "storage"
+SHUTDOWN = RunEnd.failed("run cancelled during server shutdown", reason="shutdown")
+STORAGE_LOST = RunEnd.failed("the run's events can no longer be stored", reason=STORAGE)
+WORKER_LOST = RunEnd.failed("the worker that executed the run was lost", reason="worker_lost")

@@ -1,0 +1,192 @@
+"""The one door of the runtime to services: runs are accepted, found, followed and ended here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from errors import IdempotencyKeyReused, RunNotFound, StorageUnavailable
+from runtime.events.entries import StreamEntry
+from runtime.events.follow import FIRST_PAGE_ENTRIES, Follower
+from runtime.events.hub import Hub
+from runtime.events.keys import Keys
+from runtime.events.log import LogKeeper
+from runtime.events.store import CreateOutcome, EndOutcome, RunStore
+from runtime.protocol.dialects import Dialect
+from runtime.protocol.events import EventEncoder, RunEnd
+from runtime.protocol.ids import new_id
+from runtime.protocol.jobs import RUN, Job
+from runtime.protocol.phases import Phase
+from runtime.protocol.records import RunRecord
+from runtime.protocol.sse import HEARTBEAT_SECONDS
+from runtime.runs.claims import Claim, gives_key_up
+from runtime.runs.ends import STORAGE_LOST
+from runtime.runs.executor import Executor
+from runtime.runs.feed import RunFeed
+from runtime.runs.origins import ProvenRun
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRun:
+    """A run as it was found, to be followed from a cursor on."""
+
+    record: RunRecord
+    after: str
+    page: list[StreamEntry] | None = None
+    """What was behind the cursor then; None when it was not looked at."""
+
+
+class Runs:
+    """Its methods raise StorageUnavailable besides what they say."""
+
+    def __init__(
+        self,
+        *,
+        worker: str,
+        keys: Keys,
+        store: RunStore,
+        hub: Hub,
+        log: LogKeeper,
+        executor: Executor,
+        feed: RunFeed,
+        tell_owner: Callable[[str, str], None],
+    ) -> None:
+        self._worker = worker
+        self._keys = keys
+        self._store = store
+        self._hub = hub
+        self._log = log
+        self._executor = executor
+        self._tell_owner = tell_owner
+        self.feed = feed
+
+    @property
+    def active(self) -> list[str]:
+        """The ids of the runs that this worker owns."""
+        return self._executor.active
+
+    @property
+    def viewer_count(self) -> int:
+        """How many readers of anything this worker has."""
+        return self._hub.viewer_count
+
+    def ping(self) -> None:
+        """Ask for a sign of life of what runs are stored in."""
+        self._store.ping()
+
+    def admit(self) -> AbstractContextManager[None]:
+        """Hold a place for a run that is accepted inside. Raises ShuttingDown and CapacityReached."""
+        return self._executor.admit()
+
+    def new_run_id(self, claim: Claim | None = None) -> str:
+        """An id for a new run. In a cluster it shares the bucket of its claim, as one script writes both."""
+        run_id = new_id()
+        while claim is not None and self._keys.bucket(run_id) != self._keys.bucket(claim.digest):
+            run_id = new_id()
+        return run_id
+
+    def accept(
+        self, job: Job, proven: ProvenRun | None = None, *, claim: Claim | None = None, phase: Phase = Phase.BEGUN
+    ) -> RunRecord:
+        """Store an admitted job and start it; in the phase ``waiting`` its first event comes when its hooks let it.
+
+        ``proven`` is what was made of the job just now, where something was. Answers the run that the claim has already
+        made, where there is one. When it raises StorageUnavailable, what is stored nevertheless is ended. Raises
+        IdempotencyKeyReused.
+        """
+        record = RunRecord.begin(
+            job.run_id,
+            dialect=job.dialect,
+            worker=self._worker,
+            idempotency_digest=claim.digest if claim else None,
+            tenant_id=job.tenant_id,
+            user_id=job.user_id,
+            origin=job.origin if job.origin.kind != RUN else None,
+            waits=phase is Phase.WAITING,
+        )
+        earlier = self._store_new(record, claim)
+        if earlier is not None:
+            return earlier
+        self._executor.start(job, record, proven)
+        return record
+
+    def find_by_claim(self, claim: Claim, dialect: Dialect) -> RunRecord | None:
+        """The run that a claim has already made. Raises IdempotencyKeyReused."""
+        fingerprint, record = self._store.find_by_key(claim.digest) or (None, None)
+        if record is None or fingerprint == claim.fingerprint:
+            return record
+        if not gives_key_up(record, dialect):
+            raise IdempotencyKeyReused
+        return None
+
+    def get(self, run_id: str) -> RunRecord | None:
+        """The record of a run; None when there is none."""
+        return self._store.get(run_id)
+
+    def page(self, run_id: str, *, after: str, limit: int) -> list[StreamEntry]:
+        """Up to ``limit`` events behind a cursor."""
+        return self._store.page(run_id, after=after, limit=limit)
+
+    def last_cursor(self, run_id: str) -> str | None:
+        """The cursor of a run's last event; None when it has none."""
+        return self._store.last_cursor(run_id)
+
+    def find(self, run_id: str, *, after: str) -> FoundRun | None:
+        """A run to be followed from a cursor on; None when there is none."""
+        own = self._executor.record_of(run_id)
+        if own is not None and self._hub.owns(self._keys.events(run_id)):
+            return FoundRun(own, after)
+        record, page = self._store.get_with_page(run_id, after=after, limit=FIRST_PAGE_ENTRIES)
+        return FoundRun(record, after, page) if record is not None else None
+
+    def follow(self, found: FoundRun, *, heartbeat: float = HEARTBEAT_SECONDS) -> Follower:
+        """A run's events to its end, none missing and none doubled, with a sign of life after ``heartbeat`` silent
+        seconds.
+        """
+        run_id = found.record.run_id
+        stream = self._keys.events(run_id)
+        return Follower(
+            run_id,
+            stream,
+            after=found.after,
+            store=self._store,
+            hub=self._hub,
+            heartbeat=heartbeat,
+            has_ended=found.record.has_ended,
+            # Of a run of this worker the page must be read after the joining, which comes at once after this.
+            first_page=None if self._hub.owns(stream) else found.page,
+        )
+
+    def end(self, record: RunRecord, end: RunEnd) -> RunRecord | None:
+        """End a run, whichever worker owns it. Answers the record of one that had ended before, and else None.
+
+        Raises RunNotFound.
+        """
+        outcome, current = self._store.end(record, end)
+        if outcome is EndOutcome.GONE:
+            raise RunNotFound
+        if outcome is EndOutcome.ENDED:
+            self._tell_owner(record.run_id, record.worker)
+            return None
+        return current or record
+
+    def _store_new(self, record: RunRecord, claim: Claim | None) -> RunRecord | None:
+        """Store a new run, or nothing and answer the run that its claim has already made."""
+        fingerprint, freed = claim.fingerprint if claim else "", ""
+        started = EventEncoder(record.run_id, record.dialect).started() if record.phase is Phase.BEGUN else None
+        while True:
+            try:
+                outcome, holder = self._store.create(record, started, fingerprint=fingerprint, freed=freed)
+            except StorageUnavailable:
+                # The answer is lost, and perhaps not the run: nobody will execute it, so it must not stay running.
+                self._log.abandon(record, STORAGE_LOST)
+                raise
+            if holder is None:
+                return None
+            earlier = self._store.get(holder)
+            if earlier is not None and outcome is CreateOutcome.EXISTING:
+                return earlier
+            if earlier is not None and not gives_key_up(earlier, record.dialect):
+                raise IdempotencyKeyReused
+            freed = holder  # also when its record has expired, or Redis has lost it
