@@ -13,6 +13,7 @@ from gevent import monkey
 from gevent.event import Event
 
 from runtime.config import RuntimeConfig
+from runtime.events.end_stream import EndStream
 from runtime.events.hub import Hub
 from runtime.events.keys import Keys
 from runtime.events.leases import Leases
@@ -33,6 +34,7 @@ from runtime.output import close_shared_pool
 from runtime.protocol.ids import new_id
 from runtime.runs.executor import StopReason
 from runtime.runs.feed import RunFeed
+from runtime.runs.observers import Observers
 from runtime.runs.origins import Origins
 from runtime.runs.runs import Runs
 
@@ -59,7 +61,7 @@ class NotPatched(RuntimeError):
 class Runtime:
     """One a worker process. Making it opens nothing; ``start`` does, and ``close`` ends it.
 
-    Services reach it by ``runs``, which is there once it has started, and fill ``origins`` before.
+    Services reach it by ``runs``, which is there once it has started, and fill ``origins`` and ``observers`` before.
     """
 
     def __init__(self, config: RuntimeConfig) -> None:
@@ -67,7 +69,7 @@ class Runtime:
         self._worker = new_id()
         self.is_draining = False
         self._default_model = default_model_layer(config.default_model, config.rules)
-        self.origins = Origins()
+        self.origins, self.observers = Origins(), Observers()
         self._keys = Keys(config.redis_prefix, config.redis_cluster_buckets)
         self._grace = config.shutdown_grace_seconds
         self._started = False
@@ -87,7 +89,10 @@ class Runtime:
         redis: Topology = (Cluster if self._keys.buckets else SingleServer)(config.redis_url, self._keys)
         self._request_link = redis.requests
         self._store = RunStore(
-            self._request_link, self._keys, Lifetimes(config.run_retention_seconds, config.lease_seconds)
+            self._request_link,
+            self._keys,
+            Lifetimes(config.run_retention_seconds, config.lease_seconds),
+            self.observers,
         )
         self._hub = Hub(redis, self._keys.control(self._worker), on_control=self._on_control)
         self._log = redis.log(
@@ -95,6 +100,7 @@ class Runtime:
                 link,
                 self._keys,
                 self._hub,
+                self.observers,
                 retention_seconds=config.run_retention_seconds,
                 max_run_bytes=config.max_run_event_bytes,
             )
@@ -141,6 +147,7 @@ class Runtime:
         self._hub.start()
         self._lease_keeper.start()
         self._reaper.start()
+        self.observers.start(EndStream(self._request_link, self._keys, worker=self._worker))
         for starter in self._starters:
             starter()
         _calm_garbage_collection()
@@ -171,7 +178,7 @@ class Runtime:
         self._executor.refuse()
         self._hub.cut_endless()
         logger.info("draining: %d runs, %d viewers", len(self._executor.active), self._hub.viewer_count)
-        while (self._executor.is_busy or self._hub.viewer_count) and time.monotonic() - begun < self._grace:
+        while self._is_busy and time.monotonic() - begun < self._grace:
             gevent.sleep(DRAIN_POLL_SECONDS)
         if not self._executor.drain(FINALISE_SECONDS):
             logger.warning("draining: %d runs did not end in time", len(self._executor.active))
@@ -194,6 +201,7 @@ class Runtime:
             closer()
         if not self._started:
             return
+        self.observers.close()
         self._reaper.close()
         self._hub.close()
         self._log.close()
@@ -203,6 +211,11 @@ class Runtime:
         self._bridge.close()
         self._request_link.close()
         close_shared_pool()
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether anything goes on for which a drain waits."""
+        return self._executor.is_busy or self.observers.is_busy or self._hub.viewer_count > 0
 
     def _cut_viewers(self) -> None:
         """Viewers of runs that have just ended get their last event; the others are cut, and the stuck ones ended."""

@@ -1,9 +1,9 @@
 -- End a run, unless it has already ended: its terminal event, its record, its lease and its entry in the feed in one
 -- step. A run that failed or was cancelled gives its idempotency key back.
--- KEYS: record, events, leases, feed and, if the run was made under one, its idempotency key.
+-- KEYS: record, events, leases, feed, announced ends and, if the run was made under one, its idempotency key.
 -- ARGV: ended record, end token, event type, event payload, lifetime in seconds, run id, length of the feed,
 --   feed payload, 'expired' to end it only when its lease has expired and '' otherwise, the number of events that the
---   stream must have by now.
+--   stream must have by now, the announcement ('' for an end that nobody has to hear of), how many are kept at most.
 -- Answers {'ended', event id}; {'ended'} to a repeat with the same token; {'lost', record} when something else ended it;
 -- {'leased'} when its lease goes on; {'behind'} when events are missing; {'gone'} when there is no record any more.
 local current = redis.call('GET', KEYS[1])
@@ -35,13 +35,16 @@ redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[5])
 redis.call('ZREM', KEYS[3], ARGV[6])
 redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[7], '*', 'type', 'run', 'payload', ARGV[8])
 redis.call('EXPIRE', KEYS[4], ARGV[5])
-if KEYS[5] then
-  local held = redis.call('GET', KEYS[5])
+if ARGV[11] ~= '' then
+  redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[12], '*', 'end', ARGV[11])
+end
+if KEYS[6] then
+  local held = redis.call('GET', KEYS[6])
   if held and string.match(held, '(%S+)$') == ARGV[6] then
     if ARGV[3] == 'run_succeeded' then
-      redis.call('EXPIRE', KEYS[5], ARGV[5])
+      redis.call('EXPIRE', KEYS[6], ARGV[5])
     else
-      redis.call('DEL', KEYS[5])
+      redis.call('DEL', KEYS[6])
     end
   end
 end

@@ -53,6 +53,15 @@ class Keys:
         """Runs as they start and end, a stream with the fields ``type`` and ``payload``."""
         return self._of_bucket("feed", bucket)
 
+    def ends(self, bucket: int = 0) -> str:
+        """Ends that somebody has to hear of, a stream with a consumer group for each observer."""
+        return self._of_bucket("ends", bucket)
+
+    def of_end(self, run_id: str, idempotency_digest: str | None = None) -> list[str]:
+        """The keys that the script of an end takes: record, events, leases, feed, ends, and its idempotency key."""
+        record, events, leases, feed, *idempotency = self.of_run(run_id, idempotency_digest)
+        return [record, events, leases, feed, self.ends(self.bucket(run_id)), *idempotency]
+
     def of_run(self, run_id: str, idempotency_digest: str | None = None) -> list[str]:
         """The keys that the scripts of a run take: record, events, leases, feed, and its idempotency key if any."""
         bucket = self.bucket(run_id)

@@ -16,6 +16,7 @@ from gevent.event import Event
 from redis.exceptions import NoScriptError, ResponseError, TryAgainError
 
 from runtime.events.connections import LINK_ERRORS, Command, Link, is_from_replica, is_passing
+from runtime.events.end_stream import EndListener
 from runtime.events.keys import Keys
 from runtime.events.run_log import Append, End, LogItem, RunLog, Touch
 from runtime.events.scripts import load_script
@@ -62,10 +63,20 @@ class EventLog:
     ``link`` has sent ``log_greeting``.
     """
 
-    def __init__(self, link: Link, keys: Keys, sink: EventSink, *, retention_seconds: int, max_run_bytes: int) -> None:
+    def __init__(
+        self,
+        link: Link,
+        keys: Keys,
+        sink: EventSink,
+        listener: EndListener,
+        *,
+        retention_seconds: int,
+        max_run_bytes: int,
+    ) -> None:
         self._link = link
         self._keys = keys
         self._sink = sink
+        self._listener = listener
         self._retention = retention_seconds
         self._max_run_bytes = max_run_bytes
         self._items: deque[LogItem] = deque()
@@ -113,6 +124,7 @@ class EventLog:
             self._keys,
             self._put,
             self._sink,
+            self._listener,
             retention_seconds=self._retention,
             max_bytes=self._max_run_bytes,
         )

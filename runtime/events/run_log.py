@@ -13,6 +13,7 @@ from gevent.event import AsyncResult
 from redis.exceptions import ResponseError
 
 from runtime.events.connections import Command
+from runtime.events.end_stream import EndListener
 from runtime.events.entries import StreamEntry
 from runtime.events.keys import Keys
 from runtime.events.scripts import load_script
@@ -95,6 +96,7 @@ class RunLog:
         keys: Keys,
         put: Callable[[LogItem], None],
         sink: EventSink,
+        listener: EndListener,
         *,
         retention_seconds: int,
         max_bytes: int,
@@ -105,9 +107,10 @@ class RunLog:
         self.cursor = FIRST_EVENT_ID if has_begun else BEGINNING
         self.on_loss: Callable[[LossReason], None] | None = None
         self._record = record
-        self._keys = keys.of_run(record.run_id, record.idempotency_digest)
+        self._keys = keys.of_end(record.run_id, record.idempotency_digest)
         self._put = put
         self._sink = sink
+        self._listener = listener
         self._retention = retention_seconds
         self._bytes_left = max_bytes
         self._sequence = 1 if has_begun else 0
@@ -166,6 +169,7 @@ class RunLog:
             token=new_id(),
             retention_seconds=self._retention,
             length=0 if self.is_dropped else self._sequence,
+            is_announced=self._listener.is_there,
         )
         keys = self._keys
         item = End(self, ("EVALSHA", load_script("end_run").sha, len(keys), *keys, *arguments), event)
@@ -174,7 +178,7 @@ class RunLog:
 
     def touch(self) -> None:
         """Queue a renewal of the lifetimes of all that is stored of the run."""
-        record, events, _, _, *idempotency = self._keys
+        record, events, _, _, _, *idempotency = self._keys
         for key in (record, events, *idempotency):
             self._put(Touch(self, ("EXPIRE", key, self._retention)))
 
@@ -218,6 +222,8 @@ class RunLog:
         outcome = EndOutcome(answer[0].decode())
         if outcome is EndOutcome.ENDED and len(answer) > 1:
             self._publish(answer[1], item.event)
+        if outcome is EndOutcome.ENDED:
+            self._listener.announced(self.run_id)
         item.done.set(outcome)
 
     def _taken(self, item: Append) -> None:

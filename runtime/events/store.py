@@ -11,10 +11,12 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from errors import StorageUnavailable
 from runtime.events.connections import LINK_ERRORS, Command, is_passing
+from runtime.events.end_stream import MOST_ENDS, EndListener
 from runtime.events.entries import StreamEntry, raw_entries
 from runtime.events.keys import Keys
 from runtime.events.scripts import load_script
 from runtime.events.shared_link import Requests
+from runtime.protocol.announcements import AnnouncedEnd
 from runtime.protocol.cursors import GREATEST
 from runtime.protocol.events import Event, EventEncoder, RunEnd, ended_record
 from runtime.protocol.ids import new_id
@@ -65,9 +67,11 @@ def end_arguments(
     retention_seconds: int,
     only_expired: bool = False,
     length: int = 0,
+    is_announced: bool = False,
 ) -> list[str | bytes | int]:
     """The arguments of the end script. ``event`` is ``end`` in the run's dialect."""
     ended = ended_record(record, end, token)
+    announced = AnnouncedEnd.of(record, end) if is_announced else None
     return [
         ended.model_dump_json(),
         token,
@@ -79,16 +83,19 @@ def end_arguments(
         ended.as_feed_payload(),
         "expired" if only_expired else "",
         length,
+        announced.model_dump_json() if announced else "",
+        MOST_ENDS,
     ]
 
 
 class RunStore:
     """Redis as requests use it: short commands, and StorageUnavailable when it does not answer."""
 
-    def __init__(self, link: Requests, keys: Keys, lifetimes: Lifetimes) -> None:
+    def __init__(self, link: Requests, keys: Keys, lifetimes: Lifetimes, listener: EndListener) -> None:
         self._link = link
         self._keys = keys
         self._lifetimes = lifetimes
+        self._listener = listener
 
     def ping(self) -> None:
         """Raises StorageUnavailable."""
@@ -108,7 +115,7 @@ class RunStore:
         """
         answer = self._run_script(
             "create_run",
-            record,
+            self._keys.of_run(record.run_id, record.idempotency_digest),
             [
                 record.model_dump_json(),
                 FIRST_EVENT_ID,
@@ -158,9 +165,13 @@ class RunStore:
             token=new_id(),
             retention_seconds=self._lifetimes.retention_seconds,
             only_expired=only_expired,
+            is_announced=self._listener.is_there,
         )
-        answer = self._run_script("end_run", record, arguments)
+        keys = self._keys.of_end(record.run_id, record.idempotency_digest)
+        answer = self._run_script("end_run", keys, arguments)
         outcome = EndOutcome(answer[0].decode())
+        if outcome is EndOutcome.ENDED:
+            self._listener.announced(record.run_id)
         current = RunRecord.model_validate_json(answer[1]) if outcome is EndOutcome.LOST else None
         return outcome, current
 
@@ -194,9 +205,8 @@ class RunStore:
         start = "+" if after == GREATEST else f"({after}"
         return ("XRANGE", self._keys.events(run_id), start, "+", "COUNT", limit)
 
-    def _run_script(self, name: str, record: RunRecord, arguments: list[Any]) -> Any:
+    def _run_script(self, name: str, keys: list[str], arguments: list[Any]) -> Any:
         script = load_script(name)
-        keys = self._keys.of_run(record.run_id, record.idempotency_digest)
         try:
             return self._ask("EVALSHA", script.sha, len(keys), *keys, *arguments)
         except NoScriptError:

@@ -6,7 +6,8 @@ for it is the job's ``Origin``, whose kind names the hooks that the run is execu
 It is *owned* by the ``Executor`` that has started it. ``LocalExecutor`` is the one of this worker, which the run's
 record in Redis names. Its ``Phase`` goes from waiting to begun, ending and ended.
 
-It *ends* by one script in Redis, once, whoever runs it: the owner behind the last event, a cancel, or the reaper.
+It *ends* by one script in Redis, once, whoever runs it: the owner behind the last event, a cancel, or the reaper. The
+same step announces the end, and ``Observers`` hear of it.
 
 Services import nothing else of ``runtime.events`` and ``runtime.execution``.
 """
@@ -15,10 +16,12 @@ from runtime.events.entries import StreamEntry
 from runtime.events.feed import CursorLost
 from runtime.events.follow import Follower
 from runtime.events.viewer import Viewer
+from runtime.protocol.announcements import AnnouncedEnd
 from runtime.protocol.jobs import ASIDE, CLEANUP, RUN, TURN, Job, Origin
 from runtime.protocol.phases import Phase
 from runtime.runs.claims import Claim
 from runtime.runs.executor import Executor, StopReason
+from runtime.runs.observers import HeardEnd, Observers
 from runtime.runs.origins import Origins, ProvenRun, RunHooks, RunNotBegun
 from runtime.runs.runs import FoundRun, Runs
 
@@ -27,12 +30,15 @@ __all__ = [
     "CLEANUP",
     "RUN",
     "TURN",
+    "AnnouncedEnd",
     "Claim",
     "CursorLost",
     "Executor",
     "Follower",
     "FoundRun",
+    "HeardEnd",
     "Job",
+    "Observers",
     "Origin",
     "Origins",
     "Phase",
