@@ -16,6 +16,7 @@ from blueprints.health import health_blueprint
 from blueprints.keys import keys_blueprint
 from blueprints.parsing import BodyLimits
 from blueprints.rate_limit import limit_requests
+from blueprints.request_id import add_request_id
 from blueprints.runs import runs_blueprint
 from blueprints.security_headers import add_security_headers
 from blueprints.service_api import ServiceParts, service_api_blueprint
@@ -108,4 +109,5 @@ def make_blueprints(settings: Settings, runtime: Runtime, database: Database) ->
     for blueprint in blueprints:
         refuse_double_slashes(blueprint)
         add_security_headers(blueprint)
+        add_request_id(blueprint)
     return blueprints
