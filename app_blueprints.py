@@ -94,7 +94,7 @@ def make_blueprints(settings: Settings, runtime: Runtime, database: Database) ->
         feed,
         session_routes,
         service_routes,
-        structured_output_blueprint(tokens=admin_tokens, body_limits=limits),
+        structured_output_blueprint(keys, admin_tokens=admin_tokens, body_limits=limits),
         keys_blueprint(keys, admin_tokens=admin_tokens, body_limits=limits),
         agents_blueprint(runtime, database, credentials, keys, admin_tokens=admin_tokens, body_limits=limits),
         agent_versions_blueprint(database, keys, admin_tokens=admin_tokens, body_limits=limits),

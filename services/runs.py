@@ -32,7 +32,7 @@ from runtime.protocol.requests import CancelRunRequest, CreateRunRequest, Deferr
 from runtime.protocol.sse import HEARTBEAT_SECONDS
 from runtime.runtime import Runtime
 from services.idempotency import EVERYBODY, Claim, claim_of, new_run_id
-from services.run_checks import check_tenant, is_cleanup, prove_run
+from services.run_checks import awaited_results, check_tenant, is_cleanup, prove_run
 from services.run_viewers import RunViewer
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,8 @@ class RunService:
         dialect = dialect or self._runtime.config.dialect or choose_dialect(request)
         composition = prove_run(request, dialect, self._runtime.config.rules)
         layers = request.composition.layers
-        return ProvenRun(composition, dialect, layers, request.deferred_tool_results, is_cleanup(request))
+        results = awaited_results(request.deferred_tool_results, composition, dialect)
+        return ProvenRun(composition, dialect, layers, results, is_cleanup(request))
 
     def admission(self) -> AbstractContextManager[None]:
         """Hold a place for a run that is begun inside. Raises ShuttingDown and CapacityReached."""
