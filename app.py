@@ -10,6 +10,7 @@ from app_blueprints import make_blueprints
 from app_config import database_config, runtime_config
 from app_logging import configure_logging
 from blueprints.errors import register_error_handlers
+from blueprints.request_id import add_request_id
 from blueprints.security_headers import add_security_headers
 from cli import add_commands
 from runtime.runtime import Runtime
@@ -36,6 +37,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     flask_app = Flask("greenrun", static_folder=None)
     register_error_handlers(flask_app)
     add_security_headers(flask_app)
+    add_request_id(flask_app)
     init_app(flask_app, settings)
     add_commands(flask_app.cli, Database(database_config(settings)), settings.key_ring)
     return flask_app

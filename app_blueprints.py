@@ -16,6 +16,7 @@ from blueprints.health import health_blueprint
 from blueprints.keys import keys_blueprint
 from blueprints.parsing import BodyLimits
 from blueprints.rate_limit import limit_requests
+from blueprints.request_id import add_request_id
 from blueprints.runs import runs_blueprint
 from blueprints.security_headers import add_security_headers
 from blueprints.service_api import ServiceParts, service_api_blueprint
@@ -95,7 +96,7 @@ def make_blueprints(settings: Settings, runtime: Runtime, database: Database) ->
         feed,
         session_routes,
         service_routes,
-        structured_output_blueprint(tokens=admin_tokens, body_limits=limits),
+        structured_output_blueprint(keys, admin_tokens=admin_tokens, body_limits=limits),
         keys_blueprint(keys, admin_tokens=admin_tokens, body_limits=limits),
         agents_blueprint(runtime, database, credentials, keys, admin_tokens=admin_tokens, body_limits=limits),
         agent_versions_blueprint(database, keys, admin_tokens=admin_tokens, body_limits=limits),
@@ -110,4 +111,5 @@ def make_blueprints(settings: Settings, runtime: Runtime, database: Database) ->
     for blueprint in blueprints:
         refuse_double_slashes(blueprint)
         add_security_headers(blueprint)
+        add_request_id(blueprint)
     return blueprints

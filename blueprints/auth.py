@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from flask import Request
 from pydantic import SecretStr
 
-from errors import Unauthorized
-
 STREAM_TOKEN = "token"  # noqa: S105 (the name of the query parameter)
 
 
@@ -18,12 +16,6 @@ def has_stream_token(request: Request) -> bool:
     """Whether the request reads one run by a stream token, and may do nothing else. Nothing but a GET can have one."""
     reads_a_run = request.method in ("GET", "HEAD") and "run_id" in (request.view_args or {})
     return reads_a_run and STREAM_TOKEN in request.args
-
-
-def require_key(request: Request, tokens: Sequence[SecretStr]) -> None:
-    """Raise Unauthorized unless the request has one of the tokens; with no tokens nobody may pass."""
-    if matching_digest(request, tokens) is None:
-        raise Unauthorized
 
 
 def matching_digest(request: Request, tokens: Sequence[SecretStr]) -> bytes | None:

@@ -8,6 +8,7 @@ import re
 from flask import Blueprint, Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from blueprints.request_id import current_request_id
 from errors import GreenrunError, InvalidRequest, RequestTooLarge
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def _render_http_exception(error: HTTPException) -> Response:
 
 def _render_unexpected(error: Exception) -> Response:
     """An error nobody foresaw: logged with its stack, told without anything of it."""
-    logger.exception("unexpected error while a request was answered")
+    logger.exception("request %s: unexpected error", current_request_id())
     return render_error(GreenrunError())
 
 

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from flask import Blueprint, Response, request
 from pydantic import SecretStr
 
-from blueprints.auth import require_key
 from blueprints.errors import register_error_handlers
+from blueprints.identity import require_caller
 from blueprints.parsing import BodyLimits, limit_body, parse_body
 from errors import MalformedRequest
+from services.api_keys import ApiKeyService
 from services.structured_output import ValidateOutputRequest, Verdict, validate_output
 
 
-def structured_output_blueprint(*, tokens: Sequence[SecretStr], body_limits: BodyLimits) -> Blueprint:
-    """The routes below ``/structured-output``, closed to everybody when there are no tokens."""
+def structured_output_blueprint(
+    keys: ApiKeyService, *, admin_tokens: Sequence[SecretStr], body_limits: BodyLimits
+) -> Blueprint:
+    """The routes below ``/structured-output``, for the operator and for keys of a workspace."""
     blueprint = Blueprint("structured_output", __name__, url_prefix="/structured-output")
     register_error_handlers(blueprint, malformed=MalformedRequest)
 
     @blueprint.before_request
     def admit() -> None:
         limit_body(request, body_limits)
-        require_key(request, tokens)
+        require_caller(request, keys, admin_tokens)
 
     @blueprint.post("/validate")
     def validate_structured_output() -> Response:
@@ -40,8 +44,8 @@ def _answer(verdict: Verdict) -> bytes:
         "valid": json.dumps(verdict.is_valid),
         "value": verdict.value,
         "source": json.dumps(verdict.source),
-        "repairs": json.dumps(verdict.repairs),
-        "errors": json.dumps(verdict.errors),
+        "repairs": json.dumps([asdict(repair) for repair in verdict.repairs]),
+        "errors": json.dumps([asdict(error) for error in verdict.errors]),
     }
     members = ", ".join(f'"{key}": {text}' for key, text in answer.items() if text is not None)
     return f"{{{members}}}\n".encode()

@@ -50,7 +50,8 @@ def proven_run(request: CreateRunRequest, dialect: Dialect, rules: OperatorRules
     """What a request asks for, if it can run. Raises InvalidComposition."""
     composition = prove_run(request, dialect, rules)
     layers = request.composition.layers
-    return ProvenRun(composition, dialect, layers, request.deferred_tool_results, is_cleanup(request))
+    results = awaited_results(request.deferred_tool_results, composition, dialect)
+    return ProvenRun(composition, dialect, layers, results, is_cleanup(request))
 
 
 def prove_run(request: CreateRunRequest, dialect: Dialect, rules: OperatorRules) -> Composition:
@@ -71,11 +72,26 @@ def prove_run(request: CreateRunRequest, dialect: Dialect, rules: OperatorRules)
         return composition
     history = _history_of(composition)
     _check_deferring(composition, history, dialect)
+    results = awaited_results(results, composition, dialect)
     if results is not None:
         _check_results(results, history)
     elif not composition.user_prompts():
         raise InvalidComposition("run.user_prompts must not be empty")
     return composition
+
+
+def awaited_results(
+    results: DeferredToolResults | None, composition: Composition, dialect: Dialect
+) -> DeferredToolResults | None:
+    """The results of a request, without those that in Dify's dialects only repeat what the history has.
+
+    A workflow node of June whose outputs failed their check sends the results once more, with the snapshot of the run
+    that took them: that run's user prompts begin its next attempt.
+    """
+    history = _history_of(composition)
+    if results is None or history is None or not dialect.is_dated or not results.calls or history.unanswered_calls():
+        return results
+    return None if all(map(history.is_answered, {**results.calls, **results.metadata})) else results
 
 
 def _history_of(composition: Composition) -> HistoryLayer | None:

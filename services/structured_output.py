@@ -5,21 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictStr, model_validator
+from pydantic_core import PydanticCustomError
 
 from errors import OutputSchemaRefused
 from runtime.output import (
+    AppliedRepair,
     InvalidOutputSchema,
     OnFailure,
     OutputChecker,
     OutputPolicy,
+    OutputProblem,
     OutputRejected,
     OutputSchema,
     Repair,
 )
 from runtime.output.strict import write_json
+
+
+def _is_schema(value: Any) -> Any:
+    if not isinstance(value, dict | bool):
+        raise PydanticCustomError("schema_type", "Input should be a JSON Schema: an object, true or false")
+    return value
 
 
 class ValidateOutputRequest(BaseModel):
@@ -29,7 +38,7 @@ class ValidateOutputRequest(BaseModel):
 
     text: StrictStr | None = None
     value: Any = None
-    json_schema: dict[str, Any] = Field(alias="schema")
+    json_schema: Annotated[Any, AfterValidator(_is_schema)] = Field(alias="schema")
     repair: Repair = Repair.NONE
     default: Any = None
 
@@ -59,8 +68,8 @@ class Verdict:
 
     source: Source | None
     value: str | None = None
-    repairs: Sequence[str] = ()
-    errors: Sequence[str] = ()
+    repairs: Sequence[AppliedRepair] = ()
+    errors: Sequence[OutputProblem] = ()
 
     @property
     def is_valid(self) -> bool:

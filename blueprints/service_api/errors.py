@@ -10,6 +10,7 @@ from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.http import HTTP_STATUS_CODES
 
+from blueprints.request_id import current_request_id
 from errors import (
     CapacityReached,
     GreenrunError,
@@ -104,7 +105,7 @@ def _render_http_exception(error: HTTPException) -> Response:
 
 def _render_unexpected(error: Exception) -> Response:
     """An error nobody foresaw: logged with its stack, told without anything of it."""
-    logger.exception("unexpected error while a request was answered")
+    logger.exception("request %s: unexpected error", current_request_id())
     return render_service_error(GreenrunError())
 
 

@@ -112,11 +112,11 @@ class CheckedOutputs(AbstractCapability[None]):
         try:
             checked = await self._checker.check_async(raw, truncated=self._was_cut)
         except OutputRejected as rejected:
-            return self._reject(rejected.problems)
+            return self._reject([str(problem) for problem in rejected.problems])
         return self._succeed(checked)
 
     def _succeed(self, checked: CheckedOutput) -> dict[str, Any]:
-        self.validation.repairs = checked.repairs
+        self.validation.repairs = [repair.kind for repair in checked.repairs]
         if self._rejections:
             self.validation.source = OutputSource.MODEL_RETRY
         else:

@@ -34,12 +34,12 @@ class DifyOutputLayer(Layer[DifyOutputConfig, NoState]):
 
     def __init__(self, name: str, config: DifyOutputConfig, state: NoState) -> None:
         super().__init__(name, config, state)
-        self.schema = OutputSchema.parse(config.json_schema)
+        self.schema = OutputSchema.parse_object(config.json_schema)
 
     @classmethod
     def check_dependencies(cls, config: DifyOutputConfig, deps: Mapping[str, str]) -> None:
         """Raises ValueError when the schema cannot be used, or the policy's default does not satisfy it."""
-        OutputChecker(OutputSchema.parse(config.json_schema), config.output_policy)
+        OutputChecker(OutputSchema.parse_object(config.json_schema), config.output_policy)
 
     def tool_names(self) -> list[str]:
         return sorted({self.config.name, LATER_TOOL_NAME})

@@ -48,11 +48,18 @@ class HistoryLayer(Layer[NoConfig, HistoryState]):
         for message in reversed(self.state.messages):
             if isinstance(message, ModelResponse):
                 return [call for call in message.tool_calls if call.tool_call_id not in answered]
-            # Pydantic AI 1.x wrote a refused call as a retry prompt.
-            answered.update(
-                part.tool_call_id for part in message.parts if part.part_kind in ("tool-return", "retry-prompt")
-            )
+            answered |= _results_of(message)
         return []
+
+    def is_answered(self, tool_call_id: str) -> bool:
+        """Whether a tool call has its result in the stored messages."""
+        requests = [message for message in self.state.messages if isinstance(message, ModelRequest)]
+        return any(tool_call_id in _results_of(request) for request in requests)
+
+
+def _results_of(request: ModelRequest) -> set[str]:
+    """The ids of the calls whose results a message brings. Pydantic AI 1.x wrote a refused call as a retry prompt."""
+    return {part.tool_call_id for part in request.parts if part.part_kind in ("tool-return", "retry-prompt")}
 
 
 def _allows_local_download(value: object) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runtime.output.elsewhere import judge_elsewhere
-from runtime.output.errors import InvalidOutputSchema, OutputRejected
+from runtime.output.errors import InvalidOutputSchema, OutputProblem, OutputRejected
 from runtime.output.judge import CUT_OFF, CheckedOutput, OutputUnreadable, judge
 from runtime.output.policy import OnFailure, OutputPolicy, Repair
 from runtime.output.schema import INLINE_SECONDS, OutputSchema
@@ -70,7 +70,7 @@ class OutputChecker:
         try:
             check_size(text)
         except NotJson as error:
-            raise OutputUnreadable([f"$: {error}"]) from None
+            raise OutputUnreadable([OutputProblem.of_whole(error)]) from None
         if not findings.bounded or len(text) > INLINE_CHARS or findings.steps * len(text) > INLINE_STEPS:
             return None
         repair = self._repair(truncated)
@@ -96,7 +96,7 @@ class OutputChecker:
         except NotJson as error:
             raise InvalidOutputSchema(f"the default: {error}") from None
         except OutputRejected as error:
-            places = "; ".join(problem.partition(": ")[0] for problem in error.problems)
+            places = "; ".join(problem.path for problem in error.problems)
             raise InvalidOutputSchema(f"the default does not satisfy the schema, at {places}") from None
 
 
@@ -106,7 +106,7 @@ def _as_text(raw: str | Mapping[str, Any]) -> str:
     try:
         return write_json(raw)
     except NotJson as error:
-        raise OutputUnreadable([f"$: {error}"]) from None
+        raise OutputUnreadable([OutputProblem.of_whole(error)]) from None
 
 
 def _told_of_its_end(error: OutputRejected, truncated: bool) -> OutputRejected:

@@ -12,14 +12,17 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import lru_cache
 
 from runtime.output.elsewhere import DONE, EXAMINE, REFUSED
-from runtime.output.errors import InvalidOutputSchema, OutputRejected
+from runtime.output.errors import InvalidOutputSchema, OutputProblem, OutputRejected
 from runtime.output.frames import receive_message, send_message
 from runtime.output.judge import judge
 from runtime.output.policy import Repair
 from runtime.output.pool import JOB_SECONDS
+from runtime.output.repair import AppliedRepair
 from runtime.output.schema import examine
 from runtime.output.validation import Validation
 
@@ -63,8 +66,12 @@ def do(kind: bytes, schema: bytes, *rest: bytes) -> list[bytes]:
     try:
         checked = judge(_validation(schema), text, Repair(repair))
     except OutputRejected as error:
-        return [REFUSED, json.dumps(error.problems).encode()]
-    return [DONE, json.dumps(checked.repairs).encode(), checked.text.encode() if checked.repairs else b""]
+        return [REFUSED, _as_json(error.problems)]
+    return [DONE, _as_json(checked.repairs), checked.text.encode() if checked.repairs else b""]
+
+
+def _as_json(parts: Sequence[OutputProblem | AppliedRepair]) -> bytes:
+    return json.dumps([asdict(part) for part in parts]).encode()
 
 
 @lru_cache(maxsize=16)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 
-from runtime.output.errors import InvalidOutputSchema, OutputRejected
+from runtime.output.errors import InvalidOutputSchema, OutputProblem, OutputRejected
 from runtime.output.judge import CheckedOutput
 from runtime.output.policy import Repair
 from runtime.output.pool import JOB_SECONDS, CheckPool, JobTimeout
+from runtime.output.repair import AppliedRepair
 
 EXAMINE, CHECK = b"examine", b"check"
 DONE, REFUSED = b"done", b"refused"
@@ -58,8 +59,10 @@ def judge_elsewhere(schema: str, text: str, repair: Repair) -> CheckedOutput:
     try:
         outcome, *answer = shared_pool().do([CHECK, schema.encode(), repair.encode(), text.encode()])
     except JobTimeout:
-        raise OutputRejected([f"$: the output could not be checked within {JOB_SECONDS:g} seconds"]) from None
+        raise OutputRejected(
+            [OutputProblem.of_whole(f"the output could not be checked within {JOB_SECONDS:g} seconds")]
+        ) from None
     if outcome == REFUSED:
-        raise OutputRejected(json.loads(answer[0]))
+        raise OutputRejected([OutputProblem(**problem) for problem in json.loads(answer[0])])
     repairs, repaired = answer
-    return CheckedOutput(repaired.decode() or text, json.loads(repairs))
+    return CheckedOutput(repaired.decode() or text, [AppliedRepair(**repair) for repair in json.loads(repairs)])

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from runtime.output.errors import OutputRejected
+from runtime.output.errors import OutputProblem, OutputRejected
 from runtime.output.policy import Repair
-from runtime.output.repair import read_output
+from runtime.output.repair import AppliedRepair, read_output
 from runtime.output.strict import NotJson, check_size
 from runtime.output.validation import Validation
 
-CUT_OFF = "$: the output was cut off before its end, for it became too long"
+CUT_OFF = OutputProblem.of_whole("the output was cut off before its end, for it became too long")
 
 
 class OutputUnreadable(OutputRejected):
@@ -26,11 +26,11 @@ class CheckedOutput:
 
     Attributes:
         text: its JSON.
-        repairs: names of what was repaired; none when the answer was valid as it came.
+        repairs: what was repaired; nothing when the answer was valid as it came.
     """
 
     text: str
-    repairs: list[str]
+    repairs: list[AppliedRepair]
 
     @cached_property
     def value(self) -> Any:
@@ -48,9 +48,9 @@ def judge(validation: Validation, text: str, repair: Repair) -> CheckedOutput:
     """
     try:
         check_size(text)
-        reading = read_output(text, repair)
+        reading = read_output(text, repair, only_objects=validation.asks_for_object)
     except NotJson as error:
-        raise OutputUnreadable([f"$: {error}"]) from None
+        raise OutputUnreadable([OutputProblem.of_whole(error)]) from None
     problems = validation.problems(reading.value)
     if problems:
         raise OutputRejected(problems)

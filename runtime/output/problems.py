@@ -7,19 +7,26 @@ from itertools import islice
 
 from jsonschema.exceptions import ValidationError
 
+from runtime.output.errors import OutputProblem
+
 MAX_PROBLEMS = 10
 MAX_PLACE_CHARS = 120
 MAX_MESSAGE_CHARS = 240
+MORE_PROBLEMS = OutputProblem.of_whole("there are more problems")
 _ELLIPSIS = " … "
 
 
-def describe(errors: Iterable[ValidationError]) -> list[str]:
-    """The first errors, each as ``$.place: what is wrong``."""
+def describe(errors: Iterable[ValidationError]) -> list[OutputProblem]:
+    """The first errors."""
     told = [
-        f"{shorten(error.json_path, MAX_PLACE_CHARS)}: {shorten(error.message, MAX_MESSAGE_CHARS)}"
+        OutputProblem(
+            shorten(error.json_path, MAX_PLACE_CHARS),
+            shorten(error.message, MAX_MESSAGE_CHARS),
+            error.validator if isinstance(error.validator, str) else None,
+        )
         for error in islice(errors, MAX_PROBLEMS + 1)
     ]
-    return told if len(told) <= MAX_PROBLEMS else [*told[:MAX_PROBLEMS], "there are more problems"]
+    return told if len(told) <= MAX_PROBLEMS else [*told[:MAX_PROBLEMS], MORE_PROBLEMS]
 
 
 def describe_without_values(error: ValidationError) -> str:

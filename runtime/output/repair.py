@@ -28,6 +28,7 @@ _BOM = "\ufeff"
 _WHITE_SPACE = " \t\r\n"
 # A line of JSON cannot be one of these, for no text in it goes over lines.
 _FENCE = re.compile(r"^[ \t]*+```[ \t]*+[\w+-]*+[ \t]*+\r?$", re.MULTILINE)
+_SOME_TEXT = re.compile(rf"[^{_WHITE_SPACE}]")
 _BRACKET = re.compile(r"[\[\]{}]")
 # A string counts as a whole, with or without its end: so every text is gone through once.
 _STRING = r'"(?:[^"\\]++|\\.)*+"?'
@@ -41,17 +42,39 @@ _KEY_BEHIND = re.compile(r'\s*,\s*"')
 
 
 @dataclass(frozen=True, slots=True)
+class AppliedRepair:
+    """What kind of repair was made, and where it was first needed: an offset in the text as it came, in characters."""
+
+    kind: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """The JSON of an answer, the value it is, and what had to be repaired to get there."""
 
     text: str
     value: Any
-    repairs: list[str]
+    repairs: list[AppliedRepair]
 
 
-def read_output(text: str, repair: Repair) -> Reading:
+@dataclass(frozen=True, slots=True)
+class _Core:
+    """The part of a text in which its value is looked for. It begins at ``offset``."""
+
+    text: str
+    offset: int
+    repairs: list[AppliedRepair]
+
+    def repaired(self, kind: str, position: int) -> AppliedRepair:
+        """A repair at a position of this part."""
+        return AppliedRepair(kind, self.offset + position)
+
+
+def read_output(text: str, repair: Repair, *, only_objects: bool = True) -> Reading:
     """The value of a text.
 
+    With ``only_objects`` nothing but an object is looked for in a text that is not JSON, or guessed.
     Raises NotJson, with the reason why the text itself is not JSON and the one why it could not be repaired.
     """
     try:
@@ -61,73 +84,87 @@ def read_output(text: str, repair: Repair) -> Reading:
             raise
         reason = str(error)
     try:
-        return _repaired(text, repair)
+        return _repaired(text, repair, only_objects)
     except NotJson as error:
         raise NotJson(reason if str(error) == reason else f"{reason}; {error}") from None
 
 
-def _repaired(text: str, repair: Repair) -> Reading:
-    core, repairs = _core(text)
+def _repaired(text: str, repair: Repair, only_objects: bool) -> Reading:
+    core = _core(text)
+    if core.repairs and not only_objects:
+        with suppress(NotJson):
+            return Reading(core.text, read_strictly(core.text), core.repairs)
     try:
-        return _read_sole_value(core, repairs)
+        return _read_sole_value(core)
     except NotJson:
         if repair is Repair.SAFE:
             raise
-    return _read_first_value(core, repairs) or _read_guessing(core, repairs)
+    return _read_first_value(core, only_objects) or _read_guessing(core, only_objects)
 
 
-def _core(text: str) -> tuple[str, list[str]]:
+def _core(text: str) -> _Core:
     """The text without a byte order mark and, when there is just one fenced block, without what is around that."""
-    repairs = []
+    repairs, offset = [], 0
     if text.startswith(_BOM):
-        text = text.removeprefix(_BOM)
-        repairs.append(BYTE_ORDER_MARK)
+        repairs.append(AppliedRepair(BYTE_ORDER_MARK, 0))
+        text, offset = text.removeprefix(_BOM), len(_BOM)
     fences = list(islice(_FENCE.finditer(text), 3))
     if len(fences) == 2:
-        text = text[fences[0].end() : fences[1].start()]
-        repairs.append(FENCED_BLOCK)
-    return text, repairs
+        opening, closing = fences
+        repairs.append(AppliedRepair(FENCED_BLOCK, offset + opening.start()))
+        text, offset = text[opening.end() : closing.start()], offset + opening.end()
+    return _Core(text, offset, repairs)
 
 
-def _read_sole_value(text: str, repairs: list[str]) -> Reading:
+def _read_sole_value(core: _Core) -> Reading:
     """The one object or list in the text, when nothing else there could be meant and nothing of it is missing."""
-    spans = list(islice(_spans(text), 2))
+    spans = list(islice(_spans(core.text), 2))
     if len(spans) != 1:
         raise NotJson("it holds several JSON values" if spans else "it holds no object")
     start, end = spans[0]
-    if _KEY_BEFORE.search(text, max(0, start - 100), start) or _KEY_BEHIND.match(text, end):
+    if _KEY_BEFORE.search(core.text, max(0, start - 100), start) or _KEY_BEHIND.match(core.text, end):
         raise NotJson("its JSON is a part of something larger")
-    return _read_span(text, start, end, repairs)
+    return _read_span(core, start, end)
 
 
-def _read_first_value(text: str, repairs: list[str]) -> Reading | None:
-    """The first complete object beside other values, or None when there is none or something is incomplete."""
+def _read_first_value(core: _Core, only_objects: bool) -> Reading | None:
+    """The first complete value beside others, or None when there is none or something is incomplete."""
     try:
-        spans = list(_spans(text))
+        spans = list(_spans(core.text))
     except NotJson:
         return None
     if len(spans) < 2:
         return None
     for start, end in spans:
         with suppress(NotJson):
-            reading = _read_span(text, start, end, repairs)
-            if isinstance(reading.value, dict):
-                return replace(reading, repairs=[*reading.repairs, FIRST_OF_SEVERAL])
+            reading = _read_span(core, start, end)
+            if isinstance(reading.value, dict) or not only_objects:
+                return replace(reading, repairs=[*reading.repairs, core.repaired(FIRST_OF_SEVERAL, start)])
     return None
 
 
-def _read_guessing(text: str, repairs: list[str]) -> Reading:
-    _check_nesting(text)
+def _read_guessing(core: _Core, only_objects: bool) -> Reading:
+    _check_nesting(core.text)
     try:
-        value = json_repair.loads(text, skip_json_loads=True)
+        value = json_repair.loads(core.text, skip_json_loads=True)
     except Exception as error:
         # It is made for any text whatever; one that it fails on is one that it cannot repair.
         logger.warning("json_repair failed with %s", type(error).__name__)
         raise NotJson("it could not be repaired") from None
-    if not isinstance(value, dict):
+    if not isinstance(value, dict if only_objects else dict | list):
         raise NotJson("it could not be repaired into an object")
     repaired = write_json(value)
-    return Reading(repaired, read_strictly(repaired), [*repairs, JSON_REPAIR])
+    guess = core.repaired(JSON_REPAIR, _position_of_fault(core.text))
+    return Reading(repaired, read_strictly(repaired), [*core.repairs, guess])
+
+
+def _position_of_fault(text: str) -> int:
+    """Where a text stops being JSON; its beginning when what is wrong is not at one place."""
+    try:
+        read_strictly(text)
+    except NotJson as error:
+        return error.position or 0
+    return 0
 
 
 def _check_nesting(text: str) -> None:
@@ -140,15 +177,24 @@ def _check_nesting(text: str) -> None:
             raise NotJson(f"nested deeper than {MAX_DEPTH} levels")
 
 
-def _read_span(text: str, start: int, end: int, repairs: list[str]) -> Reading:
-    span = text[start:end]
-    done = [*repairs]
-    if text[:start].strip(_WHITE_SPACE) or text[end:].strip(_WHITE_SPACE):
-        done.append(SURROUNDING_TEXT)
+def _read_span(core: _Core, start: int, end: int) -> Reading:
+    span = core.text[start:end]
+    done = [*core.repairs]
+    around = _first_word(core.text, 0, start) or _first_word(core.text, end, len(core.text))
+    if around is not None:
+        done.append(core.repaired(SURROUNDING_TEXT, around.start()))
+    commas = (match.start() for match in _TRAILING_COMMA.finditer(span) if match.group(1) is None)
+    first_comma = next(commas, None)
+    if first_comma is None:
+        return Reading(span, read_strictly(span), done)
+    done.append(core.repaired(TRAILING_COMMAS, start + first_comma))
     without_commas = _TRAILING_COMMA.sub(lambda match: match.group(1) or "", span)
-    if without_commas != span:
-        done.append(TRAILING_COMMAS)
     return Reading(without_commas, read_strictly(without_commas), done)
+
+
+def _first_word(text: str, start: int, end: int) -> re.Match[str] | None:
+    """The first character of a part of the text that is not JSON's white space."""
+    return _SOME_TEXT.search(text, start, end)
 
 
 def _spans(text: str) -> Iterator[tuple[int, int]]:

@@ -9,14 +9,14 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from runtime.output.elsewhere import examine_elsewhere
-from runtime.output.errors import InvalidOutputSchema
+from runtime.output.errors import InvalidOutputSchema, OutputProblem
 from runtime.output.keywords import validator_type
 from runtime.output.patterns import InvalidPattern, compile_for_python, compile_pattern
 from runtime.output.problems import describe_without_values
 from runtime.output.references import Inliner
 from runtime.output.strict import MAX_DEPTH, NotJson, is_deeper, write_json
 from runtime.output.time_limit import OutOfTime, check_time, time_limit
-from runtime.output.validation import Validation, dialect_of
+from runtime.output.validation import JsonSchema, Validation, asks_for_object, dialect_of
 
 MAX_SCHEMA_BYTES = 256 * 1024
 CACHED_SCHEMA_CHARS = 16 * 1024
@@ -48,7 +48,7 @@ class Findings:
 
 
 class OutputSchema:
-    """A JSON Schema for objects, as the caller gave it and as a model is shown it. ``parse`` makes it.
+    """A JSON Schema, as the caller gave it and as a model is shown it. ``parse`` and ``parse_object`` make it.
 
     Attributes:
         text: its JSON.
@@ -58,15 +58,15 @@ class OutputSchema:
 
     def __init__(self, text: str, findings: Findings) -> None:
         self.text = text
-        self.original: Mapping[str, Any] = json.loads(text)
+        self.original: JsonSchema = json.loads(text)
         self.findings = findings
 
     @classmethod
-    def parse(cls, schema: Mapping[str, Any]) -> OutputSchema:
+    def parse(cls, schema: JsonSchema) -> OutputSchema:
         """Check a schema. It may block for a moment when the schema is large: another process then checks it.
 
         Raises:
-            InvalidOutputSchema: it is no schema of its dialect, or not one for an output.
+            InvalidOutputSchema: it is no schema of its dialect, or not one that can be used here.
             OutputCheckUnavailable: the other process could not do it.
         """
         try:
@@ -77,13 +77,23 @@ class OutputSchema:
             raise InvalidOutputSchema(f"the schema is larger than {MAX_SCHEMA_BYTES:,} bytes")
         return _parse_cached(text) if len(text) <= CACHED_SCHEMA_CHARS else _parse(text)
 
+    @classmethod
+    def parse_object(cls, schema: Mapping[str, Any]) -> OutputSchema:
+        """As ``parse``, for the answer of a run, which is an object since the model gives it as a tool's arguments."""
+        if not asks_for_object(schema):
+            raise InvalidOutputSchema('the schema must have "type": "object" at its top')
+        return cls.parse(schema)
+
     @property
     def inlined(self) -> dict[str, Any]:
-        """The schema for the model: references replaced by what they mean, no definitions. Each time a new copy."""
+        """The schema for the model: references replaced by what they mean, no definitions. Each time a new copy.
+
+        Only a schema for objects is shown to a model.
+        """
         inlined: dict[str, Any] = json.loads(self.findings.inlined)
         return inlined
 
-    def problems(self, value: Any) -> list[str]:
+    def problems(self, value: Any) -> list[OutputProblem]:
         """What is wrong with a value, by the original schema; nothing when it is valid.
 
         It works here and now, however long that takes: what must not wait is checked by an ``OutputChecker``.
@@ -103,8 +113,8 @@ def examine(text: str) -> Findings:
         OutOfTime: it takes too long.
     """
     schema = json.loads(text)
-    if not isinstance(schema, dict) or schema.get("type") != "object":
-        raise InvalidOutputSchema('the schema must have "type": "object" at its top')
+    if isinstance(schema, bool):
+        return Findings(text, steps=0, bounded=True)
     if is_deeper(schema, MAX_DEPTH):
         raise InvalidOutputSchema(f"the schema is nested deeper than {MAX_DEPTH} levels")
     dialect = dialect_of(schema)

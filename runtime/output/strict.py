@@ -18,7 +18,15 @@ _SHOWN_KEY_CHARS = 60
 
 
 class NotJson(ValueError):
-    """The text is not what it must be, with the reason for whoever wrote it."""
+    """The text is not what it must be, with the reason for whoever wrote it.
+
+    Attributes:
+        position: where in the text it went wrong, in characters, where that is known.
+    """
+
+    def __init__(self, reason: str, *, position: int | None = None) -> None:
+        self.position = position
+        super().__init__(reason)
 
 
 def read_strictly(text: str) -> Any:
@@ -30,7 +38,8 @@ def read_strictly(text: str) -> Any:
     except NotJson:
         raise
     except json.JSONDecodeError as error:
-        raise NotJson(f"not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+        reason = f"not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        raise NotJson(reason, position=error.pos) from None
     except RecursionError:
         raise _too_deep() from None
     except ValueError:

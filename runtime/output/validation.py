@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.output.errors import InvalidOutputSchema
+from runtime.output.errors import InvalidOutputSchema, OutputProblem
 from runtime.output.keywords import DEFAULT_DIALECT, dialect_named, validator_type
 from runtime.output.problems import describe
 
+JsonSchema = Mapping[str, Any] | bool
+"""An object, or true or false, which every value or none satisfies."""
 
-def dialect_of(schema: Mapping[str, Any]) -> str:
+
+def asks_for_object(schema: JsonSchema) -> bool:
+    """Whether the schema says of itself that nothing but an object satisfies it."""
+    return isinstance(schema, Mapping) and schema.get("type") == "object"
+
+
+def dialect_of(schema: JsonSchema) -> str:
     """The dialect that the schema names. Raises InvalidOutputSchema when it is unknown."""
-    dialect = dialect_named(schema["$schema"]) if "$schema" in schema else DEFAULT_DIALECT
+    if isinstance(schema, bool) or "$schema" not in schema:
+        return DEFAULT_DIALECT
+    dialect = dialect_named(schema["$schema"])
     if dialect is None:
         known = "drafts 4, 6 and 7, 2019-09 and 2020-12"
         raise InvalidOutputSchema(f"$schema names an unknown dialect of JSON Schema; known are {known}")
@@ -22,13 +32,18 @@ def dialect_of(schema: Mapping[str, Any]) -> str:
 class Validation:
     """Tells what is wrong with values, by one schema that has been examined."""
 
-    def __init__(self, schema: Mapping[str, Any]) -> None:
+    def __init__(self, schema: JsonSchema) -> None:
         # Without an id of its own, so that local references lead to this very schema.
-        anonymous = {key: value for key, value in schema.items() if key not in {"$id", "id"}}
+        anonymous = (
+            schema
+            if isinstance(schema, bool)
+            else {key: value for key, value in schema.items() if key not in {"$id", "id"}}
+        )
+        self.asks_for_object = asks_for_object(schema)
         self._validator = validator_type(dialect_of(schema))(anonymous)
 
-    def problems(self, value: Any) -> list[str]:
+    def problems(self, value: Any) -> list[OutputProblem]:
         """What is wrong with a value, the first few problems; nothing when it is valid. May raise OutOfTime."""
-        if not isinstance(value, dict):
-            return ["$: the output must be an object"]
+        if self.asks_for_object and not isinstance(value, dict):
+            return [OutputProblem("$", "the output must be an object", "type")]
         return describe(self._validator.iter_errors(value))

@@ -262,9 +262,43 @@ def test_a_save_as_a_new_agent_makes_one_of_the_roster(composer: Composer, store
 def test_a_new_agent_without_a_name_is_untitled(composer: Composer) -> None:
     assert composer.node().saved("save_as_new_agent", agent_soul=soul())["agent"]["name"] == "Untitled Agent"
 
-    again = composer.node("n2").put("save_as_new_agent", agent_soul=soul())
 
-    error(again, 409, "agent_name_taken")
+def test_first_saves_of_several_apps_without_a_name_get_numbers(composer: Composer) -> None:
+    apps = [composer.app(f"app-{number}") for number in range(3)]
+
+    names = [app.saved("save_as_new_version", agent_soul=soul())["agent"]["name"] for app in apps]
+    node = composer.node().saved("save_as_new_agent", agent_soul=soul())["agent"]["name"]
+
+    assert [*names, node] == ["Untitled Agent", "Untitled Agent 2", "Untitled Agent 3", "Untitled Agent 4"]
+
+
+def test_a_number_that_an_archived_agent_had_is_free_again(composer: Composer) -> None:
+    made = [composer.app(f"app-{number}").saved("save_as_new_version", agent_soul=soul()) for number in range(3)]
+    composer.call("DELETE", f"/agents/{made[1]['agent']['id']}")
+
+    assert composer.app("app-3").saved("save_as_new_version", agent_soul=soul())["agent"]["name"] == "Untitled Agent 2"
+
+
+def test_first_saves_without_a_name_at_once_all_get_names_of_their_own(composer: Composer) -> None:
+    def save(number: int) -> str:
+        name = composer.app(f"app-{number}").saved("save_as_new_version", agent_soul=soul())["agent"]["name"]
+        return str(name)
+
+    with ThreadPoolExecutor(8) as callers:
+        names = sorted(callers.map(save, range(8)))
+
+    assert names == ["Untitled Agent", *(f"Untitled Agent {number}" for number in range(2, 9))]
+
+
+def test_a_name_that_was_chosen_gets_no_number(composer: Composer) -> None:
+    composer.app("app-1").saved("save_as_new_version", agent_soul=soul(), new_agent_name="Ada")
+
+    of_app = composer.app("app-2").put("save_as_new_version", agent_soul=soul(), new_agent_name="Ada")
+    of_node = composer.node("n2").put("save_as_new_agent", agent_soul=soul(), new_agent_name="Ada")
+
+    error(of_app, 409, "agent_name_taken")
+    error(of_node, 409, "agent_name_taken")
+    assert composer.app("app-2").get().status_code == 404
     assert composer.node("n2").state()["binding"] is None
 
 

@@ -16,6 +16,7 @@ import requests
 
 from tests.conftest import StartServer, environment
 from tests.support.client import wait_until
+from tests.support.databases import migrate
 from tests.support.gunicorn_server import GunicornServer, running_server
 from tests.support.process_tree import CHECKS, descendants, still_running
 from tests.support.redis_server import RedisServer
@@ -33,11 +34,14 @@ SCHEMA = {
 
 
 @pytest.fixture(scope="module")
-def guarded(redis_server: RedisServer) -> Iterator[GunicornServer]:
-    """A server with one worker, two admin tokens and another token for runs."""
+def guarded(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GunicornServer]:
+    """A server with one worker, two admin tokens, another token for runs, and a database of keys."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('database')}/test.db"
+    migrate(url)
     env = environment(
-        redis_server.url,
-        "http://127.0.0.1:9",
+        database_url=url,
+        redis_url=redis_server.url,
+        daemon_url="http://127.0.0.1:9",
         redis_prefix="structured-output",
         admin_token="first-admin, second-admin",
         api_token="run-token",
@@ -80,15 +84,95 @@ def test_a_valid_output_is_told_as_it_is(guarded: GunicornServer, given: dict[st
 def test_a_repaired_output_says_what_was_repaired(guarded: GunicornServer) -> None:
     answer = validate(guarded, text='So: {"n": [1,]}', repair="safe")
 
-    repairs = ["surrounding_text", "trailing_commas"]
+    repairs = [{"kind": "surrounding_text", "offset": 0}, {"kind": "trailing_commas", "offset": 12}]
     assert answer == {"valid": True, "value": {"n": [1]}, "source": "repaired", "repairs": repairs, "errors": []}
 
 
 def test_an_invalid_output_has_no_value(guarded: GunicornServer) -> None:
     answer = validate(guarded, text='{"n": ["x"]}', repair="lenient")
 
-    problem = "$.n[0]: 'x' is not of type 'integer'"
+    problem = {"path": "$.n[0]", "message": "'x' is not of type 'integer'", "validator": "type"}
     assert answer == {"valid": False, "source": None, "repairs": [], "errors": [problem]}
+
+
+def test_a_text_that_cannot_be_read_is_no_fault_of_the_schema(guarded: GunicornServer) -> None:
+    answer = validate(guarded, text="{")
+
+    (problem,) = answer["errors"]
+    assert (problem["path"], problem["validator"]) == ("$", None)
+    assert problem["message"].startswith("not valid JSON: ")
+
+
+def test_each_problem_names_its_place_and_its_keyword(guarded: GunicornServer) -> None:
+    schema = {"type": "array", "items": {"type": "string", "maxLength": 1}, "maxItems": 1}
+
+    answer = validate(guarded, schema=schema, value=["a", "bc", 3])
+
+    assert {(problem["path"], problem["validator"]) for problem in answer["errors"]} == {
+        ("$", "maxItems"),
+        ("$[1]", "maxLength"),
+        ("$[2]", "type"),
+    }
+    assert all(set(problem) == {"path", "message", "validator"} for problem in answer["errors"])
+
+
+@pytest.mark.parametrize(
+    ("schema", "given", "valid", "value"),
+    [
+        (True, {"value": None}, True, None),
+        (True, {"text": "[1, 2]"}, True, [1, 2]),
+        ({}, {"value": 5}, True, 5),
+        ({"type": "array", "items": {"type": "integer"}}, {"text": "Here: [1, 2,]", "repair": "safe"}, True, [1, 2]),
+        ({"type": "array"}, {"text": "[1, {a: 'b'", "repair": "lenient"}, True, [1, {"a": "b"}]),
+        ({"type": "integer"}, {"text": "42"}, True, 42),
+        ({"type": "integer"}, {"text": "```json\n42\n```", "repair": "safe"}, True, 42),
+        ({"type": "string"}, {"text": '"Paris"'}, True, "Paris"),
+        ({"type": ["boolean", "null"]}, {"text": "null"}, True, None),
+        ({"enum": ["yes", "no"]}, {"value": "no"}, True, "no"),
+        ({"type": "string"}, {"value": 5, "default": "none"}, False, "none"),
+        ({"type": "array"}, {"value": {}, "default": []}, False, []),
+    ],
+)
+def test_a_schema_may_ask_for_any_value(
+    guarded: GunicornServer, schema: Any, given: dict[str, Any], valid: bool, value: Any
+) -> None:
+    answer = validate(guarded, schema=schema, **given)
+
+    assert (answer["valid"], answer["value"]) == (valid, value)
+    assert bool(answer["errors"]) is not valid
+
+
+@pytest.mark.parametrize(
+    ("schema", "given"),
+    [
+        (False, {"value": {}}),
+        ({"type": "array"}, {"value": {}}),
+        ({"type": "string"}, {"text": "Paris"}),
+        ({"type": "string"}, {"text": "Paris", "repair": "lenient"}),
+        ({"type": "integer"}, {"value": True}),
+        ({"type": "null"}, {"text": ""}),
+        ({"not": {}}, {"value": 1}),
+    ],
+)
+def test_a_value_of_any_other_kind_is_invalid(guarded: GunicornServer, schema: Any, given: dict[str, Any]) -> None:
+    answer = validate(guarded, schema=schema, **given)
+
+    assert answer["valid"] is False
+    assert "value" not in answer
+
+
+def test_a_large_list_is_checked_and_guessed_like_an_object(guarded: GunicornServer) -> None:
+    schema = {"type": "array", "items": {"type": "integer"}}
+    numbers = list(range(20_000))
+
+    checked = validate(guarded, schema=schema, text=json.dumps(numbers))
+    guessed = validate(guarded, schema=schema, text=json.dumps(numbers)[:-1], repair="lenient")
+    refused = validate(guarded, schema=schema, text=json.dumps([*numbers, "x"]))
+
+    assert checked["value"] == guessed["value"] == numbers
+    assert guessed["repairs"] == [{"kind": "json_repair", "offset": len(json.dumps(numbers)) - 1}]
+    place = {"path": "$[20000]", "message": "'x' is not of type 'integer'", "validator": "type"}
+    assert refused["errors"] == [place]
 
 
 def test_a_default_does_not_look_like_a_success(guarded: GunicornServer) -> None:
@@ -122,9 +206,19 @@ def test_keys_keep_their_order_and_numbers_their_digits(guarded: GunicornServer)
 
 @pytest.mark.parametrize(
     "header",
-    [None, "", "Bearer", "Bearer wrong", "Bearer run-token", "Basic first-admin", "Bearer first-admin, second-admin"],
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer wrong",
+        "Bearer run-token",
+        "Bearer ws-unknown",
+        "Bearer app-unknown",
+        "Basic first-admin",
+        "Bearer first-admin, second-admin",
+    ],
 )
-def test_without_an_admin_key_nobody_is_answered(guarded: GunicornServer, header: str | None) -> None:
+def test_without_a_token_or_a_key_nobody_is_answered(guarded: GunicornServer, header: str | None) -> None:
     headers = {"Authorization": header} if header is not None else {}
 
     response = guarded.post(PATH, data="judged later", headers=headers)
@@ -138,6 +232,32 @@ def test_each_admin_key_is_answered(guarded: GunicornServer, header: str) -> Non
     response = guarded.post(PATH, json={"schema": SCHEMA, "value": {"n": []}}, headers={"Authorization": header})
 
     assert response.status_code == 200
+
+
+def test_a_key_of_a_workspace_is_answered_until_it_is_ended(guarded: GunicornServer) -> None:
+    made = guarded.post("/keys", json={"kind": "workspace"}, headers=KEY).json()
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    body = {"schema": SCHEMA, "value": {"n": [1]}}
+
+    response = guarded.post(PATH, json=body, headers=headers)
+    of_another_tenant = guarded.post(PATH, json=body, headers={**headers, "X-Tenant-Id": "other"})
+    guarded.session.delete(f"{guarded.url}/keys/{made['id']}", headers=KEY, timeout=30)
+    ended = guarded.post(PATH, json=body, headers=headers)
+
+    assert (response.status_code, response.json()["valid"]) == (200, True)
+    error(of_another_tenant, 403, "tenant_not_allowed")
+    error(ended, 401, "unauthorized")
+
+
+def test_a_key_of_an_app_is_not_answered(guarded: GunicornServer) -> None:
+    soul = {"prompt": {"system_prompt": "You are concise."}}
+    agent = guarded.post("/agents", json={"name": "Ada", "agent_soul": soul}, headers=KEY).json()
+    made = guarded.post("/keys", json={"kind": "app", "agent_id": agent["id"]}, headers=KEY).json()
+    headers = {"Authorization": f"Bearer {made['key']}"}
+
+    response = guarded.post(PATH, json={"schema": SCHEMA, "value": {}}, headers=headers)
+
+    error(response, 403, "key_not_allowed")
 
 
 def test_an_admin_key_opens_runs_as_well(guarded: GunicornServer) -> None:
@@ -165,9 +285,10 @@ def test_without_any_admin_token_the_route_is_closed_to_everybody(server: Gunico
         ({"schema": SCHEMA, "text": None}, "value_error", ["body"]),
         ({"schema": SCHEMA, "text": 5}, "string_type", ["body", "text"]),
         ({"schema": SCHEMA, "text": ["{}"]}, "string_type", ["body", "text"]),
-        ({"schema": [], "text": "{}"}, "dict_type", ["body", "schema"]),
-        ({"schema": None, "text": "{}"}, "dict_type", ["body", "schema"]),
-        ({"schema": "{}", "text": "{}"}, "dict_type", ["body", "schema"]),
+        ({"schema": [], "text": "{}"}, "schema_type", ["body", "schema"]),
+        ({"schema": None, "text": "{}"}, "schema_type", ["body", "schema"]),
+        ({"schema": "{}", "text": "{}"}, "schema_type", ["body", "schema"]),
+        ({"schema": 1, "text": "{}"}, "schema_type", ["body", "schema"]),
         ({"schema": SCHEMA, "text": "{}", "repair": "some"}, "enum", ["body", "repair"]),
         ({"schema": SCHEMA, "text": "{}", "repair": None}, "enum", ["body", "repair"]),
         ({"schema": SCHEMA, "text": "{}", "json_schema": {}}, "extra_forbidden", ["body", "json_schema"]),
@@ -220,8 +341,10 @@ def test_other_methods_are_refused(guarded: GunicornServer, method: str) -> None
 @pytest.mark.parametrize(
     "body",
     [
-        {"schema": {}},
-        {"schema": {"type": "array"}},
+        {"schema": {"type": CANARY}},
+        {"schema": {"type": "array", "items": {"$ref": "#"}}},
+        {"schema": False, "default": CANARY},
+        {"schema": {"type": "integer"}, "default": CANARY},
         {"schema": {"type": "object", "properties": {"a": {"type": CANARY}}}},
         {"schema": {"type": "object", "$schema": CANARY}},
         {"schema": {"type": "object", "properties": {"a": {"$ref": f"https://{CANARY}"}}}},
@@ -248,7 +371,7 @@ def test_a_schema_or_default_that_cannot_be_used_is_refused_without_its_values(
 def test_an_output_above_a_megabyte_is_invalid(guarded: GunicornServer) -> None:
     answer = validate(guarded, text='{"n": [], "a": "' + "x" * 1_048_576 + '"}', repair="lenient")
 
-    assert answer["errors"] == ["$: larger than 1,048,576 bytes"]
+    assert answer["errors"] == [{"path": "$", "message": "larger than 1,048,576 bytes", "validator": None}]
 
 
 @pytest.mark.parametrize("text", ["[" * 1_000_000, '{"n":' * 200_000, '"' * 1_000_000, "\x00" * 1000, '{"a"' * 250_000])
@@ -260,7 +383,7 @@ def test_the_same_request_twice_at_once_is_answered_twice(guarded: GunicornServe
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: validate(guarded, text="{n: [1, 2]}", repair="lenient"), range(4)))
 
-    assert [answer["repairs"] for answer in answers] == [["json_repair"]] * 4
+    assert [answer["repairs"] for answer in answers] == [[{"kind": "json_repair", "offset": 1}]] * 4
 
 
 def test_other_requests_stay_quick_while_a_large_text_is_repaired(guarded: GunicornServer) -> None:

@@ -1,4 +1,4 @@
-"""The server, and beside it a route whose stream fails in gunicorn's hands, which then logs the request."""
+"""The server, and beside it routes that fail: at once, or in gunicorn's hands, which then logs the request."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from flask import Response
 from app import create_app
 
 app = create_app()
+
+
+@app.get("/failing/at-once")
+def fail_at_once() -> Response:
+    raise RuntimeError("this fails in the view")
 
 
 @app.get("/failing/early")

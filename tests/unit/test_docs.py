@@ -16,11 +16,12 @@ from app import init_app
 from errors import GreenrunError
 from runtime.composition.binding import bind_composition
 from runtime.layers.registry import LAYER_TYPES
-from runtime.protocol.dialects import Dialect
+from runtime.protocol.dialects import Dialect, choose_dialect
 from runtime.protocol.events import EventType
 from runtime.protocol.records import RunStatus
 from runtime.protocol.requests import CreateRunRequest
 from settings import ENV_PREFIX, Settings
+from tests.support.golden import FOLDER, run_requests
 
 CHECKOUT = Path(__file__).parents[2]
 DOCS = CHECKOUT / "docs"
@@ -231,3 +232,22 @@ def test_every_reserved_name_is_documented_with_its_types() -> None:
     documented = dict(re.findall(r"^\| `(\w+)` \| (`.*`) \|", section, re.MULTILINE))
 
     assert {name: set(re.findall(r"`([\w.]+)`", types)) for name, types in documented.items()} == reserved
+
+
+def test_what_is_said_of_each_request_of_dify_is_so() -> None:
+    rows = re.findall(
+        r"^\| (\d{4}-\d\d-\d\d) \| (.+) \| `(.+)` \| (.+) \|$", (DOCS / "dify.md").read_text(), re.MULTILINE
+    )
+    documented = {
+        f"{date}/{name}": (dialect, told)
+        for date, names, dialect, told in rows
+        for name in re.findall(r"`(.+?)`", names)
+    }
+
+    found = {}
+    for golden in run_requests(*sorted(path.name for path in FOLDER.iterdir())):
+        request = CreateRunRequest.model_validate(golden.body)
+        runs = {layer.type for layer in request.composition.layers} <= set(LAYER_TYPES)
+        found[str(golden)] = (choose_dialect(request).value, "run" if runs else "are refused")
+
+    assert documented == found

@@ -11,7 +11,7 @@ from runtime.composition.composition import Composition
 from runtime.config import OperatorRules
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.requests import CreateRunRequest
-from services.run_checks import is_cleanup, prove_run
+from services.run_checks import awaited_results, is_cleanup, prove_run
 
 PROMPT = {"name": "prompt", "type": "plain.prompt", "config": {"user": "Deploy it."}}
 BLANK = {"name": "prompt", "type": "plain.prompt", "config": {"prefix": "You deploy."}}
@@ -118,6 +118,52 @@ def test_results_that_do_not_fit_the_open_calls_are_refused(given: dict[str, Any
 
     assert message == told
     assert CANARY not in message
+
+
+ANSWERED = [
+    *CALLS,
+    {
+        "kind": "request",
+        "parts": [{"part_kind": "tool-return", "tool_name": "ask_human", "content": ANSWER, "tool_call_id": "call-1"}],
+    },
+    {"kind": "response", "parts": [{"part_kind": "text", "content": "Deployed."}]},
+]
+
+
+def test_results_that_the_history_has_already_begin_another_attempt_in_dialects_of_dify() -> None:
+    given: dict[str, Any] = {"messages": ANSWERED, "deferred_tool_results": results(call_1=ANSWER)}
+
+    composition = prove(PROMPT, HISTORY, ASK, **given)
+
+    wanted = request(PROMPT, HISTORY, ASK, **given)
+    assert awaited_results(wanted.deferred_tool_results, composition, Dialect.JUNE_16) is None
+    assert awaited_results(wanted.deferred_tool_results, composition, Dialect.CURRENT) == wanted.deferred_tool_results
+
+
+def test_another_attempt_needs_a_user_prompt() -> None:
+    given: dict[str, Any] = {"messages": ANSWERED, "deferred_tool_results": results(call_1=ANSWER)}
+
+    assert refusal(BLANK, HISTORY, ASK, **given) == "run.user_prompts must not be empty"
+
+
+@pytest.mark.parametrize(
+    ("given", "dialect", "told"),
+    [
+        (results(call_1=ANSWER), Dialect.CURRENT, "no such call waits for a result: 'call-1'"),
+        (results(call_1=ANSWER, call_9=ANSWER), Dialect.JUNE_16, "no such call waits for a result: 'call-1', 'call-9'"),
+        (
+            {**results(call_1=ANSWER), "metadata": {"call-9": {}}},
+            Dialect.JUNE_16,
+            "no such call waits for a result: 'call-1', 'call-9'",
+        ),
+        (results(), Dialect.JUNE_16, "no call of the history waits for a result"),
+    ],
+    ids=["current", "another unknown", "unknown metadata", "none"],
+)
+def test_results_that_are_no_mere_repetition_are_refused(given: dict[str, Any], dialect: Dialect, told: str) -> None:
+    message = refusal(PROMPT, HISTORY, ASK, messages=ANSWERED, deferred_tool_results=given, dialect=dialect)
+
+    assert message == f"deferred_tool_results: {told}"
 
 
 def test_results_need_a_history() -> None:

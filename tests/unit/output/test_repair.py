@@ -44,8 +44,50 @@ FENCE = "```"
 def test_what_changes_no_value_is_repaired(text: str, value: Any, repairs: list[str], repair: Repair) -> None:
     reading = read_output(text, repair)
 
-    assert (reading.value, reading.repairs) == (value, repairs)
+    assert (reading.value, [made.kind for made in reading.repairs]) == (value, repairs)
     assert json.loads(reading.text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "offsets"),
+    [
+        ('\ufeffSo: {"a": 1,}', {"byte_order_mark": 0, "surrounding_text": 1, "trailing_commas": 12}),
+        ('{"a": 1} I hope.', {"surrounding_text": 9}),
+        ('  {"é": [1,], "b": 2,}', {"trailing_commas": 10}),
+        (f'Hm.\n{FENCE}json\n{{"a": 1,}}\n{FENCE}', {"fenced_block": 4, "trailing_commas": 19}),
+        ('One {"a": 1} or {"a": 2}', {"surrounding_text": 0, "first_of_several": 4}),
+        ('[1] then {"a": 1}', {"surrounding_text": 0, "first_of_several": 9}),
+        ('{"a": 1, b: 2}', {"json_repair": 9}),
+        (f"\ufeff{FENCE}\n{{a: 1}}\n{FENCE}", {"byte_order_mark": 0, "fenced_block": 1, "json_repair": 6}),
+        ('{"a": 1, "a": 2}', {"json_repair": 0}),
+    ],
+)
+def test_a_repair_says_where_in_the_text_it_was_first_needed(text: str, offsets: dict[str, int]) -> None:
+    reading = read_output(text, Repair.LENIENT)
+
+    assert {made.kind: made.offset for made in reading.repairs} == offsets
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "repairs"),
+    [
+        ("\ufeff42", 42, ["byte_order_mark"]),
+        (f"{FENCE}json\ntrue\n{FENCE}", True, ["fenced_block"]),
+        ("Here: [1, 2,]", [1, 2], ["surrounding_text", "trailing_commas"]),
+        ('[1] or {"a": 2}', [1], ["surrounding_text", "first_of_several"]),
+        ("[1, 'a'", [1, "a"], ["json_repair"]),
+    ],
+)
+def test_where_no_object_is_asked_for_other_values_are_read_as_well(text: str, value: Any, repairs: list[str]) -> None:
+    reading = read_output(text, Repair.LENIENT, only_objects=False)
+
+    assert (reading.value, [made.kind for made in reading.repairs]) == (value, repairs)
+
+
+@pytest.mark.parametrize("text", ["", "Paris", "the answer is 42", "'Paris'", "True", '"x', "{" * 1000])
+def test_a_bare_value_is_never_guessed(text: str) -> None:
+    with pytest.raises(NotJson):
+        read_output(text, Repair.LENIENT, only_objects=False)
 
 
 UNSAFE = {
@@ -106,7 +148,7 @@ def test_without_repair_only_json_counts(text: str) -> None:
 def test_lenient_repair_guesses(text: str, value: Any, repairs: list[str]) -> None:
     reading = read_output(text, Repair.LENIENT)
 
-    assert (reading.value, reading.repairs) == (value, repairs)
+    assert (reading.value, [made.kind for made in reading.repairs]) == (value, repairs)
 
 
 @pytest.mark.parametrize("text", ["", "I do not know.", "[1, 2", '"x', "{" * 100_000, '{"a"' * 100_000, '{"a": 1e999'])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runtime.output import InvalidOutputSchema, OutputSchema
+from runtime.output import InvalidOutputSchema, OutputProblem, OutputSchema
 
 DRAFTS = {
     "draft 4": "http://json-schema.org/draft-04/schema#",
@@ -50,7 +50,7 @@ def test_references_work_in_every_dialect(dialect: str) -> None:
     )
 
     assert schema.problems({"a": 1}) == []
-    assert schema.problems({"a": "x"}) == ["$.a: 'x' is not of type 'integer'"]
+    assert schema.problems({"a": "x"}) == [OutputProblem("$.a", "'x' is not of type 'integer'", "type")]
 
 
 def test_a_dialect_means_what_its_own_specification_says() -> None:
@@ -59,7 +59,7 @@ def test_a_dialect_means_what_its_own_specification_says() -> None:
     draft_7 = OutputSchema.parse({"$schema": DRAFTS["draft 7"], **items})
     draft_4 = OutputSchema.parse({"$schema": DRAFTS["draft 4"], "type": "object", "properties": {"a": {"const": 1}}})
 
-    assert draft_7.problems({"a": ["x"]}) == ["$.a[0]: 'x' is not of type 'integer'"]
+    assert draft_7.problems({"a": ["x"]}) == [OutputProblem("$.a[0]", "'x' is not of type 'integer'", "type")]
     assert draft_4.problems({"a": 2}) == []  # it does not know const
     with pytest.raises(InvalidOutputSchema):
         OutputSchema.parse(items)  # 2020-12 knows prefixItems instead
@@ -86,9 +86,9 @@ def test_an_unknown_dialect_is_refused(dialect: Any) -> None:
         {"$ref": "#/$defs/a", "$defs": {"a": {"type": "object"}}},
     ],
 )
-def test_the_top_must_be_an_object(schema: dict[str, Any]) -> None:
+def test_the_top_of_the_schema_of_a_run_must_be_an_object(schema: dict[str, Any]) -> None:
     with pytest.raises(InvalidOutputSchema, match='must have "type": "object"'):
-        OutputSchema.parse(schema)
+        OutputSchema.parse_object(schema)
 
 
 @pytest.mark.parametrize(
@@ -299,10 +299,11 @@ def test_problems_are_few_and_short_and_begin_with_their_place() -> None:
     problems = schema.problems({f"key {number}": "x" * 10_000 for number in range(100)})
 
     assert len(problems) == 11
-    assert problems[0].startswith("$['key 0']: 'xxx")
-    assert problems[0].endswith("x' is not of type 'integer'")
-    assert problems[-1] == "there are more problems"
-    assert max(map(len, problems)) < 400
+    assert (problems[0].path, problems[0].validator) == ("$['key 0']", "type")
+    assert str(problems[0]).startswith("$['key 0']: 'xxx")
+    assert str(problems[0]).endswith("x' is not of type 'integer'")
+    assert problems[-1] == OutputProblem("$", "there are more problems", None)
+    assert max(len(str(problem)) for problem in problems) < 400
 
 
 @pytest.mark.parametrize("value", [[], "x", 1, None, True, [{}]])
@@ -311,7 +312,34 @@ def test_an_output_that_is_no_object_is_always_a_problem(value: Any) -> None:
         {"$schema": DRAFTS["draft 7"], "type": "object", "$ref": "#/$defs/a", "$defs": {"a": {}}}
     )
 
-    assert schema.problems(value) == ["$: the output must be an object"]
+    assert schema.problems(value) == [OutputProblem("$", "the output must be an object", "type")]
+
+
+@pytest.mark.parametrize(
+    ("schema", "valid", "invalid"),
+    [
+        (True, 1, None),
+        (False, None, 1),
+        ({}, [None], None),
+        ({"type": "array", "items": {"type": "integer"}}, [1], ["x"]),
+        ({"type": "string", "minLength": 2}, "ab", "a"),
+        ({"type": ["integer", "null"]}, None, {}),
+        ({"enum": ["yes", "no"]}, "no", "maybe"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "boolean"}}}, True, 1),
+        ({"$ref": "#/$defs/a", "$defs": {"a": False}}, None, 1),
+    ],
+)
+def test_a_schema_may_ask_for_any_value(schema: Any, valid: Any, invalid: Any) -> None:
+    parsed = OutputSchema.parse(schema)
+
+    assert valid is None or parsed.problems(valid) == []
+    assert invalid is None or parsed.problems(invalid) != []
+
+
+@pytest.mark.parametrize("schema", [{"$ref": "#"}, {"items": {"$ref": "#"}}, {"type": "nothing"}, {"allOf": [5]}])
+def test_a_schema_for_any_value_is_examined_like_others(schema: Any) -> None:
+    with pytest.raises(InvalidOutputSchema):
+        OutputSchema.parse(schema)
 
 
 def test_the_same_schema_is_examined_once() -> None:

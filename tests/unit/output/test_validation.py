@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
 
+from runtime.output.errors import OutputProblem
 from runtime.output.keywords import DEFAULT_DIALECT, validator_type
 from runtime.output.problems import describe
 from runtime.output.time_limit import OutOfTime, time_limit
@@ -86,7 +87,9 @@ def test_values_at_the_edge(schema: Any, value: Any, valid: bool) -> None:
 def test_unexpected_properties_are_named_and_not_too_many() -> None:
     errors = validator_type(DEFAULT_DIALECT)({"additionalProperties": False}).iter_errors(dict.fromkeys("gfedcba"))
 
-    assert describe(errors) == ["$: unexpected properties: 'g', 'f', 'e', 'd', 'c' and 2 more"]
+    assert describe(errors) == [
+        OutputProblem("$", "unexpected properties: 'g', 'f', 'e', 'd', 'c' and 2 more", "additionalProperties")
+    ]
 
 
 @pytest.mark.parametrize(

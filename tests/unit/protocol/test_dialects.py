@@ -9,6 +9,7 @@ import pytest
 
 from runtime.protocol.dialects import RULES, Dialect, choose_dialect
 from runtime.protocol.requests import CreateRunRequest
+from tests.support.golden import run_requests
 
 OLD_INVOKE_FROM = ["workflow_run", "single_step", "agent_app", "babysit", "fasten"]
 NEW_INVOKE_FROM = ["service-api", "openapi", "web-app", "trigger", "explore", "debugger", "published", "validation"]
@@ -171,6 +172,25 @@ def test_the_earlier_sign_decides(first: str, second: str, winner: Dialect) -> N
 def test_the_place_of_a_sign_among_the_layers_does_not_matter() -> None:
     assert chosen(ASK_HUMAN, layer("dify.shell"), PLUGIN) is Dialect.MAY_14
     assert chosen(PLUGIN, layer("dify.shell"), ASK_HUMAN) is Dialect.MAY_14
+
+
+@pytest.mark.parametrize(
+    ("date", "dialect"),
+    [
+        ("2026-05-14", Dialect.MAY_14),
+        ("2026-05-20", Dialect.MAY_27),
+        ("2026-05-27", Dialect.MAY_27),
+        ("2026-06-16", Dialect.JUNE_16),
+        ("2026-07-17", Dialect.JULY_17),
+        ("2026-07-28", Dialect.JULY_17),
+        ("2026-08-10", Dialect.AUGUST_10),
+    ],
+)
+def test_every_request_of_a_date_bears_the_signs_of_its_dialect(date: str, dialect: Dialect) -> None:
+    found = {golden.name: choose_dialect(CreateRunRequest.model_validate(golden.body)) for golden in run_requests(date)}
+
+    assert found
+    assert found == dict.fromkeys(found, dialect)
 
 
 def test_every_dialect_has_rules() -> None:

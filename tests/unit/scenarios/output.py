@@ -67,7 +67,7 @@ def greenlets_go_on_while_a_large_text_is_checked_or_repaired() -> None:
         repaired = _lenient().check(BROKEN_LARGE)
 
     assert direct.repairs == []
-    assert repaired.repairs == ["json_repair"]
+    assert [repair.kind for repair in repaired.repairs] == ["json_repair"]
     assert direct.value == repaired.value
     close_shared_pool()
 
@@ -89,7 +89,7 @@ def coroutines_of_both_loops_can_check(kind: str = "hub") -> None:
     async def check() -> list[list[str]]:
         texts = ['{"n": [1]}', '{"n": [1,]}', "{n: [1]}", "{n: [1, 2]}"]
         checks = [_lenient().check_async(text) for text in texts]
-        return [checked.repairs for checked in await asyncio.gather(*checks)]
+        return [[repair.kind for repair in checked.repairs] for checked in await asyncio.gather(*checks)]
 
     with _no_long_gap():
         assert bridge.run(check()) == [[], ["trailing_commas"], ["json_repair"], ["json_repair"]]
@@ -107,7 +107,7 @@ def a_greenlet_that_is_killed_frees_its_process() -> None:
 
     assert shared_pool().pids == []
     assert not shared_pool().is_busy
-    assert _lenient().check(BROKEN_LARGE).repairs == ["json_repair"]
+    assert [repair.kind for repair in _lenient().check(BROKEN_LARGE).repairs] == ["json_repair"]
     assert pid not in shared_pool().pids
     close_shared_pool()
 
