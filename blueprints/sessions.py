@@ -25,7 +25,7 @@ from services.idempotency import claim_of
 from services.sessions.assembly import SessionParts
 from services.sessions.opened import open_session
 from services.sessions.requests import ChangeSessionRequest, CreateSessionRequest, StartTurnRequest
-from services.sessions.turn_types import NewTurn
+from services.sessions.turns.types import NewTurn
 
 FOLLOW = "follow_turn"
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}

@@ -11,14 +11,14 @@ from runtime.runtime import Runtime
 from services.credentials import CredentialService
 from services.database import Database
 from services.runs import RunService
-from services.sessions.backlog import Backlog
+from services.sessions.turns.pending import Backlog
 from services.sessions.cleanup import SessionCleanup
 from services.sessions.compositions import SessionCompositions
 from services.sessions.forms import FormService
 from services.sessions.sessions import SessionService
-from services.sessions.settling import Settler
+from services.sessions.turns.finish import Settler
 from services.sessions.sweeper import Sweeper
-from services.sessions.turns import TurnService
+from services.sessions.turns.accept import TurnService
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from models import Agent, AgentSession, SessionTurn
 from models.enums import AgentStatus, MultitaskStrategy, SessionState, TurnStatus
 from runtime.protocol.ids import is_id
 from services.sessions.lookup import TurnKey
-from services.sessions.successes import SUCCEED
+from services.sessions.turns.successes import SUCCEED
 
 CHANGING = ("turns", "last_run_id", "version_id", "waiting_form_id", "layer_specs", "updated_at")
 """What a turn changes of its session, besides what it remembers and how many are unfinished."""

@@ -20,7 +20,7 @@ from models.enums import FormStatus, TurnStatus
 from services.database import Database
 from services.sessions.cleanup import SessionCleanup, claim_deleted
 from services.sessions.lookup import TurnKey
-from services.sessions.settling import Settler
+from services.sessions.turns.finish import Settler
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from app import create_app
-from services.sessions import backlog
+from services.sessions.turns import pending
 
-backlog.KEPT_SECONDS = 3600.0
+pending.KEPT_SECONDS = 3600.0
 
 app = create_app()

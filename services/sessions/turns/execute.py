@@ -24,12 +24,12 @@ from runtime.protocol.records import RunStatus
 from runtime.runs import Follower, Job, ProvenRun, RunHooks, RunNotBegun
 from runtime.runtime import Runtime
 from services.database import Database
-from services.sessions.backlog import Backlog
+from services.sessions.turns.pending import Backlog
 from services.sessions.compositions import SessionCompositions, TurnInput, history_of
 from services.sessions.lookup import TurnKey, unfinished_turns
 from services.sessions.opened import open_session
 from services.sessions.questions import settle_question
-from services.sessions.settling import PREPARED_COLUMNS, Settler, is_plain_success, prepared
+from services.sessions.turns.finish import PREPARED_COLUMNS, Settler, is_plain_success, prepared
 
 logger = logging.getLogger(__name__)
 

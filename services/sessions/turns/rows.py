@@ -16,7 +16,7 @@ from runtime.protocol.ids import new_id
 from runtime.runs import Claim
 from services.sessions.lookup import TurnKey
 from services.sessions.opened import OpenedSession
-from services.sessions.turn_types import NewTurn, StartedTurn
+from services.sessions.turns.types import NewTurn, StartedTurn
 
 STOPS = {MultitaskStrategy.INTERRUPT: TurnStop.INTERRUPT, MultitaskStrategy.ROLLBACK: TurnStop.ROLLBACK}
 

@@ -23,16 +23,16 @@ from runtime.runtime import Runtime
 from services.database import Database
 from services.run_viewers import RunViewer
 from services.runs import RunService
-from services.sessions.backlog import Backlog
+from services.sessions.turns.pending import Backlog
 from services.sessions.cleanup import purge
 from services.sessions.compositions import SessionCompositions, TurnInput, lasting_specs
 from services.sessions.lookup import TurnKey, unfinished_turns
 from services.sessions.opened import OpenedSession
 from services.sessions.questions import settle_question
-from services.sessions.settling import Settler
-from services.sessions.turn_hooks import ProvenTurn, TurnHooks
-from services.sessions.turn_rows import Unsettled, add_turn, find_claimed, make_way
-from services.sessions.turn_types import NewTurn, StartedTurn
+from services.sessions.turns.finish import Settler
+from services.sessions.turns.execute import ProvenTurn, TurnHooks
+from services.sessions.turns.rows import Unsettled, add_turn, find_claimed, make_way
+from services.sessions.turns.types import NewTurn, StartedTurn
 
 logger = logging.getLogger(__name__)
 

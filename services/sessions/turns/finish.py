@@ -27,7 +27,7 @@ from services.sessions.answers import answer_text, question_text, storable
 from services.sessions.interruption import with_messages
 from services.sessions.lookup import TurnKey, unfinished_turns
 from services.sessions.run_events import RunEvents, read_events
-from services.sessions.successes import take_over
+from services.sessions.turns.successes import take_over
 from services.sessions.thoughts import thoughts_of, thoughts_so_far
 from services.sessions.transcript import answer_so_far, rebuild_messages
 
