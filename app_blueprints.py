@@ -30,8 +30,8 @@ from services.chat.chat import ChatRules
 from services.composer.service import ComposerService
 from services.credentials import CredentialService
 from services.database import Database
-from services.origins import register_origins
 from services.rate_limiter import RateLimiter
+from services.run_kinds import register_run_kinds
 from services.sessions.assembly import SessionParts, SessionRules
 from services.stream_tokens import StreamTokens
 from settings import Settings
@@ -65,10 +65,10 @@ def make_blueprints(settings: Settings, runtime: Runtime, database: Database) ->
     cancels_forms = settings.human_input_conflict == "cancel"
     rules = SessionRules(form_seconds=settings.human_input_seconds, cancels_forms=cancels_forms)
     sessions = SessionParts.make(database, runtime, credentials, settings.key_ring, rules)
-    register_origins(runtime, sessions)
+    register_run_kinds(runtime, sessions)
     runtime.at_start(sessions.sweeper.start)
     runtime.at_close(sessions.sweeper.close)
-    runtime.at_close(sessions.backlog.close)
+    runtime.at_close(sessions.pending.close)
     chat_rules = ChatRules(
         is_strict=settings.service_api_strict,
         stops_unread=settings.stop_unread_chats,

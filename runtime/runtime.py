@@ -91,7 +91,7 @@ class Runtime:
         self._store = RunStore(
             self._request_link,
             self._keys,
-            Lifetimes(config.run_retention_seconds, config.lease_seconds),
+            Lifetimes(config.run_retention_seconds, config.lease_seconds, config.max_wait_seconds),
             self.observers,
         )
         self._hub = Hub(redis, self._keys.control(self._worker), on_control=self._on_control)
@@ -139,6 +139,7 @@ class Runtime:
             Leases(self._request_link, self._keys, worker=self._worker),
             self._store,
             lease_seconds=config.lease_seconds,
+            wait_seconds=config.max_wait_seconds,
             stop_owner=self._tell_owner,
         )
         self._bridge.start()
@@ -180,6 +181,7 @@ class Runtime:
         logger.info("draining: %d runs, %d viewers", len(self._executor.active), self._hub.viewer_count)
         while self._is_busy and time.monotonic() - begun < self._grace:
             gevent.sleep(DRAIN_POLL_SECONDS)
+        self.observers.stop()  # what ends now, others hear of, and they start what waited for it
         if not self._executor.drain(FINALISE_SECONDS):
             logger.warning("draining: %d runs did not end in time", len(self._executor.active))
         if not self._log.flush(FLUSH_SECONDS):

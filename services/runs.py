@@ -14,7 +14,7 @@ from runtime.protocol.ids import is_id
 from runtime.protocol.records import RunRecord
 from runtime.protocol.requests import CancelRunRequest, CreateRunRequest
 from runtime.protocol.sse import HEARTBEAT_SECONDS
-from runtime.runs import RUN, Claim, Follower, Job, Origin, Phase, ProvenRun, StreamEntry
+from runtime.runs import RUN, Claim, Follower, Job, Origin, ProvenRun, StreamEntry
 from runtime.runtime import Runtime
 from services.idempotency import EVERYBODY, claim_of
 from services.run_checks import check_tenant, proven_run
@@ -85,10 +85,8 @@ class RunService:
         run_id: str | None = None,
         origin: Origin | None = None,
         tenant_id: str | None = None,
-        user_id: str | None = None,
         request: CreateRunRequest | None = None,
         claim: Claim | None = None,
-        phase: Phase = Phase.BEGUN,
     ) -> RunRecord:
         """Store an admitted run and start it; without an ``origin`` it is a plain one, and has a ``request``.
 
@@ -100,10 +98,9 @@ class RunService:
             origin=origin or Origin(kind=RUN, id=run_id),
             dialect=proven.dialect,
             tenant_id=tenant_id,
-            user_id=user_id,
             request=request,
         )
-        return self._runtime.runs.accept(job, proven, claim=claim, phase=phase)
+        return self._runtime.runs.accept(job, proven, claim=claim)
 
     def get_run(self, run_id: str, *, viewer: RunViewer) -> RunRecord:
         """Raises RunNotFound, also for a run that the viewer may not see, as everything here does."""

@@ -4,7 +4,7 @@
 -- ARGV: ended record, end token, event type, event payload, lifetime in seconds, run id, length of the feed,
 --   feed payload, 'expired' to end it only when its lease has expired and '' otherwise, the number of events that the
 --   stream must have by now, the announcement ('' for an end that nobody has to hear of), how many are kept at most.
--- Answers {'ended', event id}; {'ended'} to a repeat with the same token; {'lost', record} when something else ended it;
+-- Answers {'ended', event id, worker that owned it}; {'ended'} to a repeat with the same token; {'lost', record} when something else ended it;
 -- {'leased'} when its lease goes on; {'behind'} when events are missing; {'gone'} when there is no record any more.
 local current = redis.call('GET', KEYS[1])
 if not current then
@@ -48,4 +48,4 @@ if KEYS[6] then
     end
   end
 end
-return {'ended', id}
+return {'ended', id, record.worker or ''}

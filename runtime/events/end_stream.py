@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 from runtime.events.keys import Keys
 from runtime.events.scripts import load_script
 from runtime.events.shared_link import Requests
+from runtime.protocol.announcements import AnnouncedEnd
 
 MOST_ENDS = 100_000
 """Of one bucket. Beyond it the oldest are cut off although an observer has not heard of them."""
@@ -23,8 +24,8 @@ class EndListener(Protocol):
     def is_there(self) -> bool:
         """Whether anybody has to hear of ends; else none are announced."""
 
-    def announced(self, run_id: str) -> None:
-        """Redis has the end of this run."""
+    def announced(self, end: AnnouncedEnd) -> None:
+        """Redis has this end."""
 
 
 @dataclass(frozen=True, slots=True)

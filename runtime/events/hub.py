@@ -55,6 +55,7 @@ class Hub:
     def own(self, stream: str) -> None:
         """From now on this worker writes the stream and publishes its entries; it is not read from Redis."""
         self._owned.add(stream)
+        self._forget(stream)  # somebody may have waited for it to begin
 
     def owns(self, stream: str) -> bool:
         return stream in self._owned

@@ -19,6 +19,7 @@ from runtime.events.keys import Keys
 from runtime.events.scripts import load_script
 from runtime.events.sink import EventSink
 from runtime.events.store import FIRST_EVENT_ID, EndOutcome, end_arguments
+from runtime.protocol.announcements import AnnouncedEnd
 from runtime.protocol.cursors import BEGINNING
 from runtime.protocol.events import Event, EventEncoder, RunEnd
 from runtime.protocol.ids import new_id
@@ -67,6 +68,7 @@ class End:
     run_log: RunLog
     command: Command
     event: Event
+    announced: AnnouncedEnd | None = None
     done: AsyncResult[EndOutcome | None] = field(default_factory=AsyncResult)
     repeated: bool = False
 
@@ -162,17 +164,18 @@ class RunLog:
     def end(self, end: RunEnd) -> AsyncResult[EndOutcome | None]:
         """Queue the end of the run behind its events. The outcome is None when Redis refused the script."""
         event = EventEncoder(self._record.run_id, self._record.dialect).ended(end)
+        announced = AnnouncedEnd.of(self._record, end) if self._listener.is_there else None
         arguments = end_arguments(
             self._record,
             end,
             event,
             token=new_id(),
             retention_seconds=self._retention,
+            announced=announced,
             length=0 if self.is_dropped else self._sequence,
-            is_announced=self._listener.is_there,
         )
         keys = self._keys
-        item = End(self, ("EVALSHA", load_script("end_run").sha, len(keys), *keys, *arguments), event)
+        item = End(self, ("EVALSHA", load_script("end_run").sha, len(keys), *keys, *arguments), event, announced)
         self._put(item)
         return item.done
 
@@ -222,8 +225,8 @@ class RunLog:
         outcome = EndOutcome(answer[0].decode())
         if outcome is EndOutcome.ENDED and len(answer) > 1:
             self._publish(answer[1], item.event)
-        if outcome is EndOutcome.ENDED:
-            self._listener.announced(self.run_id)
+        if outcome is EndOutcome.ENDED and item.announced is not None:
+            self._listener.announced(item.announced)
         item.done.set(outcome)
 
     def _taken(self, item: Append) -> None:

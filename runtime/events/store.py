@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -52,10 +53,14 @@ class CreateOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """How long things live: what is stored from its last write on, and a lease from its last renewal on."""
+    """How long things live: what is stored from its last write on, and a lease from its last renewal on.
+
+    A run in line is nobody's: its lease is as long as it may wait.
+    """
 
     retention_seconds: int
     lease_seconds: float
+    wait_seconds: float
 
 
 def end_arguments(
@@ -65,13 +70,12 @@ def end_arguments(
     *,
     token: str,
     retention_seconds: int,
+    announced: AnnouncedEnd | None,
     only_expired: bool = False,
     length: int = 0,
-    is_announced: bool = False,
 ) -> list[str | bytes | int]:
     """The arguments of the end script. ``event`` is ``end`` in the run's dialect."""
     ended = ended_record(record, end, token)
-    announced = AnnouncedEnd.of(record, end) if is_announced else None
     return [
         ended.model_dump_json(),
         token,
@@ -113,6 +117,10 @@ class RunStore:
         to hold that key no longer, because its record is gone or it has ended. Of several that want the key of one run
         the first gets it. Answers the outcome, with the id of the run that holds the key where there is one.
         """
+        lease, retention = self._lifetimes.lease_seconds, self._lifetimes.retention_seconds
+        if record.is_in_line:
+            lease = self._lifetimes.wait_seconds
+            retention += math.ceil(lease)
         answer = self._run_script(
             "create_run",
             self._keys.of_run(record.run_id, record.idempotency_digest),
@@ -121,9 +129,9 @@ class RunStore:
                 FIRST_EVENT_ID,
                 started.type if started else "",
                 started.payload if started else "",
-                self._lifetimes.retention_seconds,
+                retention,
                 record.run_id,
-                round(self._lifetimes.lease_seconds * 1000),
+                round(lease * 1000),
                 FEED_LENGTH,
                 record.as_feed_payload(),
                 fingerprint,
@@ -132,6 +140,22 @@ class RunStore:
         )
         outcome = CreateOutcome(answer[0].decode())
         return outcome, answer[1].decode() if len(answer) > 1 else None
+
+    def claim(self, record: RunRecord) -> bool:
+        """Make the worker of this record the owner of a run in line; False when the run is not, or no longer, there."""
+        return bool(
+            self._run_script(
+                "claim_run",
+                self._keys.of_run(record.run_id),
+                [
+                    record.model_dump_json(),
+                    record.worker,
+                    record.run_id,
+                    round(self._lifetimes.lease_seconds * 1000),
+                    self._lifetimes.retention_seconds,
+                ],
+            )
+        )
 
     def find_by_key(self, digest: str) -> tuple[str, RunRecord] | None:
         """The fingerprint and the record of the run that was made under an idempotency key, while both are there."""
@@ -155,25 +179,29 @@ class RunStore:
     def end(self, record: RunRecord, end: RunEnd, *, only_expired: bool = False) -> tuple[EndOutcome, RunRecord | None]:
         """End a run that this process does not own, or say who did.
 
-        With ``only_expired`` the run goes on if its lease does. Answers the outcome, with the current record where
-        something else had ended the run.
+        With ``only_expired`` the run goes on if its lease does. Answers the outcome, with the record as it was then
+        where this or something else had ended the run.
         """
+        announced = AnnouncedEnd.of(record, end) if self._listener.is_there else None
         arguments = end_arguments(
             record,
             end,
             EventEncoder(record.run_id, record.dialect).ended(end),
             token=new_id(),
             retention_seconds=self._lifetimes.retention_seconds,
+            announced=announced,
             only_expired=only_expired,
-            is_announced=self._listener.is_there,
         )
         keys = self._keys.of_end(record.run_id, record.idempotency_digest)
         answer = self._run_script("end_run", keys, arguments)
         outcome = EndOutcome(answer[0].decode())
-        if outcome is EndOutcome.ENDED:
-            self._listener.announced(record.run_id)
-        current = RunRecord.model_validate_json(answer[1]) if outcome is EndOutcome.LOST else None
-        return outcome, current
+        if outcome is EndOutcome.ENDED and announced is not None:
+            self._listener.announced(announced)
+        if outcome is EndOutcome.LOST:
+            return outcome, RunRecord.model_validate_json(answer[1])
+        if outcome is EndOutcome.ENDED and len(answer) > 2:  # it may have got an owner since it was looked up
+            return outcome, record.model_copy(update={"worker": answer[2].decode()})
+        return outcome, None
 
     def page(self, run_id: str, *, after: str, limit: int) -> list[StreamEntry]:
         """Up to ``limit`` entries behind the cursor ``after``, which is in normal form."""

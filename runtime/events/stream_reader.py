@@ -86,15 +86,15 @@ class StreamReader:
 
     def _read(self) -> None:
         self._joins_seen = self._joins
-        cursors = self._cursors
+        asked = dict(self._cursors)
         answer: Any = self._link.call(
-            "XREAD", "COUNT", ENTRIES_PER_READ, "BLOCK", BLOCK_MILLISECONDS, "STREAMS", *cursors, *cursors.values()
+            "XREAD", "COUNT", ENTRIES_PER_READ, "BLOCK", BLOCK_MILLISECONDS, "STREAMS", *asked, *asked.values()
         )
         for raw_stream, raw in answer or ():
             stream, entries = raw_stream.decode(), raw_entries(raw)
-            if stream in cursors:
-                cursors[stream] = entries[-1].cursor
-            self._on_entries(stream, entries)
+            if self._cursors.get(stream) == asked[stream]:  # else it was forgotten, or is read from elsewhere by now
+                self._cursors[stream] = entries[-1].cursor
+                self._on_entries(stream, entries)
 
     def _wake_for_ever(self) -> None:
         """Make the reader take up new streams at once and not only after its blocking read."""

@@ -54,7 +54,7 @@ class LocalExecutor:
         self._on_start = on_start
         self._active: dict[str, ActiveRun] = {}
         self._admitted = 0
-        self._closing = False
+        self._closing = self._stopping = False
         self._idle = Event()
         self._idle.set()
 
@@ -74,11 +74,11 @@ class LocalExecutor:
         return not self._idle.is_set()
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
+    def admit(self, *, was_accepted: bool = False) -> Iterator[None]:
         """Hold a place while a run is being stored and started. Raises ShuttingDown or CapacityReached."""
-        if self._closing:
+        if self._stopping or (self._closing and not was_accepted):
             raise ShuttingDown
-        if len(self._active) + self._admitted >= self._size:
+        if not was_accepted and len(self._active) + self._admitted >= self._size:
             raise CapacityReached
         self._admitted += 1
         self._idle.clear()
@@ -111,26 +111,25 @@ class LocalExecutor:
 
     def drain(self, timeout: float) -> bool:
         """Stop all runs; False when ``timeout`` seconds were not enough for their ends."""
+        self._closing = self._stopping = True
         for run in list(self._active.values()):
             run.stop(StopReason.SHUTDOWN)
         return bool(self._idle.wait(timeout))
 
     def _own(self, run: ActiveRun) -> None:
-        ended: RunEnd | None = None
         try:
             end = self._execute(run)
             if end is not None:
                 run.hooks.prepare(end)
                 if run.log.is_dropped:  # while it prepared, Redis has refused its last events
                     end = STORAGE_LOST
-                ended = self._write_end(run, end)
+                self._write_end(run, end)
         except Exception as error:  # whatever went wrong here, the run must not stay running
             log_unexpected(run.run_id, error, "its end could not be made")
-            ended = self._write_end(run, RunEnd.failed(UNKNOWN))
+            self._write_end(run, RunEnd.failed(UNKNOWN))
         finally:
             run.enter(Phase.ENDED)
             self._log.close_run(run.log)
-            _settle(run, ended)
             del self._active[run.run_id]
             self._note_idle()
 
@@ -172,8 +171,8 @@ class LocalExecutor:
             logger.info("run %s: stopped: %s", run.run_id, run.stop_reason)
             return None
 
-    def _write_end(self, run: ActiveRun, end: RunEnd) -> RunEnd | None:
-        """The end that was written; None when the run has been ended by somebody else."""
+    def _write_end(self, run: ActiveRun, end: RunEnd) -> None:
+        """Write the end, unless the run has been ended by somebody else."""
         run.enter(Phase.ENDING)
         outcome = run.log.end(end).get()
         while outcome is None:
@@ -183,19 +182,9 @@ class LocalExecutor:
             run.log.drop()
             end = STORAGE_LOST
             outcome = run.log.end(end).get()
-        if outcome is EndOutcome.ENDED:
-            return end
-        logger.info("run %s: its end as %s was not taken: %s", run.run_id, end.status, outcome)
-        return None
+        if outcome is not EndOutcome.ENDED:
+            logger.info("run %s: its end as %s was not taken: %s", run.run_id, end.status, outcome)
 
     def _note_idle(self) -> None:
         if not self._active and not self._admitted:
             self._idle.set()
-
-
-def _settle(run: ActiveRun, end: RunEnd | None) -> None:
-    """Let the service take note of the end. Its trouble is not the run's."""
-    try:
-        run.hooks.settle(end)
-    except Exception as error:
-        log_unexpected(run.run_id, error, "its end could not be settled")

@@ -18,7 +18,7 @@ from errors import StorageUnavailable
 from runtime.events.connections import LINK_ERRORS
 from runtime.events.leases import Leases
 from runtime.events.store import EndOutcome, RunStore
-from runtime.runs.ends import WORKER_LOST
+from runtime.runs.ends import WORKER_LOST, waited_too_long
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +59,14 @@ class RedisWatch:
 class Reaper:
     """One greenlet for each bucket. Those of all workers share the work by a lock, and any number does no harm."""
 
-    def __init__(self, leases: Leases, store: RunStore, *, lease_seconds: float, stop_owner: OwnerStopper) -> None:
+    def __init__(
+        self, leases: Leases, store: RunStore, *, lease_seconds: float, wait_seconds: float, stop_owner: OwnerStopper
+    ) -> None:
         self._leases = leases
         self._store = store
         self._stop_owner = stop_owner
         self._lease_seconds = lease_seconds
+        self._waited_too_long = waited_too_long(wait_seconds)
         self._complained_at = -PAUSE_SECONDS
         self._greenlets: list[gevent.Greenlet[..., None]] = []
 
@@ -130,7 +133,10 @@ class Reaper:
         if record is None:
             self._leases.remove(run_id)
             return
-        outcome, _ = self._store.end(record, WORKER_LOST, only_expired=True)
-        if outcome is EndOutcome.ENDED:
+        end = self._waited_too_long if record.is_in_line else WORKER_LOST
+        outcome, _ = self._store.end(record, end, only_expired=True)
+        if outcome is EndOutcome.ENDED and record.is_in_line:
+            logger.warning("run %s: ended, it has waited too long", run_id)
+        elif outcome is EndOutcome.ENDED:
             logger.warning("run %s: ended, its worker %s is lost", run_id, record.worker)
             self._stop_owner(run_id, record.worker)

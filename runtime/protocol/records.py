@@ -24,7 +24,8 @@ class RunStatus(StrEnum):
 
 
 class RunRecord(BaseModel):
-    """Stored as one JSON string. ``worker`` owns the run; ``end_token`` is of the attempt that ended it.
+    """Stored as one JSON string. ``worker`` owns the run, and is empty while it waits in line; ``end_token`` is of the
+    attempt that ended it.
 
     ``cancelled`` is true of a cancelled run also where its dialect has no such status and the record says ``failed``.
     ``idempotency_digest`` names the idempotency key that it was made under, which itself is not kept. A run that one of
@@ -77,6 +78,11 @@ class RunRecord(BaseModel):
             origin=origin,
             waits=waits,
         )
+
+    @property
+    def is_in_line(self) -> bool:
+        """Whether it waits and no worker owns it."""
+        return self.phase is Phase.WAITING and not self.worker
 
     @property
     def phase(self) -> Phase:

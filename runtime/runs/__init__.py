@@ -21,7 +21,7 @@ from runtime.protocol.jobs import ASIDE, CLEANUP, RUN, TURN, Job, Origin
 from runtime.protocol.phases import Phase
 from runtime.runs.claims import Claim
 from runtime.runs.executor import Executor, StopReason
-from runtime.runs.observers import HeardEnd, Observers
+from runtime.runs.observers import Handler, HeardEnd, Observers
 from runtime.runs.origins import Origins, ProvenRun, RunHooks, RunNotBegun
 from runtime.runs.runs import FoundRun, Runs
 
@@ -36,6 +36,7 @@ __all__ = [
     "Executor",
     "Follower",
     "FoundRun",
+    "Handler",
     "HeardEnd",
     "Job",
     "Observers",

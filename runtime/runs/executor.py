@@ -34,8 +34,11 @@ class Executor(Protocol):
     def record_of(self, run_id: str) -> RunRecord | None:
         """The record that a run it owns began with; None when it owns no such run."""
 
-    def admit(self) -> AbstractContextManager[None]:
-        """Hold a place while a run is being stored and started. Raises ShuttingDown or CapacityReached."""
+    def admit(self, *, was_accepted: bool = False) -> AbstractContextManager[None]:
+        """Hold a place while a run is being stored and started. Raises ShuttingDown or CapacityReached.
+
+        A run that ``was_accepted`` before is refused only when all runs are being stopped.
+        """
 
     def start(self, job: Job, record: RunRecord, proven: ProvenRun | None = None) -> None:
         """Execute an admitted job whose record is stored.

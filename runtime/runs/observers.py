@@ -56,6 +56,8 @@ class HeardEnd:
 
 Handler = Callable[[Sequence[HeardEnd]], None]
 """Does what ends call for, and acknowledges them. What it raises is tried again."""
+AtOnce = Callable[[AnnouncedEnd], None]
+"""Told of an end in the process that has ended the run, before any handler, and perhaps never. Never waits."""
 
 
 class Observers:
@@ -63,12 +65,15 @@ class Observers:
 
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
+        self._at_once: list[AtOnce] = []
         self._by_bucket: dict[int, list[_Observation]] = {}
         self._bucket: Callable[[str], int] = lambda run_id: 0
 
-    def register(self, name: str, handle: Handler) -> None:
+    def register(self, name: str, handle: Handler, *, at_once: AtOnce | None = None) -> None:
         """Tell ``handle`` of ended runs. What was announced under a ``name`` before goes on where it was."""
         self._handlers[name] = handle
+        if at_once is not None:
+            self._at_once.append(at_once)
 
     @property
     def is_there(self) -> bool:
@@ -77,7 +82,7 @@ class Observers:
 
     @property
     def is_busy(self) -> bool:
-        """Whether this worker knows of ends that are not yet acknowledged."""
+        """Whether an observer is about to hear of an end of this worker, or is being told of one."""
         return any(one.is_busy for bucket in self._by_bucket.values() for one in bucket)
 
     def start(self, stream: EndStream) -> None:
@@ -89,13 +94,22 @@ class Observers:
             for one in self._by_bucket[bucket]:
                 one.start()
 
-    def announced(self, run_id: str) -> None:
+    def announced(self, end: AnnouncedEnd) -> None:
         """This process has just announced the end of a run."""
-        for one in self._by_bucket.get(self._bucket(run_id), ()):
+        for tell in self._at_once:
+            tell(end)
+        for one in self._by_bucket.get(self._bucket(end.run_id), ()):
             one.look()
 
+    def stop(self) -> None:
+        """Hear of no more ends: they are left to other workers."""
+        for bucket in self._by_bucket.values():
+            for one in bucket:
+                one.stop()
+
     def close(self) -> None:
-        """Stop. What is not acknowledged is told to another worker."""
+        """Stop, and send what was acknowledged. The rest is told to another worker."""
+        self.stop()
         for bucket in self._by_bucket.values():
             for one in bucket:
                 one.close()
@@ -115,11 +129,12 @@ class _Observation:
         self._acknowledged: list[str] = []
         self._tidied_at = time.monotonic() - random.uniform(0, TIDY_SECONDS)  # noqa: S311 (so that buckets do not meet)
         self._alarmed_at = -ALARM_SECONDS
+        self._is_hearing = False
         self._greenlet: gevent.Greenlet[..., None] | None = None
 
     @property
     def is_busy(self) -> bool:
-        return self._news.is_set() or bool(self._under_way)
+        return self._greenlet is not None and (self._news.is_set() or self._is_hearing)
 
     def start(self) -> None:
         self._greenlet = gevent.spawn(self._hear_for_ever)
@@ -127,9 +142,12 @@ class _Observation:
     def look(self) -> None:
         self._news.set()
 
-    def close(self) -> None:
+    def stop(self) -> None:
         if self._greenlet is not None:
             self._greenlet.kill()
+            self._greenlet = None
+
+    def close(self) -> None:
         try:
             self._send_acknowledged()
         except (*LINK_ERRORS, ResponseError):
@@ -139,6 +157,7 @@ class _Observation:
         delay = FIRST_RETRY_SECONDS
         while True:
             self._news.wait(LOOK_SECONDS)
+            self._is_hearing = True
             try:
                 self._hear()
                 delay = FIRST_RETRY_SECONDS
@@ -146,6 +165,8 @@ class _Observation:
                 logger.warning("ends: %s: cannot look, trying again in %g seconds: %s", self._name, delay, error)
                 gevent.sleep(delay)
                 delay = min(delay * 2, LONGEST_RETRY_SECONDS)
+            finally:
+                self._is_hearing = False
 
     def _hear(self) -> None:
         """All that is new. Raises one of LINK_ERRORS, or ResponseError."""

@@ -54,9 +54,6 @@ class RunHooks(ABC):
         """The run ends like this by itself, and nobody can know it yet. It may still turn out that something else
         has ended it."""
 
-    def settle(self, end: RunEnd | None) -> None:  # noqa: B027
-        """The run has ended, with ``end``; None when something else has ended it, and only its record says how."""
-
 
 HooksMaker = Callable[[Job], RunHooks]
 

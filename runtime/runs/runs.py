@@ -16,7 +16,7 @@ from runtime.events.store import CreateOutcome, EndOutcome, RunStore
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.events import EventEncoder, RunEnd
 from runtime.protocol.ids import new_id
-from runtime.protocol.jobs import RUN, Job
+from runtime.protocol.jobs import RUN, Job, Origin
 from runtime.protocol.phases import Phase
 from runtime.protocol.records import RunRecord
 from runtime.protocol.sse import HEARTBEAT_SECONDS
@@ -59,6 +59,7 @@ class Runs:
         self._log = log
         self._executor = executor
         self._tell_owner = tell_owner
+        self._starting: set[str] = set()
         self.feed = feed
 
     @property
@@ -86,30 +87,54 @@ class Runs:
             run_id = new_id()
         return run_id
 
-    def accept(
-        self, job: Job, proven: ProvenRun | None = None, *, claim: Claim | None = None, phase: Phase = Phase.BEGUN
-    ) -> RunRecord:
-        """Store an admitted job and start it; in the phase ``waiting`` its first event comes when its hooks let it.
+    def accept(self, job: Job, proven: ProvenRun | None = None, *, claim: Claim | None = None) -> RunRecord:
+        """Store an admitted job and start it.
 
         ``proven`` is what was made of the job just now, where something was. Answers the run that the claim has already
         made, where there is one. When it raises StorageUnavailable, what is stored nevertheless is ended. Raises
         IdempotencyKeyReused.
         """
-        record = RunRecord.begin(
-            job.run_id,
-            dialect=job.dialect,
-            worker=self._worker,
-            idempotency_digest=claim.digest if claim else None,
-            tenant_id=job.tenant_id,
-            user_id=job.user_id,
-            origin=job.origin if job.origin.kind != RUN else None,
-            waits=phase is Phase.WAITING,
-        )
+        record = _record(job, self._worker, claim)
         earlier = self._store_new(record, claim)
         if earlier is not None:
             return earlier
         self._executor.start(job, record, proven)
         return record
+
+    def put_in_line(self, job: Job) -> RunRecord:
+        """Store a job that waits until somebody starts it. It has no owner, and no event yet.
+
+        One that has waited too long ends by itself. What its origin does not know by its id is not kept. Raises as
+        ``accept`` does.
+        """
+        record = _record(job, "", None)
+        self._store_new(record, None)
+        return record
+
+    def start_waiting(self, run_id: str) -> None:
+        """Start a run that waits in line, on this worker; one that is not, or no longer, in line is left alone.
+
+        Raises ShuttingDown.
+        """
+        if run_id in self._starting:
+            return
+        self._starting.add(run_id)
+        try:
+            with self._executor.admit(was_accepted=True):
+                self._claim(run_id)
+        finally:
+            self._starting.discard(run_id)
+
+    def _claim(self, run_id: str) -> None:
+        record = self._store.get(run_id)
+        if record is None or self._executor.record_of(run_id) is not None:
+            return
+        # Of this worker when the answer to an earlier claim was lost.
+        if not record.is_in_line and not (record.phase is Phase.WAITING and record.worker == self._worker):
+            return
+        mine = record.model_copy(update={"worker": self._worker})
+        if self._store.claim(mine):
+            self._executor.start(_job(mine), mine)
 
     def find_by_claim(self, claim: Claim, dialect: Dialect) -> RunRecord | None:
         """The run that a claim has already made. Raises IdempotencyKeyReused."""
@@ -167,7 +192,9 @@ class Runs:
         if outcome is EndOutcome.GONE:
             raise RunNotFound
         if outcome is EndOutcome.ENDED:
-            self._tell_owner(record.run_id, record.worker)
+            owner = (current or record).worker
+            if owner:
+                self._tell_owner(record.run_id, owner)
             return None
         return current or record
 
@@ -190,3 +217,28 @@ class Runs:
             if earlier is not None and not gives_key_up(earlier, record.dialect):
                 raise IdempotencyKeyReused
             freed = holder  # also when its record has expired, or Redis has lost it
+
+
+def _record(job: Job, worker: str, claim: Claim | None) -> RunRecord:
+    """The record of a new run; without a worker it waits in line."""
+    return RunRecord.begin(
+        job.run_id,
+        dialect=job.dialect,
+        worker=worker,
+        idempotency_digest=claim.digest if claim else None,
+        tenant_id=job.tenant_id,
+        user_id=job.user_id,
+        origin=job.origin if job.origin.kind != RUN else None,
+        waits=not worker,
+    )
+
+
+def _job(record: RunRecord) -> Job:
+    """The job of a run that has waited in line."""
+    return Job(
+        run_id=record.run_id,
+        origin=record.origin or Origin(kind=RUN, id=record.run_id),
+        dialect=record.dialect,
+        tenant_id=record.tenant_id,
+        user_id=record.user_id,
+    )

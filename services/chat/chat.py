@@ -42,9 +42,9 @@ from services.run_viewers import RunViewer
 from services.runs import RunService
 from services.sessions.lookup import find_session, find_turn
 from services.sessions.opened import OpenedSession, SessionAgent, open_session
+from services.sessions.turns.accept import TurnService
 from services.sessions.turns.finish import Settler
 from services.sessions.turns.types import NewTurn, StartedTurn
-from services.sessions.turns.accept import TurnService
 
 logger = logging.getLogger(__name__)
 

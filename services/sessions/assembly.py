@@ -11,14 +11,15 @@ from runtime.runtime import Runtime
 from services.credentials import CredentialService
 from services.database import Database
 from services.runs import RunService
-from services.sessions.turns.pending import Backlog
 from services.sessions.cleanup import SessionCleanup
 from services.sessions.compositions import SessionCompositions
 from services.sessions.forms import FormService
 from services.sessions.sessions import SessionService
-from services.sessions.turns.finish import Settler
 from services.sessions.sweeper import Sweeper
 from services.sessions.turns.accept import TurnService
+from services.sessions.turns.finish import Settler
+from services.sessions.turns.line import Line
+from services.sessions.turns.pending import PendingFinalizations
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class SessionParts:
     """The services of sessions of one process."""
 
     settler: Settler
-    backlog: Backlog
+    pending: PendingFinalizations
+    line: Line
     turns: TurnService
     cleanup: SessionCleanup
     sessions: SessionService
@@ -55,10 +57,13 @@ class SessionParts:
         runs = RunService(runtime)
         compositions = SessionCompositions(credentials, key_ring, runs)
         settler = Settler(database, runtime, form_seconds=rules.form_seconds)
-        backlog = Backlog(settler)
-        turns = TurnService(database, runtime, runs, compositions, settler, backlog, cancels_forms=rules.cancels_forms)
+        pending = PendingFinalizations(settler)
+        line = Line(database, runtime, runs, settler, pending)
+        turns = TurnService(
+            database, runtime, runs, compositions, settler, pending, line, cancels_forms=rules.cancels_forms
+        )
         cleanup = SessionCleanup(database, runtime, runs)
         sessions = SessionService(database, compositions, turns, settler, cleanup)
         forms = FormService(database, turns)
-        sweeper = Sweeper(database, settler, cleanup, expire_form=forms.expire)
-        return cls(settler, backlog, turns, cleanup, sessions, forms, sweeper)
+        sweeper = Sweeper(database, settler, line, cleanup, expire_form=forms.expire)
+        return cls(settler, pending, line, turns, cleanup, sessions, forms, sweeper)

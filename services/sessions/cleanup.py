@@ -10,15 +10,14 @@ from datetime import UTC, datetime
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from errors import DatabaseUnavailable, InvalidComposition, RunAlreadyEnded, RunNotFound, StorageUnavailable
+from errors import InvalidComposition, RunAlreadyEnded, RunNotFound
 from models import AgentSession, HumanInputForm, SessionTurn
 from models.enums import SessionState
 from runtime.protocol.dialects import Dialect
-from runtime.protocol.events import RunEnd
 from runtime.protocol.records import RunStatus
 from runtime.protocol.requests import CancelRunRequest, CompositionSpec, CreateRunRequest, ExitIntent, LayerSpec, OnExit
 from runtime.protocol.snapshots import SessionSnapshot
-from runtime.runs import CLEANUP, Job, Origin, ProvenRun, RunHooks
+from runtime.runs import CLEANUP, HeardEnd, Job, Origin, ProvenRun, RunHooks
 from runtime.runtime import Runtime
 from services.database import Database
 from services.run_viewers import RunViewer
@@ -64,7 +63,7 @@ class SessionCleanup:
 
     def hooks(self, job: Job) -> RunHooks:
         """The hooks of a cleanup run."""
-        return _CleanupHooks(self, job)
+        return CleanupRun()
 
     def _cancel_runs(self, keys: Sequence[TurnKey]) -> None:
         for key in keys:
@@ -72,13 +71,18 @@ class SessionCleanup:
             with suppress(RunNotFound, RunAlreadyEnded):
                 self._runs.cancel_run(key.run_id, CancelRunRequest(reason=CANCELLED_LATE), viewer=viewer)
 
-    def finish(self, session_id: str, run_id: str) -> None:
-        """Delete the session if its cleanup run has succeeded; else it is tried again later."""
-        record = self._runtime.runs.get(run_id)
-        if record is not None and record.status is RunStatus.SUCCEEDED:
-            self._purge(session_id)
-        else:
-            logger.warning("session %s: its cleanup run %s did not succeed", session_id, run_id)
+    def hear(self, heard: Sequence[HeardEnd]) -> None:
+        """Delete the sessions whose cleanup runs have succeeded; the others are tried again later.
+
+        Raises DatabaseUnavailable; it may be told again of all of them.
+        """
+        for one in heard:
+            session_id = one.end.origin.id
+            if one.end.status == RunStatus.SUCCEEDED:
+                self._purge(session_id)
+            else:
+                logger.warning("session %s: its cleanup run %s did not succeed", session_id, one.end.run_id)
+            one.acknowledge()
 
     def _proven(self, row: AgentSession) -> ProvenRun | None:
         """The cleanup run; None when there is nothing to leave."""
@@ -125,17 +129,8 @@ def claim_deleted(session: Session, *, before: datetime, limit: int) -> list[str
     return list(session.scalars(claim.returning(AgentSession.id)))
 
 
-class _CleanupHooks(RunHooks):
-    def __init__(self, cleanup: SessionCleanup, job: Job) -> None:
-        self._cleanup = cleanup
-        self._session_id = job.origin.id
-        self._run_id = job.run_id
+class CleanupRun(RunHooks):
+    """A run that leaves the layers of a session. It never waits."""
 
     def begin(self, proven: ProvenRun | None) -> ProvenRun | None:
         return proven
-
-    def settle(self, end: RunEnd | None) -> None:
-        try:
-            self._cleanup.finish(self._session_id, self._run_id)
-        except (DatabaseUnavailable, StorageUnavailable) as error:
-            logger.warning("session %s: it is not deleted yet: %s", self._session_id, error)

@@ -21,8 +21,8 @@ from runtime.protocol.requests import DeferredToolResults
 from services.database import Database
 from services.sessions.form_answers import TIMED_OUT, submitted
 from services.sessions.opened import OpenedSession, open_session
-from services.sessions.turns.types import NewTurn
 from services.sessions.turns.accept import TurnService
+from services.sessions.turns.types import NewTurn
 
 logger = logging.getLogger(__name__)
 

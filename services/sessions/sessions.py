@@ -24,8 +24,8 @@ from services.sessions.compositions import SessionCompositions
 from services.sessions.descriptions import SessionDescription, SessionPage, TurnDescription, TurnPage
 from services.sessions.lookup import TurnKey, find_session, find_turn, unfinished_turns
 from services.sessions.requests import ChangeSessionRequest, CreateSessionRequest
-from services.sessions.turns.finish import Settler
 from services.sessions.turns.accept import TurnService
+from services.sessions.turns.finish import Settler
 
 logger = logging.getLogger(__name__)
 

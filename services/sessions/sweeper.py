@@ -21,6 +21,7 @@ from services.database import Database
 from services.sessions.cleanup import SessionCleanup, claim_deleted
 from services.sessions.lookup import TurnKey
 from services.sessions.turns.finish import Settler
+from services.sessions.turns.line import Line
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +38,11 @@ class Sweeper:
     """A greenlet that looks every few seconds, if there is a database."""
 
     def __init__(
-        self, database: Database, settler: Settler, cleanup: SessionCleanup, *, expire_form: ExpireForm
+        self, database: Database, settler: Settler, line: Line, cleanup: SessionCleanup, *, expire_form: ExpireForm
     ) -> None:
         self._database = database
         self._settler = settler
+        self._line = line
         self._cleanup = cleanup
         self._expire_form = expire_form
         self._greenlet: gevent.Greenlet[..., None] | None = None
@@ -68,6 +70,8 @@ class Sweeper:
             return
         for key in left:
             self._try(partial(self._settler.settle, key), f"turn {key.turn_id}")
+        for session_id in {key.session_id for key in left}:
+            self._try(partial(self._line.advance, session_id), f"line of session {session_id}")
         for form_id in expired:
             self._try(partial(self._expire_form, form_id), f"form {form_id}")
         for session_id in deleted:

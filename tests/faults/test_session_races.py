@@ -151,7 +151,7 @@ def test_what_an_owner_prepares_while_somebody_settles_its_cancelled_turn_is_dro
 def test_a_turn_that_waits_sees_the_end_of_the_one_before_at_whatever_moment_it_comes(
     site: Site, daemon: ScriptedDaemon, model: str
 ) -> None:
-    """It ends between two looks at it."""
+    """It ends, and all hear of it, before the one behind it is in line."""
     with holding_proxy(site.redis_server.url) as proxy, ExitStack() as stack:
         env = {**site.env, "DIFY_AGENT_REDIS_URL": proxy.url}
         behind = SessionClient(stack.enter_context(running_server(env)).url)
@@ -159,12 +159,15 @@ def test_a_turn_that_waits_sees_the_end_of_the_one_before_at_whatever_moment_it_
         session = begun(one, daemon, model, says_and_waits("a1", until=model), says("a2"))
         first = one.start(session, "q1")["run_id"]
 
-        proxy.hold(b"XREVRANGE")
-        second = behind.start(session, "q2")["run_id"]
-        assert proxy.held.wait(20)
-        daemon.release(model)
-        one.finish(first)
-        proxy.release()
+        proxy.hold(b'"waits":true')
+        with ThreadPoolExecutor(1) as pool:
+            starting = pool.submit(behind.start, session, "q2")
+            assert proxy.held.wait(20)
+            daemon.release(model)
+            one.finish(first)
+            wait_until(lambda: site.rows(session)[1][1].status is TurnStatus.SUCCEEDED)
+            proxy.release()
+            second = starting.result()["run_id"]
 
         wait_until(lambda: one.runs().status(second)["status"] == "succeeded", timeout=10)
         site.assert_sound(one, session)

@@ -10,33 +10,27 @@ from typing import Any
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from errors import (
-    RunAlreadyEnded,
-    RunNotFound,
-    StorageUnavailable,
-)
+from errors import DatabaseUnavailable, ShuttingDown, StorageUnavailable
 from models import AgentSession, HumanInputForm, SessionTurn
 from models.enums import FormStatus, TurnStatus
-from runtime.protocol.requests import CancelRunRequest
-from runtime.runs import TURN, Job, Origin, Phase, ProvenRun, RunHooks
+from runtime.runs import TURN, Job, Origin, ProvenRun, RunHooks
 from runtime.runtime import Runtime
 from services.database import Database
-from services.run_viewers import RunViewer
 from services.runs import RunService
-from services.sessions.turns.pending import Backlog
 from services.sessions.cleanup import purge
 from services.sessions.compositions import SessionCompositions, TurnInput, lasting_specs
 from services.sessions.lookup import TurnKey, unfinished_turns
 from services.sessions.opened import OpenedSession
 from services.sessions.questions import settle_question
-from services.sessions.turns.finish import Settler
 from services.sessions.turns.execute import ProvenTurn, TurnHooks
+from services.sessions.turns.finish import Settler
+from services.sessions.turns.line import INTERRUPTED, Line
+from services.sessions.turns.pending import PendingFinalizations
 from services.sessions.turns.rows import Unsettled, add_turn, find_claimed, make_way
 from services.sessions.turns.types import NewTurn, StartedTurn
 
 logger = logging.getLogger(__name__)
 
-INTERRUPTED = "interrupted"
 SessionOpener = Callable[[Session], OpenedSession]
 """Finds or makes a session, and locks it until the transaction ends."""
 
@@ -65,7 +59,8 @@ class TurnService:
         runs: RunService,
         compositions: SessionCompositions,
         settler: Settler,
-        backlog: Backlog,
+        pending: PendingFinalizations,
+        line: Line,
         *,
         cancels_forms: bool,
     ) -> None:
@@ -75,7 +70,8 @@ class TurnService:
         self._compositions = compositions
         self._settler = settler
         self._cancels_forms = cancels_forms
-        self._backlog = backlog
+        self._pending = pending
+        self._line = line
 
     def start_turn(self, opened: SessionOpener, wanted: NewTurn) -> StartedTurn:
         """Start a turn of the session that ``opened`` finds or makes, within the transaction that it is called in.
@@ -96,21 +92,14 @@ class TurnService:
         return TurnHooks(
             job,
             database=self._database,
-            runtime=self._runtime,
             compositions=self._compositions,
-            settler=self._settler,
-            backlog=self._backlog,
             cancels_forms=self._cancels_forms,
-            cancel=self._cancel_run,
+            patience_seconds=self._runtime.config.max_wait_seconds,
         )
 
     def cancel_run(self, tenant_id: str, run_id: str, *, reason: str) -> None:
         """Cancel the run of a turn, if it is there and has not ended."""
-        viewer = RunViewer(frozenset({tenant_id}))
-        try:
-            self._runs.cancel_run(run_id, CancelRunRequest(reason=reason), viewer=viewer)
-        except (RunNotFound, RunAlreadyEnded):
-            return
+        self._line.cancel_run(tenant_id, run_id, reason=reason)
 
     def _accept(self, opened: SessionOpener, wanted: NewTurn) -> _Accepted:
         try:
@@ -143,41 +132,43 @@ class TurnService:
             row.layer_specs = lasting_specs(proven.layers, before=row.layer_specs)
             started = add_turn(session, row, wanted, ahead=len(unfinished))
         if row.taken is not None:
-            self._backlog.remove(row.taken.key)
+            self._pending.remove(row.taken.key)
         stopped = unstopped if to_cancel else []
         return _Accepted(started, proven, row.version_id, to_cancel, stopped, row.before, row.is_new)
 
     def _take_over_last(self, row: OpenedSession) -> None:
         """Settle the last turn by the way, if nothing else is unfinished and this process knows that it succeeded."""
         last = row.last_turn
-        if row.unfinished == 1 and last is not None and self._backlog.has(last.key):
+        if row.unfinished == 1 and last is not None and self._pending.has(last.key):
             row.take_over(last)
 
     def _begin(self, accepted: _Accepted, proven: ProvenRun, wanted: NewTurn) -> None:
-        key, waits = accepted.turn.key, accepted.turn.ahead > 0
-        turn = ProvenTurn(
-            composition=proven.composition,
-            dialect=proven.dialect,
-            layers=proven.layers,
-            deferred_results=proven.deferred_results,
-            key=key,
-            input=_input_of(wanted),
-            version_id=accepted.version_id,
-            created_at=accepted.turn.created_at,
-            waits=waits,
-        )
+        key = accepted.turn.key
+        origin = Origin(kind=TURN, id=key.turn_id)
         try:
-            self._runs.begin(
-                turn,
-                run_id=key.run_id,
-                origin=Origin(kind=TURN, id=key.turn_id),
-                tenant_id=key.tenant_id,
-                user_id=wanted.user_id,
-                phase=Phase.WAITING if waits else Phase.BEGUN,
-            )
+            if accepted.turn.ahead:
+                self._put_in_line(key, origin, proven, wanted)
+            else:
+                turn = ProvenTurn.of(proven, key, accepted.turn.created_at)
+                self._runs.begin(turn, run_id=key.run_id, origin=origin, tenant_id=key.tenant_id)
         except StorageUnavailable:
             self._forget(accepted)
             raise
+
+    def _put_in_line(self, key: TurnKey, origin: Origin, proven: ProvenRun, wanted: NewTurn) -> None:
+        self._runtime.runs.put_in_line(
+            Job(
+                run_id=key.run_id,
+                origin=origin,
+                dialect=proven.dialect,
+                tenant_id=key.tenant_id,
+                user_id=wanted.user_id,
+            )
+        )
+        try:
+            self._line.advance(key.session_id)  # those before it may have ended before it was in line
+        except (DatabaseUnavailable, StorageUnavailable, ShuttingDown):
+            logger.info("session %s: whether its next turn can begin is left to others", key.session_id)
 
     def _forget(self, accepted: _Accepted) -> None:
         """Take back a turn whose run could not be stored."""
@@ -201,12 +192,9 @@ class TurnService:
     def _cancel_runs(self, keys: list[TurnKey]) -> None:
         try:
             for key in keys:
-                self._cancel_run(key)
-        except StorageUnavailable:  # the new turn, which waits for them, does it as soon as it can
+                self._line.cancel(key, reason=INTERRUPTED)
+        except StorageUnavailable:  # whoever lets the new turn begin, which waits for them, does it first
             logger.warning("some runs that are to be stopped were not cancelled yet: the storage is away")
-
-    def _cancel_run(self, key: TurnKey) -> None:
-        self.cancel_run(key.tenant_id, key.run_id, reason=INTERRUPTED)
 
 
 def _restore(session: Session, row: AgentSession, before: dict[str, Any]) -> None:

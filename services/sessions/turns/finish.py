@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import flag_modified
 
 from models import AgentSession, HumanInputForm, SessionTurn
-from models.enums import TurnStatus, TurnStop
+from models.enums import TurnStatus
 from runtime.protocol.events import RunEnd
 from runtime.protocol.ids import is_id, new_id
 from runtime.protocol.records import RunRecord, RunStatus
@@ -27,9 +27,10 @@ from services.sessions.answers import answer_text, question_text, storable
 from services.sessions.interruption import with_messages
 from services.sessions.lookup import TurnKey, unfinished_turns
 from services.sessions.run_events import RunEvents, read_events
-from services.sessions.turns.successes import take_over
 from services.sessions.thoughts import thoughts_of, thoughts_so_far
 from services.sessions.transcript import answer_so_far, rebuild_messages
+from services.sessions.turns.successes import SUCCEEDED, take_over
+from services.sessions.turns.transitions import STATUSES, Outcome, outcome
 
 UNSTORED_SECONDS = 30.0
 """How long after its acceptance a turn whose run is not in Redis may still get there."""
@@ -106,12 +107,13 @@ class Settler:
                 return False
             row.unfinished -= 1
             flag_modified(row, "updated_at")  # it stays when the turn came: lists that people page through go by it
-            if turn.stop is TurnStop.ROLLBACK:
-                session.delete(turn)
-            elif record is not None and record.status is RunStatus.SUCCEEDED:
-                self._succeed(session, row, turn, events)
-            else:
-                _stay(row, turn, record, events or RunEvents())
+            match became := outcome(record, turn.stop):
+                case Outcome.ROLLED_BACK:
+                    session.delete(turn)
+                case Outcome.TAKEN_OVER:
+                    self._succeed(session, row, turn, events)
+                case _:
+                    _stay(row, turn, became, record, events or RunEvents())
             return True
 
     def _succeed(self, session: Session, row: AgentSession, turn: SessionTurn, events: RunEvents | None) -> None:
@@ -119,8 +121,9 @@ class Settler:
             if events is None:
                 raise _NotPrepared
             _prepare_late(turn, events)
-        turn.status = TurnStatus.SUCCEEDED
-        row.session_snapshot, turn.prepared_snapshot = turn.prepared_snapshot or row.session_snapshot, None
+        row.session_snapshot = turn.prepared_snapshot or row.session_snapshot
+        for name, value in SUCCEEDED.items():
+            setattr(turn, name, value)
         if turn.deferred_call is not None:
             form = self._form(turn)
             session.add(form)
@@ -168,19 +171,18 @@ def _prepare_late(turn: SessionTurn, events: RunEvents) -> None:
         setattr(turn, name, value)
 
 
-def _stay(row: AgentSession, turn: SessionTurn, record: RunRecord | None, events: RunEvents) -> None:
+def _stay(row: AgentSession, turn: SessionTurn, became: Outcome, record: RunRecord | None, events: RunEvents) -> None:
     """The session stays at its last good state; what was said before the end is shown."""
-    is_cancelled = record is not None and record.cancelled
-    turn.status = TurnStatus.CANCELLED if is_cancelled else TurnStatus.FAILED
+    turn.status = STATUSES[became]
     turn.prepared_snapshot = turn.deferred_call = turn.usage = None
     turn.answer = answer_so_far(events.agent_events)
     turn.thoughts = [thought.as_json() for thought in thoughts_so_far(turn.id, events.agent_events)]
     ended_at = datetime.fromisoformat(record.updated_at) if record is not None else datetime.now(UTC)
     turn.latency = max(0.0, (ended_at - turn.created_at).total_seconds())
-    if not is_cancelled:
+    if turn.status is TurnStatus.FAILED:
         turn.error = storable((record.error if record else None) or LOST)
         turn.error_reason = RUN_GONE if record is None else events.end.get("reason") or record.error_type
-    elif turn.stop is TurnStop.INTERRUPT and events.has_begun and (messages := _messages(turn, events)):
+    elif became is Outcome.INTERRUPTED and events.has_begun and (messages := _messages(turn, events)):
         row.session_snapshot = with_messages(row.session_snapshot, messages)
 
 

@@ -1,79 +1,115 @@
-"""Turns of this process that have succeeded and are not settled yet."""
+"""Pending finalizations: turns that have succeeded and are not yet part of their sessions."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 import gevent
 
 from errors import DatabaseUnavailable, StorageUnavailable
+from runtime.protocol.records import RunStatus
+from runtime.runs import TURN, AnnouncedEnd
 from services.sessions.lookup import TurnKey
 
 logger = logging.getLogger(__name__)
 
 KEPT_SECONDS = 0.2
 AT_ONCE = 100
+MOST_KNOWN = 2000
 CLOSE_SECONDS = 1.0
 """How long what is left may take at the end of the process."""
 
 
 class SettlesTurns(Protocol):
-    """What a backlog needs of the settler."""
+    """What finalizes turns."""
 
     def settle_successes(self, keys: list[TurnKey]) -> set[str]: ...
 
     def settle(self, key: TurnKey) -> bool: ...
 
 
-class Backlog:
-    """Leaves a session's last turn to its next one, which settles it by the way, and settles others together later.
+class PendingFinalizations:
+    """Leaves a session's last turn to its next one, which finalizes it by the way, and finalizes others together later.
 
-    It only saves work: whoever needs a turn settled settles it, whatever is known here.
+    It only saves work. Each turn has an end that stays unacknowledged until it is finalized: were this process lost,
+    another one would hear of it.
     """
 
     def __init__(self, settler: SettlesTurns) -> None:
         self._settler = settler
-        self._turns: dict[str, TurnKey] = {}  # by session: two of one session must not be settled together
+        self._succeeded: dict[str, None] = {}
+        """Ids of runs that this process has seen to succeed, the oldest first."""
+        self._turns: dict[str, tuple[TurnKey, Callable[[], None]]] = {}
+        """By session: two of one session must not be finalized together."""
         self._later: gevent.Greenlet[..., None] | None = None
 
-    def add(self, key: TurnKey) -> None:
-        """A prepared turn has succeeded, and there is nothing else to settle of it."""
-        self._turns[key.session_id] = key
-        if self._later is None:
-            self._later = gevent.spawn_later(KEPT_SECONDS, self._settle)
+    def note(self, end: AnnouncedEnd) -> None:
+        """A run of this process has ended."""
+        if end.origin.kind == TURN and end.status == RunStatus.SUCCEEDED:
+            self._succeeded[end.run_id] = None
+            while len(self._succeeded) > MOST_KNOWN:
+                del self._succeeded[next(iter(self._succeeded))]
 
     def has(self, key: TurnKey) -> bool:
-        return self._turns.get(key.session_id) == key
+        """Whether the turn's run is known to have succeeded."""
+        return key.run_id in self._succeeded
+
+    def add(self, key: TurnKey, acknowledge: Callable[[], None]) -> None:
+        """A prepared turn has succeeded, and there is nothing else to do for it."""
+        earlier, self._turns[key.session_id] = self._turns.get(key.session_id), (key, acknowledge)
+        if earlier is not None and earlier[0] != key:  # it was finalized before this one began
+            earlier[1]()
+        if self._later is None:
+            self._later = gevent.spawn_later(KEPT_SECONDS, self._finalize)
 
     def remove(self, key: TurnKey) -> None:
-        """It is settled; also for one that is not here."""
-        if self.has(key):
+        """It is finalized; also for one that is not here."""
+        self._succeeded.pop(key.run_id, None)
+        known = self._turns.get(key.session_id)
+        if known is not None and known[0] == key:
             del self._turns[key.session_id]
+            known[1]()
 
     def close(self) -> None:
-        """Settle at once what is left, if that does not take long."""
+        """Finalize at once what is left, if that does not take long."""
         if self._later is not None:
             self._later.kill()
-        gevent.with_timeout(CLOSE_SECONDS, self._settle, timeout_value=None)
+        gevent.with_timeout(CLOSE_SECONDS, self._finalize, timeout_value=None)
 
-    def _settle(self) -> None:
+    def _finalize(self) -> None:
         try:
             while self._turns:
-                keys = list(self._turns.values())[:AT_ONCE]
-                self._settle_some(keys)
+                keys = [key for key, _ in list(self._turns.values())[:AT_ONCE]]
+                done = self._finalize_some(keys)
                 for key in keys:
-                    self.remove(key)
+                    if key.turn_id in done:
+                        self.remove(key)
+                    else:
+                        self._forget(key)
         finally:
             self._later = None
 
-    def _settle_some(self, keys: list[TurnKey]) -> None:
+    def _finalize_some(self, keys: list[TurnKey]) -> set[str]:
+        """The ids of the turns that are finalized. This process hears of the others again."""
+        done: set[str] = set()
         try:
-            settled = self._settler.settle_successes(keys)
+            done |= self._settler.settle_successes(keys)
             for key in keys:
-                if key.turn_id not in settled and self.has(key):  # its session is busy, or somebody has marked it
-                    self._settler.settle(key)
-        except (DatabaseUnavailable, StorageUnavailable):  # whoever needs them does it, and else the sweeper
-            logger.warning("some of %d turns were not settled yet: the storage is away", len(keys))
-        except Exception:  # what is wrong with one must not keep others from being settled, now or later
-            logger.exception("some of %d turns could not be settled", len(keys))
+                # Its session is busy, or somebody has marked it; or the next turn has taken it over meanwhile.
+                if key.turn_id not in done and self._is_here(key) and self._settler.settle(key):
+                    done.add(key.turn_id)
+        except (DatabaseUnavailable, StorageUnavailable):
+            logger.warning("some of %d turns were not finalized yet: the storage is away", len(keys))
+        except Exception:  # what is wrong with one must not keep others from being finalized, now or later
+            logger.exception("some of %d turns could not be finalized", len(keys))
+        return done
+
+    def _is_here(self, key: TurnKey) -> bool:
+        known = self._turns.get(key.session_id)
+        return known is not None and known[0] == key
+
+    def _forget(self, key: TurnKey) -> None:
+        if self._is_here(key):
+            del self._turns[key.session_id]

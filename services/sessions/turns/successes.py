@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
@@ -19,12 +20,11 @@ _IS_PLAIN = (
 )
 """A turn of which the session, if its run has succeeded, takes over what is prepared, and that is all."""
 
+SUCCEEDED: dict[str, Any] = {"status": TurnStatus.SUCCEEDED, "prepared_snapshot": None}
+"""What a turn is once its session has taken over what it had prepared, by whichever of the statements."""
+
 # Made once: to write a statement takes SQLAlchemy longer than to execute it.
-SUCCEED = (
-    update(SessionTurn)
-    .where(SessionTurn.id == bindparam("turn_id"), *_IS_PLAIN)
-    .values(status=TurnStatus.SUCCEEDED, prepared_snapshot=None)
-)
+SUCCEED = update(SessionTurn).where(SessionTurn.id == bindparam("turn_id"), *_IS_PLAIN).values(SUCCEEDED)
 
 _SESSIONS = AgentSession.id.in_(bindparam("session_ids", expanding=True))
 _LOCK = select(AgentSession.id).where(_SESSIONS).with_for_update()
@@ -43,7 +43,7 @@ _TAKE_OVER = (
 _SUCCEED_ALL = (
     update(SessionTurn)
     .where(_TURNS, SessionTurn.session_id.in_(bindparam("session_ids", expanding=True)), *_IS_PLAIN)
-    .values(status=TurnStatus.SUCCEEDED, prepared_snapshot=None)
+    .values(SUCCEEDED)
     .returning(SessionTurn.id)
 )
 

@@ -1,18 +1,21 @@
-"""The kinds of origins of runs, and the hooks of each."""
+"""The kinds of runs: who asks for them, how they are executed, and who hears of their ends."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from errors import InvalidComposition
 from runtime.config import OperatorRules
 from runtime.protocol.events import RunEnd
-from runtime.runs import ASIDE, CLEANUP, RUN, TURN, Job, ProvenRun, RunHooks, RunNotBegun
+from runtime.runs import ASIDE, CLEANUP, RUN, TURN, Handler, HeardEnd, Job, ProvenRun, RunHooks, RunNotBegun
 from runtime.runtime import Runtime
 from services.run_checks import proven_run
 from services.sessions.assembly import SessionParts
 
 
-def register_origins(runtime: Runtime, sessions: SessionParts) -> None:
-    """Tell the runtime how runs of each kind are executed. A new kind is a line here."""
+def register_run_kinds(runtime: Runtime, sessions: SessionParts) -> None:
+    """Tell the runtime of each kind of origin, and of each observer. A new one is a line here."""
 
     def plain(job: Job) -> RunHooks:
         return PlainRun(job, runtime.config.rules)
@@ -21,6 +24,19 @@ def register_origins(runtime: Runtime, sessions: SessionParts) -> None:
     runtime.origins.register(ASIDE, plain)
     runtime.origins.register(TURN, sessions.turns.hooks)
     runtime.origins.register(CLEANUP, sessions.cleanup.hooks)
+    by_kind = {TURN: sessions.line.hear, CLEANUP: sessions.cleanup.hear}
+    runtime.observers.register("sessions", partial(hear_by_kind, by_kind), at_once=sessions.pending.note)
+
+
+def hear_by_kind(handlers: Mapping[str, Handler], heard: Sequence[HeardEnd]) -> None:
+    """Give each end to the handler of its origin's kind; those of other kinds call for nothing."""
+    for kind in {one.end.origin.kind for one in heard}:
+        of_kind = [one for one in heard if one.end.origin.kind == kind]
+        if kind in handlers:
+            handlers[kind](of_kind)
+        else:
+            for one in of_kind:
+                one.acknowledge()
 
 
 class PlainRun(RunHooks):

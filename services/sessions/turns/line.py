@@ -1,0 +1,121 @@
+"""The line of a session: a turn that ends is finished, and the one behind it begins."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import and_, bindparam, select
+from sqlalchemy.orm import aliased
+
+from errors import RunAlreadyEnded, RunNotFound
+from models import SessionTurn
+from models.enums import TurnStatus
+from runtime.protocol.records import RunStatus
+from runtime.protocol.requests import CancelRunRequest
+from runtime.runs import HeardEnd
+from runtime.runtime import Runtime
+from services.database import Database
+from services.run_viewers import RunViewer
+from services.runs import RunService
+from services.sessions.lookup import TurnKey, unfinished_turns
+from services.sessions.turns.finish import Settler
+from services.sessions.turns.pending import PendingFinalizations
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTED = "interrupted"
+
+_behind = aliased(SessionTurn)
+_is_plain = and_(
+    SessionTurn.prepared_snapshot.is_not(None), SessionTurn.deferred_call.is_(None), SessionTurn.stop.is_(None)
+)
+
+# Made once: to write a statement takes SQLAlchemy longer than to execute it.
+_HEARD = select(
+    SessionTurn.id,
+    SessionTurn.tenant_id,
+    SessionTurn.session_id,
+    SessionTurn.run_id,
+    SessionTurn.position,
+    SessionTurn.status,
+    _is_plain.label("is_plain"),
+    select(_behind.id)
+    .where(
+        _behind.session_id == SessionTurn.session_id,
+        _behind.status == TurnStatus.RUNNING,
+        _behind.position > SessionTurn.position,
+    )
+    .exists()
+    .label("is_followed"),
+).where(SessionTurn.id.in_(bindparam("turn_ids", expanding=True)))
+
+
+class Line:
+    """Lets the turns of sessions follow each other, on whichever worker hears of an end."""
+
+    def __init__(
+        self, database: Database, runtime: Runtime, runs: RunService, settler: Settler, pending: PendingFinalizations
+    ) -> None:
+        self._database = database
+        self._runtime = runtime
+        self._runs = runs
+        self._settler = settler
+        self._pending = pending
+
+    def hear(self, heard: Sequence[HeardEnd]) -> None:
+        """Finish turns whose runs have ended, and let those behind them begin.
+
+        Raises DatabaseUnavailable, StorageUnavailable and ShuttingDown; it may be told again of all of them.
+        """
+        turn_ids = [one.end.origin.id for one in heard]
+        with self._database.reading() as session:
+            rows = {row.id: row for row in session.connection().execute(_HEARD, {"turn_ids": turn_ids})}
+        for one in heard:
+            row = rows.get(one.end.origin.id)
+            if row is None:  # rolled back, or of a session that is gone
+                one.acknowledge()
+            else:
+                self._finish(one, row)
+
+    def advance(self, session_id: str) -> None:
+        """Finish the first turns of a session as far as their runs have ended, and start the next one if it waits.
+
+        Raises DatabaseUnavailable, StorageUnavailable and ShuttingDown.
+        """
+        with self._database.reading() as session:
+            turns = unfinished_turns(session, session_id)
+        for turn in turns:
+            key = TurnKey.of(turn)
+            if self._settler.settle(key):
+                continue
+            if turn.stop is None:
+                self._runtime.runs.start_waiting(key.run_id)
+                return
+            self.cancel(key, reason=INTERRUPTED)  # its run may not have been there when it was to be cancelled
+            if not self._settler.settle(key):
+                return
+
+    def cancel(self, key: TurnKey, *, reason: str) -> None:
+        """Cancel the run of a turn, if it is there and has not ended. Raises StorageUnavailable."""
+        self.cancel_run(key.tenant_id, key.run_id, reason=reason)
+
+    def cancel_run(self, tenant_id: str, run_id: str, *, reason: str) -> None:
+        """As ``cancel``, by the run's id."""
+        viewer = RunViewer(frozenset({tenant_id}))
+        with suppress(RunNotFound, RunAlreadyEnded):
+            self._runs.cancel_run(run_id, CancelRunRequest(reason=reason), viewer=viewer)
+
+    def _finish(self, one: HeardEnd, row: Any) -> None:
+        key = TurnKey(row.tenant_id, row.session_id, row.id, row.run_id, row.position)
+        is_running = row.status is TurnStatus.RUNNING
+        if is_running and row.is_plain and not row.is_followed and one.end.status == RunStatus.SUCCEEDED:
+            self._pending.add(key, one.acknowledge)
+            return
+        if is_running:
+            self._settler.settle(key)
+        if row.is_followed:
+            self.advance(key.session_id)
+        one.acknowledge()

@@ -1,0 +1,93 @@
+"""The line of a session: turns that wait for those before them cost nothing, and are forgotten by nobody."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import StartServer
+from tests.support.agent_client import ADMIN_TOKEN
+from tests.support.agent_server import SECRET_KEYS
+from tests.support.databases import migrate
+from tests.support.plugin_daemon import ScriptedDaemon
+from tests.support.session_client import SessionClient, says, says_and_waits, shown
+
+IN_LINE = 20
+READERS = 8
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest) -> str:
+    return str(request.node.name)
+
+
+def start(start_server: StartServer, folder: Path, prefix: str, **settings: Any) -> SessionClient:
+    database = f"sqlite:///{folder / 'line.sqlite'}"
+    migrate(database)
+    server = start_server(
+        redis_prefix=prefix, admin_token=ADMIN_TOKEN, database_url=database, secret_keys=SECRET_KEYS, **settings
+    )
+    return SessionClient(server.url)
+
+
+def test_turns_in_line_take_no_place_of_the_worker(
+    start_server: StartServer, tmp_path: Path, daemon: ScriptedDaemon, model: str
+) -> None:
+    client = start(start_server, tmp_path, "line-places", max_active_runs=1, max_waiting_runs=1)
+    daemon.script(model, says_and_waits("a", until=model), *[says("b")] * IN_LINE)
+    agent = client.scripted_agent(model)
+    session = client.session(agent)
+    run_ids = [client.start(session, f"q{number}")["run_id"] for number in range(IN_LINE + 1)]
+    daemon.script(f"{model}-2", says("other"))
+
+    other = client.start(client.session(client.scripted_agent(f"{model}-2", name="Bob")))["run_id"]
+    daemon.release(model)
+
+    assert {client.finish(run_id)["type"] for run_id in [*run_ids, other]} == {"run_succeeded"}
+    asked = [shown(call)[-1][1] for call in daemon.calls(model)]
+    assert asked == [f"q{number}" for number in range(IN_LINE + 1)]
+
+
+def test_a_turn_that_has_waited_too_long_fails_and_the_one_behind_it_goes_on(
+    start_server: StartServer, tmp_path: Path, daemon: ScriptedDaemon, model: str
+) -> None:
+    client = start(start_server, tmp_path, "line-late", max_wait_seconds=2, lease_seconds=4)
+    daemon.script(model, says_and_waits("a1", until=model), says("a3"))
+    session = client.session(client.scripted_agent(model))
+    first, late = (client.start(session, query)["run_id"] for query in ("q1", "q2"))
+
+    end = client.finish(late)
+    third = client.start(session, "q3")["run_id"]
+    daemon.release(model)
+
+    error = "the turn waited longer than 2 seconds for those before it"
+    assert (end["type"], end["data"]) == ("run_failed", {"error": error, "reason": "session_busy"})
+    assert [client.finish(run_id)["type"] for run_id in (first, third)] == ["run_succeeded"] * 2
+    assert [(turn["status"], turn["reason"]) for turn in client.turns(session)] == [
+        ("succeeded", None),
+        ("failed", "session_busy"),
+        ("succeeded", None),
+    ]
+
+
+def test_readers_that_came_while_a_turn_was_in_line_see_each_of_its_events_once(
+    start_server: StartServer, tmp_path: Path, daemon: ScriptedDaemon, model: str
+) -> None:
+    """They read on the worker that executes it as well."""
+    client = start(start_server, tmp_path, "line-readers")
+    daemon.script(model, says_and_waits("a", until=model), [{"stream": {"chunks": 200, "text": "word "}}])
+    session = client.session(client.scripted_agent(model))
+    client.start(session, "q1")
+    second = client.start(session, "q2")["run_id"]
+
+    with ThreadPoolExecutor(READERS) as pool:
+        reading = [pool.submit(client.runs().follow, second) for _ in range(READERS)]
+        daemon.release(model)
+        seen = [[frame.id for frame in one.result()] for one in reading]
+
+    stored = [event["id"] for event in client.runs().page(second, limit=1000)["events"]]
+    assert len(stored) == len(set(stored))
+    assert seen == [stored] * READERS
