@@ -132,7 +132,7 @@ def test_a_turn_that_could_not_be_settled_together_with_others_is_settled_by_a_r
         with changes_refused(database_url):
             if any(site.is_settled(session) for session in sessions):
                 return None
-            wait_until(lambda: "turns were not settled yet" in site.one.log[seen:])
+            wait_until(lambda: "turns were not finalized yet" in site.one.log[seen:])
             other.refused("GET", f"/sessions/{sessions[0]}/turns", 503, "database_unavailable")
         return sessions, ends
 
