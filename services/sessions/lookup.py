@@ -11,6 +11,7 @@ from errors import SessionNotFound, TurnNotFound
 from models import AgentSession, SessionTurn
 from models.enums import SessionState, TurnStatus
 from runtime.protocol.ids import is_id
+from runtime.runs import TURN, Origin
 
 LAST_POSITION = 2**31 - 1
 
@@ -39,6 +40,17 @@ class TurnKey:
     @classmethod
     def of(cls, row: SessionTurn) -> TurnKey:
         return cls(row.tenant_id, row.session_id, row.id, row.run_id, row.position)
+
+    @property
+    def origin(self) -> Origin:
+        """The origin of the turn's run. It names the session too, which is there when the turn was rolled back."""
+        return Origin(kind=TURN, id=f"{self.session_id}/{self.turn_id}")
+
+
+def session_and_turn(origin: Origin) -> tuple[str, str]:
+    """The ids of the session and of the turn that a run is of."""
+    session_id, turn_id = origin.id.split("/")
+    return session_id, turn_id
 
 
 def find_session(session: Session, tenant_id: str, session_id: str, *, is_locked: bool = False) -> AgentSession:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from errors import DatabaseUnavailable, ShuttingDown, StorageUnavailable
 from models import AgentSession, HumanInputForm, SessionTurn
 from models.enums import FormStatus, TurnStatus
-from runtime.runs import TURN, Job, Origin, ProvenRun, RunHooks
+from runtime.runs import Job, ProvenRun, RunHooks
 from runtime.runtime import Runtime
 from services.database import Database
 from services.runs import RunService
@@ -144,22 +144,21 @@ class TurnService:
 
     def _begin(self, accepted: _Accepted, proven: ProvenRun, wanted: NewTurn) -> None:
         key = accepted.turn.key
-        origin = Origin(kind=TURN, id=key.turn_id)
         try:
             if accepted.turn.ahead:
-                self._put_in_line(key, origin, proven, wanted)
+                self._put_in_line(key, proven, wanted)
             else:
                 turn = ProvenTurn.of(proven, key, accepted.turn.created_at)
-                self._runs.begin(turn, run_id=key.run_id, origin=origin, tenant_id=key.tenant_id)
+                self._runs.begin(turn, run_id=key.run_id, origin=key.origin, tenant_id=key.tenant_id)
         except StorageUnavailable:
             self._forget(accepted)
             raise
 
-    def _put_in_line(self, key: TurnKey, origin: Origin, proven: ProvenRun, wanted: NewTurn) -> None:
+    def _put_in_line(self, key: TurnKey, proven: ProvenRun, wanted: NewTurn) -> None:
         self._runtime.runs.put_in_line(
             Job(
                 run_id=key.run_id,
-                origin=origin,
+                origin=key.origin,
                 dialect=proven.dialect,
                 tenant_id=key.tenant_id,
                 user_id=wanted.user_id,

@@ -20,7 +20,7 @@ from runtime.protocol.records import RunStatus
 from runtime.runs import Job, ProvenRun, RunHooks, RunNotBegun
 from services.database import Database
 from services.sessions.compositions import SessionCompositions, TurnInput, history_of
-from services.sessions.lookup import TurnKey
+from services.sessions.lookup import TurnKey, session_and_turn
 from services.sessions.opened import open_session
 from services.sessions.questions import settle_question
 from services.sessions.turns.finish import PREPARED_COLUMNS, prepared
@@ -121,8 +121,9 @@ class TurnHooks(RunHooks):
             gevent.sleep(RETRY_SECONDS)
 
     def _compose(self) -> ProvenTurn:
+        _, turn_id = session_and_turn(self._job.origin)
         with self._database.reading() as session:
-            found = session.get(SessionTurn, self._job.origin.id)
+            found = session.get(SessionTurn, turn_id)
             key = TurnKey.of(found) if found is not None else None
         if key is None:
             raise _Gone

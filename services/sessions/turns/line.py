@@ -20,7 +20,7 @@ from runtime.runtime import Runtime
 from services.database import Database
 from services.run_viewers import RunViewer
 from services.runs import RunService
-from services.sessions.lookup import TurnKey, unfinished_turns
+from services.sessions.lookup import TurnKey, session_and_turn, unfinished_turns
 from services.sessions.turns.finish import Settler
 from services.sessions.turns.pending import PendingFinalizations
 
@@ -70,15 +70,17 @@ class Line:
 
         Raises DatabaseUnavailable, StorageUnavailable and ShuttingDown; it may be told again of all of them.
         """
-        turn_ids = [one.end.origin.id for one in heard]
+        turn_ids = [session_and_turn(one.end.origin)[1] for one in heard]
         with self._database.reading() as session:
             rows = {row.id: row for row in session.connection().execute(_HEARD, {"turn_ids": turn_ids})}
         for one in heard:
-            row = rows.get(one.end.origin.id)
-            if row is None:  # rolled back, or of a session that is gone
-                one.acknowledge()
-            else:
+            session_id, turn_id = session_and_turn(one.end.origin)
+            row = rows.get(turn_id)
+            if row is not None:
                 self._finish(one, row)
+            else:  # it was rolled back, and others may be in line behind it; or its session is gone
+                self.advance(session_id)
+                one.acknowledge()
 
     def advance(self, session_id: str) -> None:
         """Finish the first turns of a session as far as their runs have ended, and start the next one if it waits.

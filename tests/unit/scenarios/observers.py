@@ -37,7 +37,7 @@ FACTS = "facts"
 MANY = 10_000
 
 
-def eventually(condition: Callable[[], object]) -> None:
+def _eventually(condition: Callable[[], object]) -> None:
     patched.eventually(condition, WITHIN_SECONDS)
 
 
@@ -126,7 +126,7 @@ def an_observer_hears_of_all_ends_but_those_of_plain_runs_without_a_tenant(url: 
         of_tenant = worker.ended(RunEnd.failed("it broke", reason="timeout"))
         of_turn = worker.ended(RunEnd.cancelled(reason="stopped"), tenant_id=None, origin=origin)
 
-        eventually(lambda: len(observer.ends) == 2)
+        _eventually(lambda: len(observer.ends) == 2)
 
     told = {end.run_id: end for end in observer.ends}
     assert told[of_tenant].model_dump() == {
@@ -146,7 +146,7 @@ def an_end_is_announced_once_whoever_tries_to_end_the_run(url: str) -> None:
         record = worker.record(run_id)
         tries = [gevent.spawn(worker.store.end, record, RunEnd.cancelled()) for _ in range(20)]
         gevent.joinall(tries)
-        eventually(lambda: observer.ends and worker.unacknowledged("observer") == 0)
+        _eventually(lambda: observer.ends and worker.unacknowledged("observer") == 0)
 
     assert Counter(one.get()[0] for one in tries)[EndOutcome.ENDED] == 1
     assert observer.run_ids == [run_id]
@@ -160,7 +160,7 @@ def a_record_of_an_earlier_or_later_version_still_ends(url: str) -> None:
         worker.link.ask(("SET", key, text))
         worker.end(old)
         worker.end(new)
-        eventually(lambda: len(observer.ends) == 2)
+        _eventually(lambda: len(observer.ends) == 2)
 
     assert {end.origin.kind for end in observer.ends} == {"run", "a kind to come"}
 
@@ -174,10 +174,10 @@ def an_observer_that_was_away_catches_up(url: str) -> None:
 
     with _worker(url, {"observer": observer}) as worker:
         assert worker.left() == MANY
-        eventually(lambda: len(observer.ends) == MANY)
-        eventually(lambda: worker.unacknowledged("observer") == 0 and worker.left() <= 1)
+        _eventually(lambda: len(observer.ends) == MANY)
+        _eventually(lambda: worker.unacknowledged("observer") == 0 and worker.left() <= 1)
         again = worker.ended()
-        eventually(lambda: len(observer.ends) == MANY + 1)
+        _eventually(lambda: len(observer.ends) == MANY + 1)
 
     assert set(observer.run_ids) == {*ended, again}
     assert len(observer.run_ids) == MANY + 1, "and none of them twice, as it never failed"
@@ -188,13 +188,13 @@ def a_slow_observer_has_a_bounded_number_under_way(url: str) -> None:
     kept: list[HeardEnd] = []
     with _worker(url, {"observer": kept.extend}) as worker:
         Pool(100).map(lambda _: worker.ended(), range(observers_module.MOST_UNACKNOWLEDGED + 300))
-        eventually(lambda: len(kept) == observers_module.MOST_UNACKNOWLEDGED)
+        _eventually(lambda: len(kept) == observers_module.MOST_UNACKNOWLEDGED)
         gevent.sleep(observers_module.LOOK_SECONDS * 4)
         most = len(kept)
 
         for one in list(kept):
             one.acknowledge()
-        eventually(lambda: len(kept) == observers_module.MOST_UNACKNOWLEDGED + 300)
+        _eventually(lambda: len(kept) == observers_module.MOST_UNACKNOWLEDGED + 300)
 
     assert most == observers_module.MOST_UNACKNOWLEDGED
 
@@ -205,14 +205,14 @@ def nothing_is_cut_off_before_the_slowest_observer_has_acknowledged_it(url: str)
     with _worker(url, {"quick": quick, "slow": kept.extend}) as worker:
         for _ in range(20):
             worker.ended()
-        eventually(lambda: len(quick.ends) == len(kept) == 20 and worker.unacknowledged("quick") == 0)
+        _eventually(lambda: len(quick.ends) == len(kept) == 20 and worker.unacknowledged("quick") == 0)
         for one in kept[:10]:
             one.acknowledge()
-        eventually(lambda: worker.unacknowledged("slow") == 10 and worker.left() == 10)
+        _eventually(lambda: worker.unacknowledged("slow") == 10 and worker.left() == 10)
         for one in kept[10:]:
             one.acknowledge()
 
-        eventually(lambda: worker.left() <= 1)
+        _eventually(lambda: worker.left() <= 1)
 
 
 def what_an_observer_fails_for_is_told_again_and_holds_up_nothing_else(url: str) -> None:
@@ -234,8 +234,8 @@ def what_an_observer_fails_for_is_told_again_and_holds_up_nothing_else(url: str)
         good += [worker.ended() for _ in range(10)]
         worker.observers.start(EndStream(worker.link, worker.keys, worker=new_id()))
 
-        eventually(lambda: set(observer.run_ids) == {*good, bad})
-        eventually(lambda: worker.unacknowledged("observer") == 0)
+        _eventually(lambda: set(observer.run_ids) == {*good, bad})
+        _eventually(lambda: worker.unacknowledged("observer") == 0)
 
     assert observer.run_ids[-1] == bad
     assert failed[bad] == 3
@@ -251,7 +251,7 @@ def what_fails_every_time_is_given_up(url: str) -> None:
 
     with _worker(url, {"observer": fail}) as worker:
         run_id = worker.ended()
-        eventually(lambda: len(tries) >= 3 and worker.unacknowledged("observer") == 0)
+        _eventually(lambda: len(tries) >= 3 and worker.unacknowledged("observer") == 0)
 
         assert tries == [run_id] * 3
 
@@ -270,10 +270,10 @@ def while_what_an_observer_needs_is_away_it_is_tried_until_it_is_back(url: str) 
 
     with _worker(url, {"observer": handle}) as worker:
         run_ids = {worker.ended() for _ in range(10)}
-        eventually(lambda: tries > 5)
+        _eventually(lambda: tries > 5)
         assert observer.ends == []
         is_away = False
-        eventually(lambda: set(observer.run_ids) == run_ids)
+        _eventually(lambda: set(observer.run_ids) == run_ids)
 
 
 def beyond_the_bound_the_oldest_are_lost_and_an_alarm_says_so_before(url: str) -> None:
@@ -282,7 +282,7 @@ def beyond_the_bound_the_oldest_are_lost_and_an_alarm_says_so_before(url: str) -
     observers_module.logger.error = lambda text, *values: alarms.append(text % values)  # type: ignore[method-assign]
     with _worker(url, {"observer": lambda heard: None}) as worker:
         Pool(100).map(lambda _: worker.ended(), range(700))
-        eventually(lambda: alarms)
+        _eventually(lambda: alarms)
         assert worker.left() == 700
         Pool(100).map(lambda _: worker.ended(), range(700))
 
@@ -295,22 +295,22 @@ def redis_may_lose_the_ends_and_those_who_observe_them(url: str) -> None:
     observer = Hears()
     with _worker(url, {"observer": observer}) as worker:
         worker.ended()
-        eventually(lambda: len(observer.ends) == 1)
+        _eventually(lambda: len(observer.ends) == 1)
         worker.link.ask(("FLUSHALL",))
         run_id = worker.ended()
 
-        eventually(lambda: observer.run_ids[1:] == [run_id])
+        _eventually(lambda: observer.run_ids[1:] == [run_id])
 
 
 def in_a_cluster_the_ends_of_all_buckets_are_heard_of(url: str) -> None:
     observer, buckets = Hears(), 8
     with _worker(url, {"observer": observer}, buckets=buckets) as worker:
         run_ids = {worker.ended() for _ in range(60)}
-        eventually(lambda: set(observer.run_ids) == run_ids)
-        eventually(lambda: worker.unacknowledged("observer") == 0)
+        _eventually(lambda: set(observer.run_ids) == run_ids)
+        _eventually(lambda: worker.unacknowledged("observer") == 0)
 
         assert {worker.keys.bucket(run_id) for run_id in run_ids} == set(range(buckets))
-        eventually(lambda: worker.left() <= buckets)
+        _eventually(lambda: worker.left() <= buckets)
 
 
 class FactWriter:
@@ -377,8 +377,8 @@ def surviving_worker(url: str, step: str) -> None:
     facts = FactWriter(url)
     with _worker(url, {"observer": facts}) as worker:
         expected = 10
-        eventually(lambda: len(worker.link.ask(("HGETALL", FACTS))[0]) // 2 == expected)
-        eventually(lambda: worker.unacknowledged("observer") == 0 and worker.left() <= 1)
+        _eventually(lambda: len(worker.link.ask(("HGETALL", FACTS))[0]) // 2 == expected)
+        _eventually(lambda: worker.unacknowledged("observer") == 0 and worker.left() <= 1)
         (told,), (written,) = worker.link.ask(("HVALS", "told")), worker.link.ask(("HVALS", FACTS))
 
     mine = str(os.getpid()).encode()
