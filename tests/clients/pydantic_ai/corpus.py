@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic_ai.messages import (
@@ -19,7 +19,10 @@ from pydantic_ai.messages import (
     FunctionToolCallEvent,
     FunctionToolResultEvent,
     ImageUrl,
+    ModelMessage,
     ModelRequest,
+    ModelRequestAttempt,
+    ModelResponse,
     ModelResponsePart,
     NativeToolCallPart,
     NativeToolReturnPart,
@@ -28,10 +31,12 @@ from pydantic_ai.messages import (
     PartDeltaEvent,
     PartEndEvent,
     PartStartEvent,
+    RetryFeedbackPart,
     RetryInfo,
     SpeechPart,
     SpeechPartDelta,
     StructuredContent,
+    SystemPromptPart,
     TextContent,
     TextPart,
     TextPartDelta,
@@ -44,7 +49,9 @@ from pydantic_ai.messages import (
     UserPromptPart,
     VideoUrl,
     WebCitationSource,
+    WorkspaceRef,
 )
+from pydantic_ai.usage import RequestUsage
 
 MADE_AT = datetime(2026, 8, 10, 12, 0, tzinfo=UTC)
 PROVIDER: dict[str, Any] = {"provider_name": "scripted", "provider_details": {"kind": "text", "nested": [{"kind": 1}]}}
@@ -99,6 +106,14 @@ RESULTS: list[ToolReturnPart] = [
     result("x", tool_kind="newer-kind"),
 ]
 
+USER_CONTENT: list[Any] = [
+    "text",
+    TextContent("t", metadata=FREE),
+    *FILES,
+    CachePoint(),
+    StructuredContent({"a": 1}),
+]
+
 EVENTS: list[AgentStreamEvent] = [
     *(PartStartEvent(index=0, part=part, canonical_system="scripted", previous_part_kind="text") for part in PARTS),
     PartStartEvent(index=1, part=TextPart("a"), previous_part_kind="speech"),
@@ -114,10 +129,46 @@ EVENTS: list[AgentStreamEvent] = [
     FunctionToolCallEvent(CALL, args_valid=False),
     *(FunctionToolResultEvent(part) for part in RESULTS),
     FunctionToolResultEvent(result(), content="look at this"),
-    FunctionToolResultEvent(
-        result(), content=["text", TextContent("t", metadata=FREE), *FILES, CachePoint(), StructuredContent({"a": 1})]
-    ),
+    FunctionToolResultEvent(result(), content=USER_CONTENT),
     OutputToolCallEvent(CALL, args_valid=True),
     *(OutputToolResultEvent(part) for part in RESULTS),
     EnqueuedMessagesEvent(enqueue_id="e1", messages=(ModelRequest(parts=[UserPromptPart("hello")]),)),
+]
+
+MESSAGES: list[ModelMessage] = [
+    ModelRequest(
+        parts=[
+            SystemPromptPart("s", dynamic_ref="d", metadata={"a": 1}, context_id="c"),
+            UserPromptPart("hello"),
+            UserPromptPart(USER_CONTENT),
+            *RESULTS,
+            RetryFeedbackPart("again", retry=RetryInfo(cause="model_retry")),
+            RetryFeedbackPart(
+                [{"type": "missing", "loc": ("q",), "msg": "m", "input": {}}], retry=RetryInfo(cause="validation_error")
+            ),
+        ],
+        instructions="i",
+        timestamp=MADE_AT,
+        run_id="r",
+        conversation_id="c",
+        metadata=FREE,
+        state="interrupted",
+    ),
+    ModelResponse(
+        parts=PARTS,
+        usage=RequestUsage(input_tokens=1, output_tokens=2, cache_write_tokens=3, details={"a": 1}),
+        model_name="m",
+        provider_url="https://example.org",
+        provider_response_id="p",
+        finish_reason="stop",
+        canonical_system="scripted",
+        workspace_ref=WorkspaceRef(id="w", provider="p"),
+        failed_attempts=[
+            ModelRequestAttempt(model_name="m", timestamp=MADE_AT, duration=timedelta(seconds=1), outcome="error")
+        ],
+        metadata=FREE,
+        state="suspended",
+        **PROVIDER,
+    ),
+    ModelRequest(parts=[RetryFeedbackPart("again", retry=RetryInfo(cause="model_retry"))]),
 ]

@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
-from pydantic_ai.messages import AgentStreamEvent
+from pydantic_ai.messages import AgentStreamEvent, ModelMessagesTypeAdapter
 
 from runtime.protocol.client_models import clients_with
 from runtime.protocol.dialects import RULES, Dialect
 from runtime.protocol.events import EventEncoder
-from tests.clients.pydantic_ai.corpus import EVENTS
+from tests.clients.pydantic_ai.corpus import EVENTS, MESSAGES
 from tests.clients.pydantic_ai.environments import VERSIONS, Libraries
 
 CURRENT_EVENTS: list[dict[str, Any]] = [
     TypeAdapter(AgentStreamEvent).dump_python(event, mode="json") for event in EVENTS
 ]
+CURRENT_MESSAGES: list[dict[str, Any]] = ModelMessagesTypeAdapter.dump_python(MESSAGES, mode="json")
 DATED = [dialect for dialect in Dialect if dialect is not Dialect.CURRENT]
 
 
@@ -96,3 +97,22 @@ def test_no_form_of_a_tool_result_is_read_by_both_clients_of_may(libraries: Libr
 
     assert [not problem for problem in libraries.ask("1.85.1", "events", forms)] == [False, True, False]
     assert [not problem for problem in libraries.ask("1.94.0", "events", forms)] == [True, False, False]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_server_of_each_version_reads_the_messages_written_for_it_and_not_what_is_current(
+    libraries: Libraries, version: str
+) -> None:
+    clients = clients_with((version,))
+    known = [clients.messages(CURRENT_MESSAGES), clients.messages(of_the_future(CURRENT_MESSAGES))]
+
+    current, *written = libraries.ask(version, "read_histories", [CURRENT_MESSAGES, *known])
+
+    assert current["problems"]
+    for one in written:
+        assert one["problems"] == []
+        assert [len(parts) for parts in one["messages"]] == [
+            len(MESSAGES[0].parts),
+            len(MESSAGES[1].parts) - (version != "2.31.0"),  # speech
+            1,
+        ]

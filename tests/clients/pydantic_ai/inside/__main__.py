@@ -8,9 +8,15 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from tests.clients.pydantic_ai.inside import events, schema
+from tests.clients.pydantic_ai.inside import events, histories, runs, schema
 
-TASKS: dict[str, Callable[[Any], Any]] = {"events": events.unread, "schema": schema.table}
+TASKS: dict[str, Callable[[Any], Any]] = {
+    "events": events.unread,
+    "make_histories": histories.make,
+    "read_histories": histories.read,
+    "runs": runs.unread,
+    "schema": schema.table,
+}
 
 warnings.simplefilter("error")
 for line in sys.stdin:
