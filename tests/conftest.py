@@ -38,6 +38,7 @@ class StartServer(Protocol):
         *,
         workers: int = 1,
         app: str = "app:app",
+        cold: bool = False,
         **settings: Setting,
     ) -> GunicornServer: ...
 
@@ -95,9 +96,10 @@ def start_server(redis_server: RedisServer, daemon: ScriptedDaemon) -> Iterator[
             *,
             workers: int = 1,
             app: str = "app:app",
+            cold: bool = False,
             **settings: Setting,
         ) -> GunicornServer:
             env = environment(redis_server.url, daemon.url, **(shared or {}), **settings)
-            return stack.enter_context(running_server(env, workers=workers, app=app))
+            return stack.enter_context(running_server(env, workers=workers, app=app, cold=cold))
 
         yield start

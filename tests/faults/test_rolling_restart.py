@@ -36,7 +36,7 @@ def test_reloads_and_the_ends_of_a_worker_and_of_the_server_lose_nothing(
 ) -> None:
     env = environment(redis_server.url, daemon.url, redis_prefix="rolling", shutdown_grace_seconds=GRACE_SECONDS)
     with (
-        running_server(env, workers=2) as server,
+        running_server(env, workers=2, cold=True) as server,
         running_server(env, workers=1) as after,
         SteadyLoad(server.url, Shape()) as load,
     ):
@@ -73,7 +73,7 @@ def test_workers_that_are_recycled_and_runs_that_outlast_the_grace_lose_nothing(
     env = environment(redis_server.url, daemon.url, redis_prefix="recycled", shutdown_grace_seconds=grace)
     recycling = {**env, "GUNICORN_CMD_ARGS": "--max-requests 200 --max-requests-jitter 100"}
     with (
-        running_server(recycling, workers=2) as server,
+        running_server(recycling, workers=2, cold=True) as server,
         running_server(env, workers=1) as after,
     ):
         with SteadyLoad(server.url, Shape(words=10)) as load:
