@@ -71,15 +71,13 @@ def python_of(version: str) -> Path:
         if not whole.exists():
             shutil.rmtree(environment, ignore_errors=True)
             _uv("venv", "--python", sys.executable, str(environment))
-            _uv("pip", "install", "--python", str(python), "--require-hashes", "--requirement", str(requirements))
+            _uv("pip", "install", "--python", str(python), "--no-deps", "--require-hashes", "-r", str(requirements))
             whole.touch()
     return python
 
 
 def _uv(*arguments: str) -> None:
     """Raises AssertionError with its output when uv fails."""
-    beside_python = Path(sys.executable).with_name("uv")
-    uv = str(beside_python) if beside_python.exists() else shutil.which("uv")
-    assert uv is not None, "these environments are made by uv, which is neither in .venv nor on the PATH"
-    done = subprocess.run([uv, "--quiet", *arguments], capture_output=True, text=True, timeout=MAKE_SECONDS)
+    command = [str(Path(sys.executable).with_name("uv")), "--quiet", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=MAKE_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
