@@ -22,6 +22,7 @@ START_SECONDS = 60.0
 # Longer than the default grace, so that an ordinary stop is never cut short.
 STOP_SECONDS = 60.0
 REQUEST_SECONDS = 30.0
+PREFIX = "DIFY_AGENT_"
 
 
 class GunicornServer:
@@ -42,6 +43,8 @@ class GunicornServer:
         with listen_on(port) as listener, self._log.open("wb") as log:
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             arguments = ["-c", str(CHECKOUT / conf), "--no-control-socket", "-w", str(workers), app, "-b"]
+            # What is no setting may be looked at by an import, as gunicorn's own variables are.
+            cold = cold or not all(name.startswith(PREFIX) for name in env)
             start = _start_cold if cold else _start_warm
             # The working folder is an empty one, so that no .env of the checkout is read.
             self._process = start(arguments, listener.fileno(), log.fileno(), folder, {**plain_env(), **env})
@@ -131,7 +134,7 @@ def running_server(
         conf: gunicorn's configuration file, from the checkout.
         app: the application, importable from the checkout.
         cold: import everything anew, as every real start does, instead of being forked by the `warm_parent`: for tests
-            of starting, reloading, stopping and memory.
+            of starting, reloading and memory. A server with variables that are no settings of ours always does.
 
     Raises:
         RuntimeError: it did not become ready.

@@ -11,6 +11,7 @@ settings, so what a server makes of its environment it makes after the fork.
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import runpy
@@ -49,6 +50,8 @@ def warm_up() -> None:
     for name in OF_THE_WORKER:
         import_module(name)
     take_patches_back()
+    gc.collect()
+    gc.freeze()  # forks share the memory of what is not looked at
 
 
 def take_patches_back() -> None:
