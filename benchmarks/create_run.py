@@ -29,7 +29,7 @@ def main() -> None:
             "DIFY_AGENT_DEFAULT_LLM": '{"type": "greenrun.demo_llm", "config": {"answer": "ok"}}',
             "DIFY_AGENT_MAX_ACTIVE_RUNS": "100000",
         }
-        with running_server(env) as server:
+        with running_server(env, cold=True) as server:
             for name, body in (("one prompt layer", _small()), ("workflow node, 6 layers", _workflow())):
                 _measure(name, body, server.url)
 

@@ -8,9 +8,22 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 PR_SET_PDEATHSIG = 1
+
+
+class Process(Protocol):
+    """A child of ours: what we use of ``subprocess.Popen``."""
+
+    pid: int
+    returncode: int | None
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, sig: int) -> None: ...
 
 
 def end_with_parent() -> Callable[[], None]:
@@ -36,7 +49,7 @@ def end_with_parent() -> Callable[[], None]:
 def start_process(
     command: Sequence[str],
     *,
-    output: IO[bytes],
+    output: IO[bytes] | int,
     stdin: int = subprocess.DEVNULL,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
@@ -60,7 +73,7 @@ def start_process(
     )
 
 
-def kill_session(process: subprocess.Popen[bytes]) -> None:
+def kill_session(process: Process) -> None:
     """Kill a process of `start_process` and all of its children, and collect it."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

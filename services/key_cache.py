@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import datetime
 
+from cachetools import TTLCache
+
 from models.enums import KeyKind
-from services.remembered import Remembered
 
 REMEMBERED_SECONDS = 3.0
 """A key that another process revokes is refused here after this long at the latest."""
@@ -34,16 +34,15 @@ class KeyCache:
     """Holders by the digest of their key, each for a few seconds."""
 
     def __init__(self) -> None:
-        self._known: Remembered[str, tuple[float, KeyHolder]] = Remembered(MOST_REMEMBERED)
+        self._known: TTLCache[str, KeyHolder] = TTLCache(MOST_REMEMBERED, ttl=REMEMBERED_SECONDS)
 
     def get(self, digest: str) -> KeyHolder | None:
-        until, holder = self._known.get(digest) or (0.0, None)
-        return holder if time.monotonic() < until else None
+        return self._known.get(digest)
 
     def put(self, digest: str, holder: KeyHolder) -> None:
-        self._known.put(digest, (time.monotonic() + REMEMBERED_SECONDS, holder))
+        self._known[digest] = holder
 
     def forget(self, key_id: str) -> None:
         """Ask the database the next time that this key comes."""
-        for digest in [digest for digest, (_, holder) in self._known.items() if holder.key_id == key_id]:
-            self._known.forget(digest)
+        for digest in [digest for digest, holder in self._known.items() if holder.key_id == key_id]:
+            self._known.pop(digest, None)

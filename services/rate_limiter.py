@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+
+from cachetools import LRUCache
 
 from errors import RateLimited
 
 MAX_CALLERS = 10_000
-"""Callers remembered at once, some 2 MB. Past it the one not seen for longest is forgotten, and begins afresh."""
+"""Callers remembered at once, some 3 MB. Past it the one not seen for longest is forgotten, and begins afresh."""
 
 
 @dataclass(slots=True)
@@ -29,7 +30,7 @@ class RateLimiter:
         self._rate = rate
         self._burst = burst
         self._clock = clock
-        self._buckets: OrderedDict[Hashable, Bucket] = OrderedDict()
+        self._buckets: LRUCache[Hashable, Bucket] = LRUCache(MAX_CALLERS)
 
     @property
     def is_on(self) -> bool:
@@ -49,8 +50,6 @@ class RateLimiter:
         bucket.left = min(self._burst, bucket.left + (now - bucket.seen_at) * self._rate)
         bucket.seen_at = now
         self._buckets[caller] = bucket
-        if len(self._buckets) > MAX_CALLERS:
-            self._buckets.popitem(last=False)
         if bucket.left < 1:
             raise RateLimited(math.ceil((1 - bucket.left) / self._rate))
         bucket.left -= 1

@@ -17,6 +17,7 @@ from tests.support.redis_server import RedisServer, running_redis
 
 pytest_plugins = [
     "tests.support.no_skips",
+    "tests.support.slowest",
     "tests.support.databases",
     "tests.support.agent_server",
     "tests.support.service_api",
@@ -38,6 +39,7 @@ class StartServer(Protocol):
         *,
         workers: int = 1,
         app: str = "app:app",
+        cold: bool = False,
         **settings: Setting,
     ) -> GunicornServer: ...
 
@@ -95,9 +97,10 @@ def start_server(redis_server: RedisServer, daemon: ScriptedDaemon) -> Iterator[
             *,
             workers: int = 1,
             app: str = "app:app",
+            cold: bool = False,
             **settings: Setting,
         ) -> GunicornServer:
             env = environment(redis_server.url, daemon.url, **(shared or {}), **settings)
-            return stack.enter_context(running_server(env, workers=workers, app=app))
+            return stack.enter_context(running_server(env, workers=workers, app=app, cold=cold))
 
         yield start

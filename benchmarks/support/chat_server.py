@@ -87,7 +87,7 @@ def chat_server(daemon: ScriptedDaemon, database_url: str) -> Iterator[tuple[str
             "DIFY_AGENT_SECRET_KEYS": SECRET_KEYS,
             MERGING_VARIABLE: delta_merging(),
         }
-        with running_server(env) as server:
+        with running_server(env, cold=True) as server:
             yield server.url, server.workers()[0]
 
 

@@ -104,7 +104,7 @@ def our_server(daemon: ScriptedDaemon) -> Iterator[Subject]:
             "DIFY_AGENT_PLUGIN_DAEMON_MAX_CONNECTIONS": "1000",
             MERGING_VARIABLE: delta_merging(),
         }
-        with running_server(env) as server:
+        with running_server(env, cold=True) as server:
             yield Subject("ours", server.url, server.workers()[0], redis.client(), OURS_PREFIX)
 
 

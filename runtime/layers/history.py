@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, SystemPromptPart, ToolCallPart
 
 from runtime.composition.layer import Layer, NoConfig
+from runtime.protocol.snapshots import HISTORY_LAYER_NAME
 
 
 class HistoryState(BaseModel):
@@ -33,7 +34,7 @@ class HistoryLayer(Layer[NoConfig, HistoryState]):
     """Stored messages, shown to the model between the system prompts and the user prompts of the run."""
 
     type_id = "pydantic_ai.history"
-    required_name = "history"
+    required_name = HISTORY_LAYER_NAME
     state_type = HistoryState
 
     def append(self, messages: Iterable[ModelMessage]) -> None:

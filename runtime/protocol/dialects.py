@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
 
 from runtime.protocol.requests import CreateRunRequest, LayerSpec
 
@@ -53,15 +52,17 @@ class DialectRules:
     """Whether a run may succeed with a deferred tool call in the place of an output."""
     output_validation: bool = False
     """Whether a terminal event says what became of a checked output."""
-    tool_result_key: Literal["part", "result"] = "part"
     output_tool_is_configured: bool = False
     """Whether the output tool's name comes from the config of its layer."""
     event_kinds: frozenset[str] | None = _MAY_KINDS
     """The Pydantic AI event kinds sent; None is all of them."""
+    clients: tuple[str, ...] = ("1.94.0",)
+    """The Pydantic AI versions of its clients: nothing is written that one of them does not read. None knows
+    everything."""
 
 
 RULES: dict[Dialect, DialectRules] = {
-    Dialect.MAY_14: DialectRules(cancelled_event=False, tool_result_key="result", output_tool_is_configured=True),
+    Dialect.MAY_14: DialectRules(cancelled_event=False, output_tool_is_configured=True, clients=("1.85.1", "1.94.0")),
     Dialect.MAY_27: DialectRules(),
     Dialect.JUNE_16: DialectRules(deferred_tool_call=True),
     Dialect.JULY_17: DialectRules(message_delta=True, usage_keys=_TOKEN_KEYS, deferred_tool_call=True),
@@ -72,6 +73,7 @@ RULES: dict[Dialect, DialectRules] = {
         cancelled_error=True,
         deferred_tool_call=True,
         event_kinds=_AUGUST_KINDS,
+        clients=("1.107.0",),
     ),
     Dialect.CURRENT: DialectRules(
         message_delta=True,
@@ -81,6 +83,7 @@ RULES: dict[Dialect, DialectRules] = {
         deferred_tool_call=True,
         output_validation=True,
         event_kinds=None,
+        clients=(),
     ),
 }
 

@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 SNAPSHOT_SCHEMA_VERSION = 1
+HISTORY_LAYER_NAME = "history"
+"""The only name that the layer with the messages of a session may have."""
 MAX_LAYERS = 1000
 """Of a composition and its snapshot. A bound of some kind is needed, and real compositions have a dozen."""
 

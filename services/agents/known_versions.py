@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cachetools import LRUCache
 from pydantic_core import from_json
 from sqlalchemy import Text, bindparam, cast, select
 from sqlalchemy.orm import Session
@@ -11,7 +12,6 @@ from sqlalchemy.orm import Session
 from errors import AgentVersionNotFound
 from models import AgentConfigSnapshot
 from runtime.protocol.ids import is_id
-from services.remembered import Remembered
 from services.souls import AgentSoulConfig
 
 MOST_REMEMBERED = 200
@@ -38,7 +38,7 @@ class KnownVersions:
     """One a process, because it remembers them."""
 
     def __init__(self) -> None:
-        self._known: Remembered[str, KnownVersion] = Remembered(MOST_REMEMBERED)
+        self._known: LRUCache[str, KnownVersion] = LRUCache(MOST_REMEMBERED)
 
     def find(self, session: Session, tenant_id: str, agent_id: str, version_id: str | None) -> KnownVersion:
         """A version of the agent, which costs no query when it is known. Raises AgentVersionNotFound."""
@@ -56,5 +56,5 @@ class KnownVersions:
         tenant_id, agent_id, text = found
         version = KnownVersion(version_id, tenant_id, agent_id, AgentSoulConfig.from_stored(from_json(text)))
         if len(text) <= LONGEST_REMEMBERED:
-            self._known.put(version_id, version)
+            self._known[version_id] = version
         return version

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from cachetools import LRUCache
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from models import EndUser
 from services.chat.apps import App
 from services.database import Database
-from services.remembered import Remembered
 
 DEFAULT_USER = "DEFAULT-USER"
 """Who is meant where a request may leave out its user, and does."""
@@ -24,7 +24,7 @@ class EndUserService:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: Remembered[tuple[str, str], str] = Remembered(MOST_REMEMBERED)
+        self._known: LRUCache[tuple[str, str], str] = LRUCache(MOST_REMEMBERED)
 
     def find(self, app: App, user: str) -> str | None:
         """The id of an end user; None when nobody of this name has ever spoken with the app."""
@@ -40,7 +40,7 @@ class EndUserService:
         with self._database.reading() as session:
             found = session.scalar(wanted)
         if found is not None:
-            self._known.put((app.agent_id, user), found)
+            self._known[app.agent_id, user] = found
         return found
 
     def _make(self, app: App, user: str) -> str:
@@ -54,5 +54,5 @@ class EndUserService:
             if made is None:
                 raise
             return made
-        self._known.put((app.agent_id, user), row.id)
+        self._known[app.agent_id, user] = row.id
         return row.id

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from cachetools import LRUCache
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models import AgentConfigSnapshot
-from services.remembered import Remembered
 
 MOST_REMEMBERED = 1_000
 
@@ -17,7 +17,7 @@ class Openings:
     """Opening statements by version. They are remembered, since a version never changes and its Soul is large."""
 
     def __init__(self) -> None:
-        self._known: Remembered[str, str] = Remembered(MOST_REMEMBERED)
+        self._known: LRUCache[str, str] = LRUCache(MOST_REMEMBERED)
 
     def of_versions(self, session: Session, version_ids: Collection[str]) -> dict[str, str]:
         """The opening statement of each version, empty where it has none; one query for all that are not known yet."""
@@ -28,8 +28,7 @@ class Openings:
             wanted = select(AgentConfigSnapshot.id, AgentConfigSnapshot.config_snapshot)
             for version_id, soul in session.execute(wanted.where(AgentConfigSnapshot.id.in_(missing))):
                 found[version_id] = opening_of(soul.get("app_features"))
-        for version_id, opening in found.items():
-            self._known.put(version_id, opening)
+        self._known.update(found)
         return {version_id: opening or found.get(version_id, "") for version_id, opening in known.items()}
 
 

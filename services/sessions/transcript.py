@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter
 from pydantic_ai.messages import (
     INTERRUPTED_TOOL_RETURN_CONTENT,
     SYNTHESIZED_TOOL_RETURN_METADATA_KEY,
@@ -31,9 +30,8 @@ from pydantic_ai.messages import (
 )
 from pydantic_core import from_json, to_json
 
+from runtime.protocol.events import AGENT_EVENT
 from services.sessions.answers import storable
-
-_agent_event: TypeAdapter[AgentStreamEvent] = TypeAdapter(AgentStreamEvent)
 
 _KINDS_THAT_SAY_SOMETHING = frozenset(
     {"part_start", "part_delta", "part_end", "function_tool_result", "output_tool_result", "enqueued_messages"}
@@ -51,7 +49,7 @@ def rebuild_messages(query: str | None, events: Iterable[Mapping[str, Any]]) -> 
     transcript = _Transcript()
     for data in events:
         if data["event_kind"] in _KINDS_THAT_SAY_SOMETHING:
-            transcript.add(_agent_event.validate_json(to_json(data)))
+            transcript.add(AGENT_EVENT.validate_json(to_json(data)))
     return transcript.messages(query)
 
 

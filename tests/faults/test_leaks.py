@@ -165,7 +165,7 @@ def test_what_runs_and_vanishing_readers_held_is_given_back(daemon: ScriptedDaem
             plugin_daemon_keepalive_expiry=3_600,
         )
         redis = redis_server.client()
-        with running_server(env, app="tests.support.counting_app:app") as server:
+        with running_server(env, app="tests.support.counting_app:app", cold=True) as server:
             crowd = Crowd(server, daemon)
             crowd.come_and_go(WARM_UP)
             warm = rested(server, redis)

@@ -35,7 +35,7 @@ def canary() -> str:
 
 @pytest.fixture(scope="module")
 def server(redis_server: RedisServer, daemon: ScriptedDaemon) -> Iterator[GunicornServer]:
-    """It logs all it can, requests included."""
+    """It logs all it can, requests included. Its variables are looked at: those of a fork would be its parent's."""
     env = environment(
         redis_server.url,
         daemon.url,
@@ -44,7 +44,7 @@ def server(redis_server: RedisServer, daemon: ScriptedDaemon) -> Iterator[Gunico
         allow_private_urls="true",
         secret_keys="ring-key-of-this-test",
     )
-    with running_server({**env, "GUNICORN_CMD_ARGS": "--log-level debug --access-logfile -"}) as server:
+    with running_server({**env, "GUNICORN_CMD_ARGS": "--log-level debug --access-logfile -"}, cold=True) as server:
         yield server
 
 

@@ -102,8 +102,7 @@ def test_a_turn_that_nobody_asks_for_is_settled_however_many_run_for_long(
     agent = client.agent()
     long_ago = datetime.now(UTC) - timedelta(hours=1)
 
-    def add(count: int, moment: datetime) -> list[str]:
-        run_ids = [new_id() for _ in range(count)]
+    def add(run_ids: list[str], moment: datetime) -> None:
         with site.database.transaction() as session:
             for run_id in run_ids:
                 row = AgentSession(
@@ -119,17 +118,17 @@ def test_a_turn_that_nobody_asks_for_is_settled_however_many_run_for_long(
                 times = {"created_at": moment, "updated_at": moment}
                 ids = {"run_id": run_id, "task_id": new_id(), "session_id": row.id, "tenant_id": client.tenant}
                 session.add(SessionTurn(position=1, query="?", **ids, **times))
-        return run_ids
 
-    running = add(120, long_ago)
+    running, left = [new_id() for _ in range(120)], new_id()
     for run_id in running:
         record = RunRecord.begin(run_id, dialect=Dialect.CURRENT, worker="somebody", tenant_id=client.tenant)
-        site.redis.set(f"{PREFIX}:runs:{run_id}:record", record.model_dump_json(), ex=120)
-    (left,) = add(1, long_ago + timedelta(minutes=1))
+        site.redis.set(f"{PREFIX}:runs:{run_id}:record", record.model_dump_json(), ex=600)
+    add(running, long_ago)
+    add([left], long_ago + timedelta(minutes=1))
 
     def status(run_id: str) -> str:
         with site.database.reading() as session:
             return str(session.query(SessionTurn.status).filter_by(run_id=run_id).scalar())
 
-    wait_until(lambda: status(left) == "failed", timeout=40)
+    wait_until(lambda: status(left) == "failed", timeout=120)
     assert {status(run_id) for run_id in running} == {"running"}

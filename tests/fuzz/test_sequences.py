@@ -37,7 +37,7 @@ def server(redis_server: RedisServer) -> Iterator[GunicornServer]:
     env = environment(
         redis_server.url, "http://127.0.0.1:9", redis_prefix=PREFIX, lease_seconds=3, shutdown_grace_seconds=2
     )
-    with running_server(env, workers=2) as server:
+    with running_server(env, workers=2, cold=True) as server:
         yield server
 
 

@@ -174,4 +174,4 @@ def test_a_token_file_that_is_wrong_stops_the_start(
         file.write_bytes(content)
 
     with pytest.raises(RuntimeError, match=rf"(?s){name}.*{complaint}"):
-        start_server({name: str(file)})
+        start_server({name: str(file)}, cold=True)

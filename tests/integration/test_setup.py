@@ -14,7 +14,7 @@ import pytest
 from tests.support.package_index import PackageIndex, running_index
 
 CHECKOUT = Path(__file__).parents[2]
-SCRIPTS = ["setup", "pin"]
+SCRIPTS = ["setup", "pin", "uv-index"]
 SECONDS = 300.0
 PROJECT = """
 [project]

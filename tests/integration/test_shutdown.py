@@ -105,7 +105,7 @@ def test_new_runs_are_refused_once_the_door_is_closed(start_server: StartServer)
 
 
 def test_an_idle_server_exits_at_once(start_server: StartServer) -> None:
-    server = start_server(redis_prefix="idle", shutdown_grace_seconds=60, workers=2)
+    server = start_server(redis_prefix="idle", shutdown_grace_seconds=60, workers=2, cold=True)
 
     begun = time.monotonic()
 
@@ -166,7 +166,7 @@ def test_a_reader_that_takes_nothing_does_not_hold_up_the_exit(
 
 
 def test_a_reload_lets_runs_finish_on_the_old_worker(start_server: StartServer) -> None:
-    server = start_server(redis_prefix="reload", shutdown_grace_seconds=20)
+    server = start_server(redis_prefix="reload", shutdown_grace_seconds=20, cold=True)
     client = RunClient(server.url)
     run_id = client.create(prompt(), demo_llm(answer="word " * 20, delay_ms=100))
     old = server.workers()
@@ -180,10 +180,10 @@ def test_a_reload_lets_runs_finish_on_the_old_worker(start_server: StartServer) 
 
 def test_settings_that_cannot_work_stop_the_start(start_server: StartServer) -> None:
     with pytest.raises(Exception, match="shutdown_grace_seconds"):
-        start_server(shutdown_grace_seconds=-1)
+        start_server(shutdown_grace_seconds=-1, cold=True)
     with pytest.raises(Exception, match="default model"):
-        start_server(default_llm='{"type": "plain.prompt"}')
+        start_server(default_llm='{"type": "plain.prompt"}', cold=True)
     with pytest.raises(Exception, match="names no token"):
-        start_server(api_token=" , ")
+        start_server(api_token=" , ", cold=True)
     with pytest.raises(Exception, match="default_llm"):
-        start_server(default_llm="{")
+        start_server(default_llm="{", cold=True)

@@ -81,7 +81,10 @@ def soak(minutes: float, seed: int) -> list[str]:
     """What was violated."""
     with running_redis(persistent=True) as redis_server:
         env = environment(redis_server.url, NO_DAEMON, redis_prefix="soak", shutdown_grace_seconds=10)
-        with running_server(env, workers=WORKERS) as server, SteadyLoad(server.url, SHAPE, seed=seed) as load:
+        with (
+            running_server(env, workers=WORKERS, cold=True) as server,
+            SteadyLoad(server.url, SHAPE, seed=seed) as load,
+        ):
             faults = Faults(server, redis_server, seed)
             end = time.monotonic() + minutes * 60
             while time.monotonic() < end:

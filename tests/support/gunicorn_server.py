@@ -1,6 +1,5 @@
 """The real gunicorn for tests."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -13,17 +12,17 @@ from typing import Any
 
 import requests
 
-from dev.processes import kill_session, start_process
+from dev.processes import Process, kill_session, start_process
 from dev.stop_signals import wait_until
+from tests.support.forking import CHECKOUT, KEPT, plain_env, warm_parent
 from tests.support.ports import listen_on
 from tests.support.process_tree import children, still_running
 
-CHECKOUT = Path(__file__).parents[2]
 START_SECONDS = 60.0
 # Longer than the default grace, so that an ordinary stop is never cut short.
 STOP_SECONDS = 60.0
 REQUEST_SECONDS = 30.0
-INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "COVERAGE_PROCESS_START")
+PREFIX = "DIFY_AGENT_"
 
 
 class GunicornServer:
@@ -34,18 +33,21 @@ class GunicornServer:
         session: what `get` and `post` use; it ignores the proxies of the environment.
     """
 
-    def __init__(self, folder: Path, env: dict[str, str], *, workers: int, port: int, conf: str, app: str) -> None:
+    def __init__(
+        self, folder: Path, env: dict[str, str], *, workers: int, port: int, conf: str, app: str, cold: bool = False
+    ) -> None:
         self._log = folder / "gunicorn.log"
         self.session = requests.Session()
         self.session.trust_env = False
         # gunicorn gets a socket that already listens: a free port cannot be lost to another program on the way.
         with listen_on(port) as listener, self._log.open("wb") as log:
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            command = [sys.executable, "-m", "gunicorn", "-c", str(CHECKOUT / conf), "--no-control-socket"]
-            command += ["-b", f"fd://{listener.fileno()}", "-w", str(workers), app]
-            self._process = start_process(
-                command, output=log, cwd=folder, env=_environment(env), keep_fds=(listener.fileno(),)
-            )
+            arguments = ["-c", str(CHECKOUT / conf), "--no-control-socket", "-w", str(workers), app, "-b"]
+            # What is no setting may be looked at by an import, as gunicorn's own variables are.
+            cold = cold or not all(name.startswith(PREFIX) for name in env)
+            start = _start_cold if cold else _start_warm
+            # The working folder is an empty one, so that no .env of the checkout is read.
+            self._process = start(arguments, listener.fileno(), log.fileno(), folder, {**plain_env(), **env})
 
     @property
     def pid(self) -> int:
@@ -121,6 +123,8 @@ def running_server(
     port: int = 0,
     conf: str = "gunicorn.conf.py",
     app: str = "app:app",
+    *,
+    cold: bool = False,
 ) -> Iterator[GunicornServer]:
     """Run gunicorn, ready, for the time of the block. Call `stop` for a graceful end; leaving the block kills it.
 
@@ -129,13 +133,15 @@ def running_server(
         port: of 127.0.0.1; 0 is a free one.
         conf: gunicorn's configuration file, from the checkout.
         app: the application, importable from the checkout.
+        cold: import everything anew, as every real start does, instead of being forked by the `warm_parent`: for tests
+            of starting, reloading and memory. A server with variables that are no settings of ours always does.
 
     Raises:
         RuntimeError: it did not become ready.
     """
     folder = Path(tempfile.mkdtemp(prefix="gunicorn-"))
     try:
-        server = GunicornServer(folder, env, workers=workers, port=port, conf=conf, app=app)
+        server = GunicornServer(folder, env, workers=workers, port=port, conf=conf, app=app, cold=cold)
         try:
             server.wait_until_ready()
             yield server
@@ -145,7 +151,12 @@ def running_server(
         shutil.rmtree(folder)
 
 
-def _environment(env: dict[str, str]) -> dict[str, str]:
-    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    # The working folder is an empty one, so that no .env of the checkout is read; imports come from the checkout.
-    return {**inherited, "PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1", **env}
+def _start_cold(arguments: list[str], listener: int, log: int, folder: Path, env: dict[str, str]) -> Process:
+    command = [sys.executable, "-m", "gunicorn", *arguments, f"fd://{listener}"]
+    return start_process(command, output=log, cwd=folder, env=env, keep_fds=(listener,))
+
+
+def _start_warm(arguments: list[str], listener: int, log: int, folder: Path, env: dict[str, str]) -> Process:
+    # Where to be is a default that gunicorn has from its import, which was elsewhere.
+    arguments = [*arguments, f"fd://{KEPT}", "--chdir", str(folder)]
+    return warm_parent().fork("gunicorn", arguments, (log, log, listener), folder, env)

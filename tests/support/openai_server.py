@@ -14,6 +14,7 @@ answer is a list of steps:
     {"write": "data: ..."}                         raw body bytes
     {"pause": 0.5}, {"hang": true}                 wait, for a while or for ever
     {"status": 429, "body": {...}, "headers": {}}  an HTTP answer instead of a stream; must come first
+    {"wait": "go"}                                 wait for POST /_releases/go
     {"silence": true}                              no answer at all; must come first
     {"abort": true}                                cut the connection in the middle of the body
     {"end": true}                                  end the body well, without [DONE]
@@ -29,7 +30,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -80,7 +81,7 @@ class OpenAIServer(Daemon):
         self._open += 1
         self._most_open = max(self._most_open, self._open)
         try:
-            call.ended = await _play(answers[min(len(calls), len(answers)) - 1], body, reader, writer)
+            call.ended = await _play(answers[min(len(calls), len(answers)) - 1], body, reader, writer, self._releases)
         except ClientGoneError:
             call.ended = "client_closed"
             call.closed_by_client = True
@@ -90,7 +91,13 @@ class OpenAIServer(Daemon):
             call.open_seconds = time.monotonic() - began
 
 
-async def _play(answer: Answer, request: dict[str, Any], reader: WatchedReader, writer: asyncio.StreamWriter) -> str:
+async def _play(
+    answer: Answer,
+    request: dict[str, Any],
+    reader: WatchedReader,
+    writer: asyncio.StreamWriter,
+    releases: Mapping[str, asyncio.Event],
+) -> str:
     """Write one answer; how it ended."""
     body = Body(reader, writer)
     first = answer[0] if answer else {}
@@ -109,6 +116,8 @@ async def _play(answer: Answer, request: dict[str, Any], reader: WatchedReader, 
             return "aborted"
         if "hang" in step:
             await body.wait(None)
+        if "wait" in step:
+            await releases[step["wait"]].wait()
         for piece in _written(step, request):
             await body.write(piece)
             if step.get("pause"):

@@ -1,4 +1,4 @@
-"""Runs functions in a child Python that gevent has patched, because the Python that runs pytest is not.
+"""Runs functions in a child Python that gevent patches, because the Python that runs pytest is not patched.
 
 A scenario is a function of a module in a `scenarios` folder: its name is a sentence, it asserts what it promises, and
 it may take strings. The test names it:
@@ -10,13 +10,16 @@ import ast
 import faulthandler
 import importlib
 import importlib.util
-import subprocess
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from dev.processes import kill_session
+from tests.support.forking import CHECKOUT, warm_parent
+
 # Longest run of one scenario in seconds; it then prints where it hangs.
 PATIENCE = 60.0
 
@@ -27,11 +30,20 @@ def run_scenario(module: str, name: str, *args: str, patience: float = PATIENCE)
     Raises:
         AssertionError: It failed or took longer than `patience` seconds. Its output is in the message.
     """
-    command = [sys.executable, "-m", __name__, str(patience), module, name, *args]
-    child = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience + 30, check=False)
-    if child.returncode != 0:
-        raise AssertionError(f"{name} exited with {child.returncode}\n{child.stdout}\n{child.stderr}")
-    return child.stdout
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        arguments = [str(patience), module, name, *args]
+        descriptors = (output.fileno(), errors.fileno())
+        child = warm_parent().fork(__name__, arguments, descriptors, CHECKOUT, dict(os.environ))
+        try:
+            code = child.wait(patience + 30)
+        finally:
+            kill_session(child)
+        output.seek(0)
+        errors.seek(0)
+        printed = output.read().decode()
+        if code != 0:
+            raise AssertionError(f"{name} exited with {code}\n{printed}\n{errors.read().decode(errors='replace')}")
+    return printed
 
 
 def scenarios(module: str) -> list[str]:

@@ -1,14 +1,17 @@
 """Processes as the machine sees them."""
 
-import subprocess
+from contextlib import suppress
+from pathlib import Path
 
 LEASES = "runtime.execution.lease_process"
 CHECKS = "runtime.output.child"
 
+PROCESSES = Path("/proc")
+
 
 def children(pid: int) -> set[int]:
     """Return the ids of the processes that this one started itself."""
-    return {child for child, parent, _, _ in _processes() if parent == pid}
+    return {child for child, parent in _parents().items() if parent == pid}
 
 
 def descendants(pid: int, *, command: str = "") -> set[int]:
@@ -19,23 +22,35 @@ def descendants(pid: int, *, command: str = "") -> set[int]:
     """
     found: set[int] = set()
     pending = [pid]
-    processes = _processes()
+    parents = _parents()
     while pending:
         parent_pid = pending.pop()
-        started = {child for child, parent, _, _ in processes if parent == parent_pid} - found
+        started = {child for child, parent in parents.items() if parent == parent_pid} - found
         found |= started
         pending += started
-    return {child for child, _, _, line in processes if child in found and command in line}
+    return {child for child in found if command in _command(child)}
 
 
 def still_running(pids: set[int]) -> set[int]:
     """Return which of these processes run; one that ended and was not collected does not."""
-    return {pid for pid, _, state, _ in _processes() if pid in pids and not state.startswith("Z")}
+    return {pid for pid in pids if (fields := _fields(pid)) and fields[0] != "Z"}
 
 
-def _processes() -> list[tuple[int, int, str, str]]:
-    """The process id, the parent's, the state and the command line of each."""
-    columns = ["ps", "-ww", "-e", "-o", "pid=,ppid=,stat=,args="]
-    listed = subprocess.run(columns, capture_output=True, text=True, check=True).stdout
-    fields = [line.split(None, 3) for line in listed.splitlines()]
-    return [(int(pid), int(parent), state, "".join(line)) for pid, parent, state, *line in fields]
+def _parents() -> dict[int, int]:
+    """The parent of each process."""
+    pids = [int(path.name) for path in PROCESSES.iterdir() if path.name.isdigit()]
+    return {pid: int(fields[1]) for pid in pids if (fields := _fields(pid))}
+
+
+def _fields(pid: int) -> list[str]:
+    """The state of a process, its parent and so on; nothing when there is none."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        # The name comes before, in brackets, and may have some in it.
+        return (PROCESSES / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return []
+
+
+def _command(pid: int) -> str:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return (PROCESSES / str(pid) / "cmdline").read_text().replace("\0", " ")
+    return ""

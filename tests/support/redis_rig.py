@@ -79,7 +79,7 @@ class Rig:
 def running_rig(daemon: ScriptedDaemon, stack: ExitStack, *, workers: int = 2) -> Rig:
     redis_server = stack.enter_context(running_redis(persistent=True, password=PASSWORD))
     env = environment(redis_server.url, daemon.url, redis_prefix=PREFIX, lease_seconds=LEASE_SECONDS)
-    server = stack.enter_context(running_server(env, workers=workers))
+    server = stack.enter_context(running_server(env, workers=workers, cold=True))  # its memory is looked at
     return Rig(server, redis_server, daemon, redis_server.client())
 
 

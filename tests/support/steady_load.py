@@ -20,6 +20,7 @@ from tests.support.client import TERMINAL_TYPES, demo_llm, prompt, wait_until
 from tests.support.raw_http import Lost, ask, open_answer, request_bytes
 
 RETRY_SECONDS = 0.1
+LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Shape:
     """What the load is made of. Shares are between 0 and 1."""
 
     runs_a_second: float = 4
+    most_runs: int = 60
+    """So many at a time. A machine that cannot keep up would have ever more to do, and be never done."""
     readers_a_run: int = 13
     words: int = 20
     delay_ms: int = 200
@@ -61,6 +64,7 @@ class SteadyLoad:
         self._shape = shape
         self._random = random.Random(seed)  # noqa: S311
         self._is_starting = True
+        self._is_left = False
         self._thread = threading.Thread(target=lambda: asyncio.run(self._live()), name="steady load", daemon=True)
 
     def __enter__(self) -> Self:
@@ -68,7 +72,9 @@ class SteadyLoad:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self.stop_starting()  # and a thread that still follows runs ends with the process
+        self.stop_starting()
+        self._is_left = True
+        self._thread.join()
 
     def stop_starting(self) -> None:
         """Begin no more runs; those that are on their way are followed to their ends."""
@@ -90,13 +96,14 @@ class SteadyLoad:
         lives: set[asyncio.Task[None]] = set()
         count = 0
         while self._is_starting:
-            life = asyncio.create_task(self._live_one())
-            lives.add(life)
-            life.add_done_callback(lives.discard)
+            if len(lives) < self._shape.most_runs:
+                life = asyncio.create_task(self._live_one())
+                lives.add(life)
+                life.add_done_callback(lives.discard)
             count += 1
             await asyncio.sleep(max(0.0, begun + count / self._shape.runs_a_second - time.monotonic()))
-        while lives:
-            await asyncio.wait(lives)
+        while lives and not self._is_left:
+            await asyncio.wait(lives, timeout=LOOK_SECONDS)
 
     async def _live_one(self) -> None:
         try:

@@ -38,6 +38,7 @@ DATED = [MAY_14, MAY_27, JUNE_16, JULY_17, AUGUST_10]
 WITH_DELTA = [JULY_17, AUGUST_10, CURRENT]
 WITH_OUTPUT_TOOLS = [AUGUST_10, CURRENT]
 WITH_ERROR_TYPE = [AUGUST_10, CURRENT]
+WITH_TOOL_RESULTS = [MAY_27, JUNE_16, JULY_17, AUGUST_10]
 WITHOUT_DELTA = [MAY_14, MAY_27, JUNE_16]
 
 ENVELOPE = {"run_id", "type", "data", "created_at"}
@@ -154,7 +155,7 @@ def test_a_payload_is_one_line_for_every_reader(dialect: Dialect) -> None:
 # Kinds
 
 
-@pytest.mark.parametrize("event", [*COMMON_EVENTS, tool_result()], ids=by_kind)
+@pytest.mark.parametrize("event", COMMON_EVENTS, ids=by_kind)
 @pytest.mark.parametrize("dialect", Dialect)
 def test_the_common_kinds_are_sent_in_every_dialect(event: AgentStreamEvent, dialect: Dialect) -> None:
     assert agent_event(event, dialect)["data"]["event_kind"] == event.event_kind
@@ -176,27 +177,19 @@ def test_kinds_newer_than_the_dated_dialects_are_current_alone() -> None:
 # Tool results
 
 
-@pytest.mark.parametrize(
-    ("dialect", "key", "absent"),
-    [
-        (MAY_14, "result", "part"),
-        (MAY_27, "part", "result"),
-        (JUNE_16, "part", "result"),
-        (JULY_17, "part", "result"),
-        (AUGUST_10, "part", "result"),
-        (CURRENT, "part", "result"),
-    ],
-)
-def test_a_tool_result_is_under_the_key_of_its_dialect_and_never_under_both(
-    dialect: Dialect, key: str, absent: str
-) -> None:
+@pytest.mark.parametrize("dialect", [*WITH_TOOL_RESULTS, CURRENT])
+def test_a_tool_result_is_under_part(dialect: Dialect) -> None:
     data = agent_event(tool_result({"rows": [1]}), dialect)["data"]
 
-    assert absent not in data
-    assert data[key]["content"] == {"rows": [1]}
-    assert data[key]["tool_name"] == "lookup"
-    assert data[key]["tool_call_id"] == "call-1"
-    assert data[key]["part_kind"] == "tool-return"
+    assert "result" not in data
+    assert data["part"]["content"] == {"rows": [1]}
+    assert data["part"]["tool_name"] == "lookup"
+    assert data["part"]["tool_call_id"] == "call-1"
+    assert data["part"]["part_kind"] == "tool-return"
+
+
+def test_a_tool_result_is_left_out_in_may_whose_two_clients_know_it_under_different_keys() -> None:
+    assert EventEncoder("run-1", MAY_14).agent_event(tool_result()) is None
 
 
 @pytest.mark.parametrize("dialect", WITH_OUTPUT_TOOLS)
@@ -207,7 +200,7 @@ def test_an_output_tool_result_is_under_part(dialect: Dialect) -> None:
     assert "result" not in data
 
 
-@pytest.mark.parametrize("dialect", DATED)
+@pytest.mark.parametrize("dialect", WITH_TOOL_RESULTS)
 @pytest.mark.parametrize(
     ("content", "written"),
     [("try again", "try again"), ([{"type": "missing", "loc": ["q"]}], '[{"type": "missing", "loc": ["q"]}]')],
@@ -217,7 +210,7 @@ def test_a_retried_tool_result_is_a_retry_prompt_for_dated_readers(
 ) -> None:
     data = agent_event(tool_result(content, outcome="retried"), dialect)["data"]
 
-    assert data["result" if dialect is MAY_14 else "part"] == {
+    assert data["part"] == {
         "tool_name": "lookup",
         "tool_call_id": "call-1",
         "timestamp": "2026-08-10T12:00:00Z",
@@ -232,7 +225,7 @@ def test_a_retried_tool_result_stays_a_tool_result_under_current() -> None:
     assert (part["part_kind"], part["outcome"], part["content"]) == ("tool-return", "retried", "try again")
 
 
-@pytest.mark.parametrize("dialect", DATED)
+@pytest.mark.parametrize("dialect", WITH_TOOL_RESULTS)
 @pytest.mark.parametrize(
     ("outcome", "written"),
     [("success", "success"), ("failed", "failed"), ("denied", "denied"), ("interrupted", "failed")],
@@ -240,14 +233,14 @@ def test_a_retried_tool_result_stays_a_tool_result_under_current() -> None:
 def test_dated_readers_meet_only_outcomes_that_they_know(dialect: Dialect, outcome: str, written: str) -> None:
     data = agent_event(tool_result(outcome=outcome), dialect)["data"]
 
-    assert data["result" if dialect is MAY_14 else "part"]["outcome"] == written
+    assert data["part"]["outcome"] == written
 
 
 def test_current_readers_meet_every_outcome() -> None:
     assert agent_event(tool_result(outcome="interrupted"), CURRENT)["data"]["part"]["outcome"] == "interrupted"
 
 
-@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("dialect", [*WITH_TOOL_RESULTS, CURRENT])
 def test_what_goes_to_the_model_beside_a_tool_result_is_kept(dialect: Dialect) -> None:
     event = replace(tool_result(), content="look at this")
 

@@ -22,7 +22,7 @@ from services.database import Database, DatabaseConfig
 WRITERS = 20
 ROUNDS = 5
 PATIENCE = 40.0
-SOON = 0.3
+SOON = 1.0
 """Seconds that a database may take in the tests of what takes too long."""
 
 _MARK = update(Credential).where(Credential.tenant_id == bindparam("tenant")).values(last4="5678")
