@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.patched import ROOT, run_scenario, scenarios
+from tests.support.forking import CHECKOUT
+from tests.support.patched import run_scenario, scenarios
 from tests.support.redis_cluster import running_cluster
 from tests.support.redis_server import RedisServer, running_redis
 
@@ -42,7 +43,9 @@ def test_observers(url: str, scenario: str) -> None:
 @pytest.mark.parametrize("step", STEPS)
 def test_an_end_is_heard_of_although_a_worker_is_killed_at_any_step(url: str, step: str) -> None:
     command = [sys.executable, "-m", "tests.support.patched", str(PATIENCE_SECONDS), OBSERVERS, KILLED, url, step]
-    killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    killed = subprocess.run(
+        command, cwd=CHECKOUT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
 
     run_scenario(OBSERVERS, SURVIVING, url, step, patience=PATIENCE_SECONDS)
