@@ -25,7 +25,7 @@ COUNT = 10_000 if IS_SOAK else 300
 WARM_UP = 1_500 if IS_SOAK else COUNT
 STUCK_READERS = 4
 LAST_BATCH = 12
-"""The log keeps what it has written last until it writes again."""
+"""The log keeps what it has written last until it writes again, and with it the runs that wrote it and their hooks."""
 SETTLE_SECONDS = 60.0
 REST_SECONDS = 2.0
 MEMORY_KILOBYTES = 48_000 if IS_SOAK else 96_000
@@ -131,7 +131,7 @@ def _flat(found: dict[str, Any]) -> dict[str, int]:
 def _may_grow(name: str) -> int:
     if name == "kilobytes":
         return MEMORY_KILOBYTES
-    return LAST_BATCH if name.startswith(("runtime.", "done ")) else 0
+    return LAST_BATCH if name.startswith(("runtime.", "services.run_kinds.", "done ")) else 0
 
 
 def rested(server: GunicornServer, redis: Redis) -> dict[str, Any]:

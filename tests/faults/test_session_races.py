@@ -139,7 +139,7 @@ def test_what_an_owner_prepares_while_somebody_settles_its_cancelled_turn_is_dro
         wait_until(lambda: waiting() == 1)
         assert other.runs().cancel(run_id).status_code == 200
         reading = pool.submit(other.turns, session)
-        wait_until(lambda: waiting() == 2)
+        wait_until(lambda: waiting() >= 2)  # whoever hears of the end settles it too
         locks.rollback()
         turn = reading.result()[1]
 

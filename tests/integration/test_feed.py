@@ -580,6 +580,7 @@ def test_an_idle_connection_is_pinged_within_fifteen_seconds(serving: GunicornSe
 def test_a_client_is_told_to_come_back_when_redis_is_away(daemon: ScriptedDaemon) -> None:
     with running_redis() as storage, running_server(environment(storage.url, daemon.url, **SETTINGS)) as server:
         run_id = RunClient(server.url).create(prompt())
+        RunClient(server.url).finish(run_id)  # or its own worker would still know it without Redis
         feed = FeedClient(server.url, token=OPERATOR)
         storage.stop()
 
