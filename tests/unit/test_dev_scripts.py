@@ -1,6 +1,7 @@
 """The scripts, and the plugin that forbids skips."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -19,6 +20,30 @@ def test_a_script_can_be_run_and_parses(script: str) -> None:
 
     assert os.access(path, os.X_OK)
     subprocess.run(["bash", "-n", str(path)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("tests", "lint", "code"),
+    [(0, 0, 0), (0, 1, 1), (3, 0, 3), (3, 1, 3)],
+    ids=["both pass", "lint fails", "a test fails", "both fail"],
+)
+def test_dev_test_ends_with_what_the_tests_and_the_lint_say(tests: int, lint: int, code: int, tmp_path: Path) -> None:
+    scripts = {
+        "dev/setup": "exit 0",
+        "dev/uv-index": "",
+        "dev/lint": f"echo linted; exit {lint}",
+        ".venv/bin/python": f"exit {tests}",
+    }
+    for name, body in scripts.items():
+        script = tmp_path / name
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(f"#!/usr/bin/env bash\n{body}\n")
+        script.chmod(0o755)
+    shutil.copy(CHECKOUT / "dev/test", tmp_path / "dev/test")
+
+    ended = subprocess.run([tmp_path / "dev/test"], capture_output=True, text=True, timeout=30)
+
+    assert (ended.returncode, ended.stdout) == (code, "linted\n")
 
 
 @pytest.mark.parametrize(
