@@ -10,11 +10,11 @@ from pydantic import SecretStr
 from blueprints.auth import STREAM_TOKEN
 from blueprints.cors import allow_origins, require_known_origin
 from blueprints.errors import register_error_handlers
-from blueprints.feed_socket import feed_response
+from blueprints.feed_socket import FeedConversation
 from blueprints.identity import CallerKind, require_caller
 from blueprints.parsing import BodyLimits, limit_body, parse_optional_body
 from blueprints.slashes import redirect_trailing_slashes
-from blueprints.upgrade import SocketResponse, require_upgrade
+from blueprints.upgrade import require_upgrade, socket_route
 from errors import MalformedRequest
 from runtime.protocol.clock import wire_time
 from runtime.protocol.requests import CreateStreamTokenRequest
@@ -56,15 +56,13 @@ def feed_blueprint(
         made = stream_tokens.issue(feed_of(g.tenant_id), ttl_seconds=wanted.ttl_seconds)
         return jsonify(token=made.token, expires_at=wire_time(made.expires_at)), 201
 
-    # Two rules: werkzeug gives handshakes only to the first, and what is none, and has to be told so, to the second.
-    @blueprint.get("/ws", websocket=True)
-    @blueprint.get("/ws")
-    def follow_runs() -> SocketResponse:
+    @socket_route(blueprint, "/ws")
+    def follow_runs() -> FeedConversation:
         """Follow many runs, and the list of them, over a WebSocket."""
         if not _has_stream_token():
             require_known_origin(request, origins)
-        key, viewer = require_upgrade(request), _viewer(g.tenant_id)
-        return feed_response(request, key, feed, viewer=viewer, max_subscriptions=max_subscriptions)
+        require_upgrade(request)
+        return FeedConversation(feed, viewer=_viewer(g.tenant_id), max_subscriptions=max_subscriptions)
 
     redirect_trailing_slashes(blueprint, {"/stream-tokens": "POST", "/ws": "GET"})
     allow_origins(blueprint, origins)

@@ -22,9 +22,9 @@ from blueprints.parsing import (
     parse_page_query,
 )
 from blueprints.run_callers import RunCaller, require_run_caller
-from blueprints.run_socket import socket_response
+from blueprints.run_socket import RunConversation
 from blueprints.slashes import redirect_trailing_slashes
-from blueprints.upgrade import SocketResponse, require_upgrade
+from blueprints.upgrade import require_upgrade, socket_route
 from runtime.protocol import sse
 from runtime.protocol.clock import wire_time
 from runtime.protocol.cursors import BEGINNING
@@ -118,18 +118,16 @@ def runs_blueprint(
             _frames(follower), content_type=sse.CONTENT_TYPE, headers=STREAM_HEADERS, direct_passthrough=True
         )
 
-    # Two rules: werkzeug gives handshakes only to the first, and what is none, and has to be told so, to the second.
-    @blueprint.get("/<run_id>/events/ws", websocket=True)
-    @blueprint.get("/<run_id>/events/ws")
-    def stream_run_events_by_socket(run_id: str) -> SocketResponse:
+    @socket_route(blueprint, "/<run_id>/events/ws")
+    def stream_run_events_by_socket(run_id: str) -> RunConversation:
         """A run's events as they come, over a WebSocket."""
         if not has_stream_token(request):
             require_known_origin(request, origins)
-        key = require_upgrade(request)
+        require_upgrade(request)
         viewer = _caller().viewer
         follower = runs.follow_run(run_id, viewer=viewer, after=_stream_cursor())
         cancel = None if has_stream_token(request) else partial(runs.cancel_run, run_id, viewer=viewer)
-        return socket_response(request, key, follower, cancel=cancel)
+        return RunConversation(follower, cancel=cancel)
 
     redirect_trailing_slashes(
         blueprint,

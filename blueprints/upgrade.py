@@ -1,35 +1,59 @@
-"""The way from a request to a WebSocket."""
+"""The way from a request to a WebSocket, which flask-sock serves."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import socket
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any
 
-from flask import Request, Response
+from flask import Blueprint, Request, g, request
+from flask.blueprints import BlueprintSetupState
+from flask_sock import Sock
+from gevent import Greenlet
+from simple_websocket import Server
 
+from blueprints.conversation import Conversation
+from blueprints.guarded_socket import GuardedSocket
 from errors import UpgradeRequired
 
 KEY_BYTES = 16
+SERVER_OPTIONS = "SOCK_SERVER_OPTIONS"
+
+OpenConversation = Callable[..., Conversation]
 
 
-class SocketResponse(Response):
-    """Answers a request by a conversation on its socket, once Flask has done with it."""
+def socket_route(blueprint: Blueprint, rule: str) -> Callable[[OpenConversation], OpenConversation]:
+    """Serve WebSockets at a rule of a blueprint that is not registered yet.
 
-    def __init__(self, converse: Callable[[], None]) -> None:
-        super().__init__()
-        self._converse = converse
+    The decorated function is called with the parts of the path, while its errors can still be answered over HTTP: after
+    the blueprint's hooks so far, and before flask-sock accepts the upgrade. It calls ``require_upgrade``, and returns
+    the conversation that is then held.
+    """
 
-    def __call__(self, environ: object, start_response: object) -> NoReturn:
-        self._converse()
-        # gunicorn takes this as: answered, write nothing, close the connection.
-        raise StopIteration
+    def register(open_conversation: OpenConversation) -> OpenConversation:
+        endpoint = open_conversation.__name__
+
+        @blueprint.before_request
+        def prepare() -> None:
+            if request.endpoint == f"{blueprint.name}.{endpoint}" and request.method != "OPTIONS":
+                g.conversation = open_conversation(**(request.view_args or {}))
+                _prepare_handshake(request)
+
+        # Two rules: werkzeug gives handshakes only to the first, and what is none, and is told so above, to the second.
+        @Sock().route(rule, bp=blueprint, endpoint=endpoint)
+        def converse(server: Server, **_: str) -> None:
+            g.pop("conversation").hold(server)
+
+        blueprint.add_url_rule(rule, endpoint)
+        blueprint.record(_read_in_greenlets)
+        return open_conversation
+
+    return register
 
 
-def require_upgrade(request: Request) -> str:
-    """The key of a WebSocket handshake. Raises UpgradeRequired for any other request."""
+def require_upgrade(request: Request) -> None:
+    """Raise UpgradeRequired for what is no WebSocket handshake."""
     connection = [token.strip() for token in request.headers.get("Connection", "").lower().split(",")]
     if (
         request.method != "GET"
@@ -46,10 +70,37 @@ def require_upgrade(request: Request) -> str:
         is_key = False
     if not is_key:
         raise UpgradeRequired("Sec-WebSocket-Key must be 16 bytes in base64")
-    return key
 
 
-def socket_of(request: Request) -> socket.socket:
-    """The socket of a request under gunicorn."""
-    sock: socket.socket = request.environ["gunicorn.socket"]
-    return sock
+def handshake(sock: GuardedSocket, key: str) -> dict[str, Any]:
+    """The environment that flask-sock shakes hands with: only what was checked.
+
+    An offer of compression is left out: it would cost memory for each viewer, and CPU for each event and viewer.
+    """
+    return {
+        "gunicorn.socket": sock,
+        "HTTP_HOST": "localhost",
+        "HTTP_CONNECTION": "Upgrade",
+        "HTTP_UPGRADE": "websocket",
+        "HTTP_SEC_WEBSOCKET_VERSION": "13",
+        "HTTP_SEC_WEBSOCKET_KEY": key,
+    }
+
+
+def reading_greenlet(target: Callable[[], None]) -> Greenlet[..., None]:
+    """A ``thread_class`` of simple-websocket that first lets the view begin, and is smaller than gevent's threads."""
+    return Greenlet(target)
+
+
+def _prepare_handshake(request: Request) -> None:
+    """Let flask-sock, which takes all it knows from ``request.environ``, shake hands over a guarded socket."""
+    environ = request.environ
+    request.environ = handshake(GuardedSocket(environ["gunicorn.socket"]), request.headers["Sec-WebSocket-Key"])
+    # Flask clears this in the environment that the request has at its end: here, that both go without the collector.
+    del environ["werkzeug.request"]
+
+
+def _read_in_greenlets(state: BlueprintSetupState) -> None:
+    """Set flask-sock's only options, those of the application; its own WebSockets, if any, keep theirs."""
+    options = state.app.config.get(SERVER_OPTIONS, {})
+    state.app.config[SERVER_OPTIONS] = {**options, "thread_class": reading_greenlet}
