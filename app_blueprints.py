@@ -103,7 +103,9 @@ def make_blueprints(settings: Settings, runtime: Runtime, database: Database) ->
         credentials_blueprint(credentials, keys, admin_tokens=admin_tokens, body_limits=limits),
         composer_blueprint(ComposerService(database), keys, admin_tokens=admin_tokens, body_limits=limits),
     ]
-    limiter = RateLimiter(rate=settings.requests_a_second, burst=settings.requests_at_once)
+    limiter = RateLimiter(
+        rate=settings.requests_a_second, burst=settings.requests_at_once, take_token=runtime.take_token
+    )
     limit_requests(runs, limiter, [*tokens, *admin_tokens])
     for blueprint in others:
         limit_requests(blueprint, limiter, admin_tokens)

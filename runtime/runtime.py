@@ -12,6 +12,7 @@ import gevent
 from gevent import monkey
 from gevent.event import Event
 
+from errors import StorageUnavailable
 from runtime.config import RuntimeConfig
 from runtime.events.end_stream import EndStream
 from runtime.events.hub import Hub
@@ -19,6 +20,7 @@ from runtime.events.keys import Keys
 from runtime.events.leases import Leases
 from runtime.events.log import EventLog
 from runtime.events.store import Lifetimes, RunStore
+from runtime.events.token_buckets import TokenBuckets
 from runtime.events.topology import Cluster, SingleServer, Topology
 from runtime.execution.bridge import LoopBridge
 from runtime.execution.lease_keeper import LeaseKeeper
@@ -94,6 +96,7 @@ class Runtime:
             Lifetimes(config.run_retention_seconds, config.lease_seconds, config.max_wait_seconds),
             self.observers,
         )
+        self._token_buckets = TokenBuckets(self._request_link, self._keys)
         self._hub = Hub(redis, self._keys.control(self._worker), on_control=self._on_control)
         self._log = redis.log(
             lambda link: EventLog(
@@ -153,6 +156,15 @@ class Runtime:
             starter()
         _calm_garbage_collection()
         gevent.config.track_greenlet_tree = False  # a look at the stack for each greenlet, of use only in a debugger
+
+    def take_token(self, name: str, *, rate: float, burst: int) -> float:
+        """Take a token of a bucket that all workers share: 0, or in how many seconds there will be one.
+
+        ``name`` ends in hexadecimal digits. Raises StorageUnavailable, also before the start.
+        """
+        if not self._started:
+            raise StorageUnavailable
+        return self._token_buckets.take(name, rate=rate, burst=burst)
 
     def hurry(self) -> None:
         """Let a drain, under way or to come, end now."""
