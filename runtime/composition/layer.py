@@ -57,6 +57,11 @@ class Layer(Generic[ConfigT, StateT]):
     """A name that this layer need not have, and that only layers which reserve it may have."""
     at_most_one: ClassVar[bool] = False
     """Whether a composition may have only one layer of this type, under whatever name."""
+    config_may_last: ClassVar[bool] = False
+    """Whether the config may be stored in the clear and shown. Without it no session keeps the config, so that when one
+    is deleted the layer is not entered once more, and its ``on_delete`` not called."""
+    tells_identity: ClassVar[bool] = False
+    """Whether the config's ``tenant_id`` says on whose behalf the layer acts: it must be the caller's own."""
 
     def __init__(self, name: str, config: ConfigT, state: StateT) -> None:
         self.name = name

@@ -71,6 +71,7 @@ class AskHumanLayer(ToolLayer[AskHumanConfig, NoState]):
     reserved_name = "ask_human"
     config_type = AskHumanConfig
     at_most_one = True
+    config_may_last = True
 
     def system_prefixes(self) -> list[str]:
         return [_hint(self.config)] if self.config.enabled else []

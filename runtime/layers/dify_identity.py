@@ -40,6 +40,8 @@ class DifyPluginLayer(Layer[DifyPluginConfig, NoState]):
     type_id = "dify.plugin"
     reserved_name = "plugin"
     config_type = DifyPluginConfig
+    config_may_last = True
+    tells_identity = True
 
 
 class ExecutionContextConfig(LayerConfigModel):
@@ -68,3 +70,5 @@ class ExecutionContextLayer(Layer[ExecutionContextConfig, NoState]):
     type_id = "dify.execution_context"
     reserved_name = "execution_context"
     config_type = ExecutionContextConfig
+    config_may_last = True
+    tells_identity = True

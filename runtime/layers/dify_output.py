@@ -31,6 +31,7 @@ class DifyOutputLayer(Layer[DifyOutputConfig, NoState]):
     type_id = "dify.output"
     required_name = "output"
     config_type = DifyOutputConfig
+    config_may_last = True
 
     def __init__(self, name: str, config: DifyOutputConfig, state: NoState) -> None:
         super().__init__(name, config, state)

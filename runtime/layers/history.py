@@ -36,6 +36,7 @@ class HistoryLayer(Layer[NoConfig, HistoryState]):
     type_id = "pydantic_ai.history"
     required_name = HISTORY_LAYER_NAME
     state_type = HistoryState
+    config_may_last = True
 
     def append(self, messages: Iterable[ModelMessage]) -> None:
         """Keep the messages that a successful run has produced."""

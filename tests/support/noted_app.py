@@ -27,6 +27,7 @@ class NotedLayer(Layer[NoConfig, NotedState]):
 
     type_id = NOTED
     state_type = NotedState
+    config_may_last = True
 
     async def on_create(self) -> None:
         self._enter("create")
