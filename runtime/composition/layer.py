@@ -8,17 +8,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from runtime.composition.layer_config import LayerConfigModel, NoConfig
 from runtime.config import OperatorRules
-
-
-class LayerConfigModel(BaseModel):
-    """Base of layer configs: closed, so that a misspelt key is refused."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
-
-
-class NoConfig(LayerConfigModel):
-    """The config of a layer that has none: null or an empty object."""
 
 
 class NoState(BaseModel):
@@ -27,7 +18,7 @@ class NoState(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
-ConfigT = TypeVar("ConfigT", bound=BaseModel)
+ConfigT = TypeVar("ConfigT", bound=LayerConfigModel)
 StateT = TypeVar("StateT", bound=BaseModel)
 
 
@@ -48,7 +39,7 @@ class Layer(Generic[ConfigT, StateT]):
     """
 
     type_id: ClassVar[str]
-    config_type: ClassVar[type[BaseModel]] = NoConfig
+    config_type: ClassVar[type[LayerConfigModel]] = NoConfig
     state_type: ClassVar[type[BaseModel]] = NoState
     dependencies: ClassVar[tuple[Dependency, ...]] = ()
     required_name: ClassVar[str | None] = None
@@ -105,5 +96,5 @@ class Layer(Generic[ConfigT, StateT]):
         return []
 
     def secrets(self) -> list[str]:
-        """Values that must not appear in any text a caller or a log sees."""
-        return []
+        """Values that must not appear in any text a caller or a log sees. What they are, the config says."""
+        return list(self.config.secret_values())

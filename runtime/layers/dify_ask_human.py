@@ -13,7 +13,8 @@ from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from pydantic_core import SchemaValidator, core_schema
 
-from runtime.composition.layer import LayerConfigModel, NoState
+from runtime.composition.layer import NoState
+from runtime.composition.layer_config import LayerConfigModel
 from runtime.layers.tool_layer import ToolLayer
 from runtime.llm.clients import ModelClients
 from runtime.protocol.ask_human import FILE_FIELD_TYPES, IDENTIFIER_PATTERN, SUBMIT, AskHumanArguments, FieldType

@@ -9,7 +9,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from runtime.composition.layer import Layer, LayerConfigModel, NoState
+from runtime.composition.layer import Layer, NoState
+from runtime.composition.layer_config import LayerConfigModel
 
 AgentMode = Literal["workflow_run", "single_step", "agent_app", "babysit", "fasten"]
 InvokeFrom = Literal[

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import Field
 
-from runtime.composition.layer import Layer, LayerConfigModel, NoState
+from runtime.composition.layer import Layer, NoState
+from runtime.composition.layer_config import LayerConfigModel
 from runtime.output import OutputChecker, OutputPolicy, OutputSchema
 from runtime.protocol.dialects import RULES, Dialect
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, SystemPromptPart, ToolCallPart
 
-from runtime.composition.layer import Layer, NoConfig
+from runtime.composition.layer import Layer
+from runtime.composition.layer_config import NoConfig
 from runtime.protocol.snapshots import HISTORY_LAYER_NAME
 
 

@@ -160,6 +160,29 @@ def test_a_credential_of_a_plugin_model_that_the_daemon_echoes(
     assert_nowhere(canary, server, redis_server, seen)
 
 
+@pytest.mark.parametrize("setting", ["extra_headers", "extra_body"])
+def test_a_credential_in_the_settings_of_a_plugin_model_that_the_daemon_echoes(
+    server: GunicornServer,
+    client: RunClient,
+    daemon: ScriptedDaemon,
+    redis_server: RedisServer,
+    canary: str,
+    setting: str,
+) -> None:
+    # A text of more than 1000 characters is cut, here in the middle of the credential.
+    texts = [echoes(canary), f"{'-' * 970}{canary}"]
+    answers = [[{"error": {"error_type": "InvokeError", "message": text, "code": -500}}] for text in texts]
+    daemon.script(f"echo-{setting}", *answers)
+    llm = plugin_layers(f"echo-{setting}", model_settings={setting: {"X-Other-Key": f"Bearer {canary}"}})
+
+    ends = [finish(client, prompt(), *llm) for _ in texts]
+
+    assert {terminal["type"] for terminal, _ in ends} == {"run_failed"}
+    sent = daemon.calls(f"echo-{setting}")[0]["body"]["data"]["model_parameters"]
+    assert canary in str(sent)
+    assert_nowhere(canary, server, redis_server, *(seen for _, seen in ends))
+
+
 def test_a_credential_of_a_plugin_tool_that_the_daemon_echoes(
     server: GunicornServer, client: RunClient, daemon: ScriptedDaemon, redis_server: RedisServer, canary: str
 ) -> None:

@@ -8,7 +8,8 @@ from flask import Response, jsonify
 from pydantic import BaseModel
 
 from app import create_app
-from runtime.composition.layer import Layer, NoConfig
+from runtime.composition.layer import Layer
+from runtime.composition.layer_config import NoConfig
 from runtime.layers.registry import LAYER_TYPES
 
 NOTED = "test.noted"

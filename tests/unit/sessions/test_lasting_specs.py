@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from runtime.composition.layer import Layer, NoConfig, NoState
+from runtime.composition.layer import Layer, NoState
+from runtime.composition.layer_config import NoConfig
 from runtime.layers import registry
 from runtime.protocol.requests import LayerSpec
 from services.sessions import compositions
