@@ -43,7 +43,7 @@ from services.runs import RunService
 from services.sessions.lookup import find_session, find_turn
 from services.sessions.opened import OpenedSession, SessionAgent, open_session
 from services.sessions.turns.accept import TurnService
-from services.sessions.turns.finish import Settler
+from services.sessions.turns.finalize import Finalizer
 from services.sessions.turns.types import NewTurn, StartedTurn
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class ChatService:
         runs: RunService,
         end_users: EndUserService,
         turns: TurnService,
-        settler: Settler,
+        finalizer: Finalizer,
         namer: Namer,
         rules: ChatRules,
     ) -> None:
@@ -83,7 +83,7 @@ class ChatService:
         self._runs = runs
         self._end_users = end_users
         self._turns = turns
-        self._settler = settler
+        self._finalizer = finalizer
         self._namer = namer
         self._rules = rules
 
@@ -191,7 +191,7 @@ class ChatService:
             yield tail
 
     def _stored(self, tenant_id: str, turn: ChatTurn) -> bytes:
-        """The frames of a turn whose run is gone. It may have been rolled back, or not be settled yet."""
+        """The frames of a turn whose run is gone. It may have been rolled back, or not be finalized yet."""
         form = self._find_form(tenant_id, turn)
         with self._database.reading() as session:
             row = session.get(SessionTurn, turn.message_id)
@@ -204,8 +204,8 @@ class ChatService:
         return self._runs.follow_run(turn.run_id, viewer=viewer, after=BEGINNING, heartbeat=PING_SECONDS)
 
     def _find_form(self, tenant_id: str, turn: ChatTurn) -> FormTicket | None:
-        """The form of the question that a turn has ended with: settling makes it."""
-        self._settler.settle_session(tenant_id, turn.conversation_id)
+        """The form of the question that a turn has ended with: finalizing makes it."""
+        self._finalizer.finalize_session(tenant_id, turn.conversation_id)
         with self._database.reading() as session:
             row = session.scalar(select(HumanInputForm).where(HumanInputForm.turn_id == turn.message_id))
             return FormTicket(row.token, row.expires_at) if row is not None else None

@@ -42,7 +42,7 @@ class SessionCleanup:
     def clean(self, session_id: str) -> None:
         """Run the delete hooks of what the session remembers, and delete it once they have run.
 
-        Without anything to run it is deleted at once. While a turn of it is not settled that turn is only cancelled.
+        Without anything to run it is deleted at once. While a turn of it is not finalized that turn is only cancelled.
         Raises ShuttingDown, CapacityReached, StorageUnavailable and DatabaseUnavailable; it may be called again.
         """
         with self._database.reading() as session:

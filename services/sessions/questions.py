@@ -11,7 +11,7 @@ from models.enums import FormStatus
 from services.sessions.opened import OpenedSession
 
 
-def settle_question(session: Session, row: OpenedSession, *, is_answer: bool, cancels: bool) -> None:
+def resolve_question(session: Session, row: OpenedSession, *, is_answer: bool, cancels: bool) -> None:
     """Let a turn go on past the question that waits, if one does.
 
     An ordinary turn gives it up with ``cancels``, and without cannot come between a question and its answer: it

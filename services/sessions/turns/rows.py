@@ -45,7 +45,7 @@ def find_claimed(session: Session, row: OpenedSession, claim: Claim | None) -> S
 
 
 def make_way(unfinished: list[SessionTurn], strategy: MultitaskStrategy) -> list[TurnKey]:
-    """What becomes of the turns that are not finished: those whose runs are to be cancelled. Raises SessionBusy."""
+    """What becomes of the turns that are not finalized: those whose runs are to be cancelled. Raises SessionBusy."""
     if unfinished and strategy is MultitaskStrategy.REJECT:
         raise SessionBusy
     stop = STOPS.get(strategy)
@@ -56,8 +56,8 @@ def make_way(unfinished: list[SessionTurn], strategy: MultitaskStrategy) -> list
     return [TurnKey.of(turn) for turn in unfinished]
 
 
-class Unsettled(Exception):
-    """Turns of the session are to be settled first, and then it is tried again."""
+class Unfinalized(Exception):
+    """Turns of the session are to be finalized first, and then it is tried again."""
 
     def __init__(self, keys: Sequence[TurnKey]) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Unsettled(Exception):
 def add_turn(session: Session, row: OpenedSession, wanted: NewTurn, *, ahead: int) -> StartedTurn:
     """Store a new turn, and what it changes of its session.
 
-    Raises Unsettled when somebody else has settled or stopped the turn meanwhile that the session has taken over.
+    Raises Unfinalized when somebody else has finalized or stopped the turn meanwhile that the session has taken over.
     """
     now = datetime.now(UTC)
     row.turns += 1
@@ -94,6 +94,6 @@ def add_turn(session: Session, row: OpenedSession, wanted: NewTurn, *, ahead: in
         "updated_at": now,
     }
     if not row.store(session) and row.taken is not None:
-        raise Unsettled([row.taken.key])
+        raise Unfinalized([row.taken.key])
     session.connection().execute(_ADD, values)
     return started
