@@ -21,11 +21,11 @@ from runtime.events.log import EventLog
 from runtime.events.store import Lifetimes, RunStore
 from runtime.events.topology import Cluster, SingleServer, Topology
 from runtime.execution.bridge import LoopBridge
+from runtime.execution.concurrency_limiter import ConcurrencyLimiter
 from runtime.execution.lease_keeper import LeaseKeeper
 from runtime.execution.local_executor import LocalExecutor
 from runtime.execution.reaper import Reaper
 from runtime.execution.runner import Runner
-from runtime.execution.turnstile import Turnstile
 from runtime.layers.default_model import default_model_layer
 from runtime.llm.clients import ModelClients
 from runtime.llm.plugin_daemon import PluginDaemonClient
@@ -108,7 +108,7 @@ class Runtime:
         self._bridge = LoopBridge(config.event_loop)
         self._clients = _clients(config)
         runner = Runner(self._clients, default_model=self._default_model, limits=config.limits)
-        turnstile = Turnstile(runner, places=config.max_active_runs, wait_seconds=config.max_wait_seconds)
+        limiter = ConcurrencyLimiter(runner, places=config.max_active_runs, wait_seconds=config.max_wait_seconds)
         size = config.max_active_runs + config.max_waiting_runs
         self._lease_keeper = LeaseKeeper(
             config.redis_url,
@@ -119,7 +119,7 @@ class Runtime:
         )
         self._executor = LocalExecutor(
             bridge=self._bridge,
-            runner=turnstile,
+            limiter=limiter,
             log=self._log,
             origins=self.origins,
             size=size,
