@@ -87,9 +87,9 @@ class Runtime:
         self._started = True
         config = self.config
         redis: Topology = (Cluster if self._keys.buckets else SingleServer)(config.redis_url, self._keys)
-        self._request_link = redis.requests
+        self._requests = redis.requests
         self._store = RunStore(
-            self._request_link,
+            self._requests,
             self._keys,
             Lifetimes(config.run_retention_seconds, config.lease_seconds, config.max_wait_seconds),
             self.observers,
@@ -136,19 +136,19 @@ class Runtime:
             tell_owner=self._tell_owner,
         )
         self._reaper = Reaper(
-            Leases(self._request_link, self._keys, worker=self._worker),
+            Leases(self._requests, self._keys, worker=self._worker),
             self._store,
             lease_seconds=config.lease_seconds,
             wait_seconds=config.max_wait_seconds,
             stop_owner=self._tell_owner,
         )
         self._bridge.start()
-        self._request_link.start()
+        self._requests.start()
         self._log.start()
         self._hub.start()
         self._lease_keeper.start()
         self._reaper.start()
-        self.observers.start(EndStream(self._request_link, self._keys, worker=self._worker))
+        self.observers.start(EndStream(self._requests, self._keys, worker=self._worker))
         for starter in self._starters:
             starter()
         _calm_garbage_collection()
@@ -211,7 +211,7 @@ class Runtime:
         if not self._bridge.loop.is_closed():
             self._bridge.run(self._clients.aclose())
         self._bridge.close()
-        self._request_link.close()
+        self._requests.close()
         close_shared_pool()
 
     @property
