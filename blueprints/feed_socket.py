@@ -19,7 +19,7 @@ from errors import GreenrunError, StorageUnavailable
 from runtime.protocol import feed as messages
 from runtime.protocol.feed import MAX_RUN_ID_LENGTH, Unsubscribed
 from runtime.protocol.sse import HEARTBEAT_SECONDS
-from runtime.runs import Viewer
+from runtime.runs import Subscriber
 from services.feed import FeedReader, FeedService, ListReader, RunReader
 from services.run_viewers import RunViewer
 
@@ -61,7 +61,7 @@ class _FeedConversation(Conversation):
         self._max_subscriptions = max_subscriptions
         self._subscriptions: dict[str, _Subscription] = {}
         self._list: _Subscription | None = None
-        self._seat = Viewer("")
+        self._seat = Subscriber("")
         self._is_over = False
         self._worker_stops = False
 

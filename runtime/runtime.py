@@ -178,7 +178,7 @@ class Runtime:
         self._callers_gone.wait(min(ACCEPT_SECONDS, self._grace))
         self._executor.refuse()
         self._hub.cut_endless()
-        logger.info("draining: %d runs, %d viewers", len(self._executor.active), self._hub.viewer_count)
+        logger.info("draining: %d runs, %d subscribers", len(self._executor.active), self._hub.subscriber_count)
         while self._is_busy and time.monotonic() - begun < self._grace:
             gevent.sleep(DRAIN_POLL_SECONDS)
         self.observers.stop()  # what ends now, others hear of, and they start what waited for it
@@ -186,7 +186,7 @@ class Runtime:
             logger.warning("draining: %d runs did not end in time", len(self._executor.active))
         if not self._log.flush(FLUSH_SECONDS):
             logger.warning("draining: some events could not be written")
-        self._cut_viewers()
+        self._cut_subscribers()
         self._drained.set()
 
     def at_start(self, starter: Callable[[], None]) -> None:
@@ -217,18 +217,18 @@ class Runtime:
     @property
     def _is_busy(self) -> bool:
         """Whether anything goes on for which a drain waits."""
-        return self._executor.is_busy or self.observers.is_busy or self._hub.viewer_count > 0
+        return self._executor.is_busy or self.observers.is_busy or self._hub.subscriber_count > 0
 
-    def _cut_viewers(self) -> None:
-        """Viewers of runs that have just ended get their last event; the others are cut, and the stuck ones ended."""
-        self._wait_for_viewers()
+    def _cut_subscribers(self) -> None:
+        """Those of runs that have just ended get their last event; the others are cut, and the stuck ones ended."""
+        self._wait_for_subscribers()
         self._hub.cut_all()
-        self._wait_for_viewers()
+        self._wait_for_subscribers()
         self._hub.abandon_all()
 
-    def _wait_for_viewers(self) -> None:
+    def _wait_for_subscribers(self) -> None:
         begun = time.monotonic()
-        while self._hub.viewer_count and time.monotonic() - begun < CUT_SECONDS:
+        while self._hub.subscriber_count and time.monotonic() - begun < CUT_SECONDS:
             gevent.sleep(DRAIN_POLL_SECONDS)
 
     def _tell_owner(self, run_id: str, worker: str) -> None:

@@ -12,7 +12,7 @@ from errors import RunNotFound
 from runtime.protocol.feed import Unsubscribed, run_message, runs_page
 from runtime.protocol.ids import is_id
 from runtime.protocol.records import RunRecord, feed_payload_start
-from runtime.runs import CursorLost, Follower, StreamEntry, Viewer
+from runtime.runs import CursorLost, Follower, StreamEntry, Subscriber
 from runtime.runtime import Runtime
 from services.run_viewers import RunViewer
 
@@ -131,8 +131,8 @@ class FeedService:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    def attend(self, seat: Viewer) -> AbstractContextManager[None]:
-        """Let a connection be known, by a viewer of nothing, which is cut when the worker is to stop."""
+    def attend(self, seat: Subscriber) -> AbstractContextManager[None]:
+        """Let a connection be known, by a subscriber to nothing, which is cut when the worker is to stop."""
         return self._runtime.runs.feed.attend(seat)
 
     def open_run(self, run_id: str, *, viewer: RunViewer, after: str) -> RunReader:

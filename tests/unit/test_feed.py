@@ -10,7 +10,7 @@ import pytest
 
 from runtime.events.entries import StreamEntry
 from runtime.events.feed import CursorLost, FeedSnapshot
-from runtime.events.viewer import Viewer
+from runtime.events.subscriber import Subscriber
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.records import RunRecord, RunStatus
 from runtime.runs.feed import RunFeed
@@ -45,15 +45,15 @@ class QuietHub:
     """A hub whose streams are of other workers, and silent."""
 
     def __init__(self) -> None:
-        self.viewers: list[Viewer] = []
+        self.subscribers: list[Subscriber] = []
 
-    def admit(self, viewer: Viewer) -> None:
-        self.viewers.append(viewer)
+    def admit(self, subscriber: Subscriber) -> None:
+        self.subscribers.append(subscriber)
 
-    def leave(self, viewer: Viewer) -> None:
-        self.viewers.remove(viewer)
+    def leave(self, subscriber: Subscriber) -> None:
+        self.subscribers.remove(subscriber)
 
-    def join_owned(self, viewer: Viewer) -> bool:
+    def join_owned(self, subscriber: Subscriber) -> bool:
         return False
 
 
@@ -70,7 +70,7 @@ def test_a_list_that_fell_too_far_behind_begins_with_what_runs_now() -> None:
     assert snapshot["runs"][0]["status"] == "running", "as it was at the snapshot: its end comes behind"
     assert snapshot["runs"][0]["updated_at"] == RUN.created_at
     assert end == {"type": "run", "id": "10-0", "run": {"status": "succeeded"}}
-    assert hub.viewers == []
+    assert hub.subscribers == []
 
 
 class MixedFeed:
