@@ -38,7 +38,7 @@ from services.chat.naming import DEFAULT_NAME, name_of
 from services.chat.replay import stored_frames
 from services.chat.stream import ChatResult, ChatStream
 from services.database import Database
-from services.run_viewers import RunViewer
+from services.run_access import RunAccess
 from services.runs import RunService
 from services.sessions.lookup import find_session, find_turn
 from services.sessions.opened import OpenedSession, SessionAgent, open_session
@@ -200,8 +200,8 @@ class ChatService:
             return stored_frames(turn, row, form)
 
     def _follower(self, tenant_id: str, turn: ChatTurn) -> Follower:
-        viewer = RunViewer(frozenset({tenant_id}))
-        return self._runs.follow_run(turn.run_id, viewer=viewer, after=BEGINNING, heartbeat=PING_SECONDS)
+        access = RunAccess(frozenset({tenant_id}))
+        return self._runs.follow_run(turn.run_id, access=access, after=BEGINNING, heartbeat=PING_SECONDS)
 
     def _find_form(self, tenant_id: str, turn: ChatTurn) -> FormTicket | None:
         """The form of the question that a turn has ended with: finalizing makes it."""

@@ -18,7 +18,7 @@ from runtime.protocol.requests import CancelRunRequest
 from runtime.runs import HeardEnd
 from runtime.runtime import Runtime
 from services.database import Database
-from services.run_viewers import RunViewer
+from services.run_access import RunAccess
 from services.runs import RunService
 from services.sessions.lookup import TurnKey, session_and_turn, unfinished_turns
 from services.sessions.turns.finalize import Finalizer
@@ -111,9 +111,9 @@ class Line:
 
     def cancel_run(self, tenant_id: str, run_id: str, *, reason: str) -> None:
         """As ``cancel``, by the run's id."""
-        viewer = RunViewer(frozenset({tenant_id}))
+        access = RunAccess(frozenset({tenant_id}))
         with suppress(RunNotFound, RunAlreadyEnded):
-            self._runs.cancel_run(run_id, CancelRunRequest(reason=reason), viewer=viewer)
+            self._runs.cancel_run(run_id, CancelRunRequest(reason=reason), access=access)
 
     def _finalize(self, one: HeardEnd, row: Any) -> None:
         key = TurnKey(row.tenant_id, row.session_id, row.id, row.run_id, row.position)
