@@ -19,8 +19,8 @@ from services.database import Database
 from services.runs import RunService
 from services.sessions.cleanup import purge
 from services.sessions.compositions import SessionCompositions, TurnInput, lasting_specs
+from services.sessions.locked_session import LockedSession
 from services.sessions.lookup import TurnKey, unfinished_turns
-from services.sessions.opened import OpenedSession
 from services.sessions.questions import resolve_question
 from services.sessions.turns.execute import ProvenTurn, TurnHooks
 from services.sessions.turns.finalize import Finalizer
@@ -31,7 +31,7 @@ from services.sessions.turns.types import NewTurn, StartedTurn
 
 logger = logging.getLogger(__name__)
 
-SessionOpener = Callable[[Session], OpenedSession]
+SessionLock = Callable[[Session], LockedSession]
 """Finds or makes a session, and locks it until the transaction ends."""
 
 
@@ -73,15 +73,15 @@ class TurnService:
         self._pending = pending
         self._line = line
 
-    def start_turn(self, opened: SessionOpener, wanted: NewTurn) -> StartedTurn:
-        """Start a turn of the session that ``opened`` finds or makes, within the transaction that it is called in.
+    def start_turn(self, lock: SessionLock, wanted: NewTurn) -> StartedTurn:
+        """Start a turn of the session that ``lock`` finds or makes, within the transaction that it is called in.
 
-        A refused turn leaves nothing behind. Raises what ``opened`` and ``SessionCompositions.prove`` raise,
+        A refused turn leaves nothing behind. Raises what ``lock`` and ``SessionCompositions.prove`` raise,
         SessionBusy, HumanInputPending, IdempotencyKeyReused, ShuttingDown, CapacityReached, StorageUnavailable and
         DatabaseUnavailable.
         """
         with self._runs.admission():
-            accepted = self._accept(opened, wanted)
+            accepted = self._accept(lock, wanted)
             if accepted.proven is not None:
                 self._begin(accepted, accepted.proven, wanted)
                 self._cancel_runs(accepted.to_cancel)
@@ -101,17 +101,17 @@ class TurnService:
         """Cancel the run of a turn, if it is there and has not ended."""
         self._line.cancel_run(tenant_id, run_id, reason=reason)
 
-    def _accept(self, opened: SessionOpener, wanted: NewTurn) -> _Accepted:
+    def _accept(self, lock: SessionLock, wanted: NewTurn) -> _Accepted:
         try:
-            return self._accept_once(opened, wanted, is_finalized=False)
+            return self._accept_once(lock, wanted, is_finalized=False)
         except Unfinalized as found:
             for key in found.keys:
                 self._finalizer.finalize(key)
-        return self._accept_once(opened, wanted, is_finalized=True)
+        return self._accept_once(lock, wanted, is_finalized=True)
 
-    def _accept_once(self, opened: SessionOpener, wanted: NewTurn, *, is_finalized: bool) -> _Accepted:
+    def _accept_once(self, lock: SessionLock, wanted: NewTurn, *, is_finalized: bool) -> _Accepted:
         with self._database.transaction() as session:
-            row = opened(session)
+            row = lock(session)
             if not is_finalized:
                 self._take_over_last(row)
             unfinished = unfinished_turns(session, row.id) if row.unfinished else []
@@ -136,7 +136,7 @@ class TurnService:
         stopped = unstopped if to_cancel else []
         return _Accepted(started, proven, row.version_id, to_cancel, stopped, row.before, row.is_new)
 
-    def _take_over_last(self, row: OpenedSession) -> None:
+    def _take_over_last(self, row: LockedSession) -> None:
         """Finalize the last turn by the way, if nothing else is unfinished and this process knows that it succeeded."""
         last = row.last_turn
         if row.unfinished == 1 and last is not None and self._pending.has(last.key):

@@ -20,8 +20,8 @@ from runtime.protocol.records import RunStatus
 from runtime.runs import Job, ProvenRun, RunHooks, RunNotBegun
 from services.database import Database
 from services.sessions.compositions import SessionCompositions, TurnInput, history_of
+from services.sessions.locked_session import lock_session
 from services.sessions.lookup import TurnKey, session_and_turn
-from services.sessions.opened import open_session
 from services.sessions.questions import resolve_question
 from services.sessions.turns.finalize import PREPARED_COLUMNS, prepared
 
@@ -128,7 +128,7 @@ class TurnHooks(RunHooks):
         if key is None:
             raise _Gone
         with self._database.transaction() as session:
-            row = open_session(session, key.tenant_id, key.session_id)
+            row = lock_session(session, key.tenant_id, key.session_id)
             turn = session.get(SessionTurn, key.turn_id)
             if self._stopped.is_set() or turn is None or turn.status is not TurnStatus.RUNNING:
                 raise _Gone

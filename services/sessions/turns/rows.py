@@ -14,8 +14,8 @@ from models import SessionTurn
 from models.enums import MultitaskStrategy, TurnStatus, TurnStop
 from runtime.protocol.ids import new_id
 from runtime.runs import Claim
+from services.sessions.locked_session import LockedSession
 from services.sessions.lookup import TurnKey
-from services.sessions.opened import OpenedSession
 from services.sessions.turns.types import NewTurn, StartedTurn
 
 STOPS = {MultitaskStrategy.INTERRUPT: TurnStop.INTERRUPT, MultitaskStrategy.ROLLBACK: TurnStop.ROLLBACK}
@@ -24,7 +24,7 @@ STOPS = {MultitaskStrategy.INTERRUPT: TurnStop.INTERRUPT, MultitaskStrategy.ROLL
 _ADD = insert(SessionTurn)
 
 
-def find_claimed(session: Session, row: OpenedSession, claim: Claim | None) -> SessionTurn | None:
+def find_claimed(session: Session, row: LockedSession, claim: Claim | None) -> SessionTurn | None:
     """The turn that was made under the same idempotency key. Raises IdempotencyKeyReused.
 
     The key of a turn that has failed or was cancelled is free again.
@@ -64,7 +64,7 @@ class Unfinalized(Exception):
         self.keys = keys
 
 
-def add_turn(session: Session, row: OpenedSession, wanted: NewTurn, *, ahead: int) -> StartedTurn:
+def add_turn(session: Session, row: LockedSession, wanted: NewTurn, *, ahead: int) -> StartedTurn:
     """Store a new turn, and what it changes of its session.
 
     Raises Unfinalized when somebody else has finalized or stopped the turn meanwhile that the session has taken over.

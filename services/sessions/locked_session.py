@@ -1,4 +1,4 @@
-"""Sessions as a transaction that changes them has them.
+"""Sessions, locked for the transaction that changes them.
 
 Past SQLAlchemy's unit of work, which takes longer than all the rest of accepting a turn.
 """
@@ -44,7 +44,7 @@ class PreparedTurn:
 
 
 @dataclass(slots=True)
-class OpenedSession:
+class LockedSession:
     """A session that nobody else changes until the transaction ends. What is changed here, ``store`` stores."""
 
     id: str
@@ -119,7 +119,7 @@ class OpenedSession:
 
 _MAKE = insert(AgentSession)
 
-_OPENED = (
+_LOCKED = (
     select(
         AgentSession.state,
         AgentSession.sealed_composition,
@@ -154,7 +154,7 @@ def _change(*names: str, takes_over: bool = False) -> Update:
     return update(AgentSession).where(AgentSession.id == bindparam("session")).values(values)
 
 
-def open_session(session: Session, tenant_id: str, session_id: str) -> OpenedSession:
+def lock_session(session: Session, tenant_id: str, session_id: str) -> LockedSession:
     """A session that nobody else changes until the transaction ends, with its agent and last turn, by one query.
 
     Raises SessionNotFound, also for one that is deleted.
@@ -162,11 +162,11 @@ def open_session(session: Session, tenant_id: str, session_id: str) -> OpenedSes
     found: Row[Any] | None = None
     if is_id(session_id):
         given = {"session": session_id, "tenant": tenant_id}
-        found = session.connection().execute(_OPENED, given).one_or_none()
+        found = session.connection().execute(_LOCKED, given).one_or_none()
     if found is None or found.state is SessionState.DELETED:
         raise SessionNotFound
     agent = SessionAgent(found.agent_id, found.agent_status, found.app_id) if found.agent_id is not None else None
-    return OpenedSession(
+    return LockedSession(
         id=session_id,
         tenant_id=tenant_id,
         agent=agent,
