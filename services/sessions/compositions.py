@@ -25,7 +25,7 @@ from services.credential_cipher import CredentialCipher
 from services.credentials import CredentialService
 from services.run_checks import check_tenant
 from services.runs import RunService
-from services.sessions.opened import OpenedSession, SessionAgent
+from services.sessions.locked_session import LockedSession, SessionAgent
 from services.sessions.projection import project
 from services.souls import composition_of, credential_names
 from services.souls.composition import HISTORY, USER_PROMPT
@@ -69,7 +69,7 @@ class SessionCompositions:
             raise AgentVersionNotFound("the session has no agent")
         return self._versions.find(session, tenant_id, agent_id, version_id).id
 
-    def prove(self, session: Session, row: OpenedSession, turn: TurnInput, *, version_id: str | None) -> ProvenRun:
+    def prove(self, session: Session, row: LockedSession, turn: TurnInput, *, version_id: str | None) -> ProvenRun:
         """What a turn runs on, with what the session remembers, whatever layers that was made of.
 
         ``version_id`` is of the session's agent, where it has one.
@@ -83,13 +83,13 @@ class SessionCompositions:
         except InvalidComposition:
             return self._proven(spec, project(snapshot, spec.layers, checked=True), turn)
 
-    def _spec(self, session: Session, row: OpenedSession, turn: TurnInput, version_id: str | None) -> CompositionSpec:
+    def _spec(self, session: Session, row: LockedSession, turn: TurnInput, version_id: str | None) -> CompositionSpec:
         if row.agent is None:
             return with_query(self._unsealed(row), turn.query)
         return self._of_agent(session, row, row.agent, turn, version_id)
 
     def _of_agent(
-        self, session: Session, row: OpenedSession, agent: SessionAgent, turn: TurnInput, version_id: str | None
+        self, session: Session, row: LockedSession, agent: SessionAgent, turn: TurnInput, version_id: str | None
     ) -> CompositionSpec:
         if agent.status is AgentStatus.ARCHIVED:
             raise AgentArchived("the agent is archived and answers no more")
@@ -112,7 +112,7 @@ class SessionCompositions:
             version.soul, query=turn.query, inputs=inputs, context=context, credentials=values, with_history=True
         )
 
-    def _unsealed(self, row: OpenedSession) -> CompositionSpec:
+    def _unsealed(self, row: LockedSession) -> CompositionSpec:
         values = self._cipher.unseal(row.sealed_composition or "", tenant_id=row.tenant_id, name=row.id)
         return CompositionSpec.model_validate(values[COMPOSITION])
 
