@@ -1,4 +1,4 @@
-"""The server with two layer types more: one has a secret and its class says nothing of it, of the other all may last."""
+"""The server with two layer types more: one has a secret and its class says nothing of it, the other may last."""
 
 from __future__ import annotations
 
