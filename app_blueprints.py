@@ -78,7 +78,7 @@ def make_blueprints(settings: Settings, runtime: Runtime, database: Database) ->
     service_parts = ServiceParts(
         chats.end_users,
         chats.chat,
-        settler=sessions.settler,
+        finalizer=sessions.finalizer,
         delete_session=partial(sessions.sessions.delete_session, cancel=True),
         name_session=chats.namer.name_now,
         forms=sessions.forms,

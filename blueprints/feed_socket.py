@@ -12,14 +12,14 @@ from pydantic import ValidationError
 from wsproto.frame_protocol import CloseReason
 
 from blueprints.conversation import NO_PONG, WORKER_STOPS, Conversation, Ending, MessageRefused, refuse_fields
-from blueprints.viewer_socket import CLOSED_ERRORS
+from blueprints.subscriber_socket import CLOSED_ERRORS
 from errors import GreenrunError, StorageUnavailable
 from runtime.protocol import feed as messages
 from runtime.protocol.feed import MAX_RUN_ID_LENGTH, Unsubscribed
 from runtime.protocol.sse import HEARTBEAT_SECONDS
-from runtime.runs import Viewer
+from runtime.runs import Subscriber
 from services.feed import FeedReader, FeedService, ListReader, RunReader
-from services.run_viewers import RunViewer
+from services.run_access import RunAccess
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +44,14 @@ class FeedConversation(Conversation):
     obeys one command after the other, and receives nothing more while the client does not take the answers.
     """
 
-    def __init__(self, feed: FeedService, *, viewer: RunViewer, max_subscriptions: int) -> None:
+    def __init__(self, feed: FeedService, *, access: RunAccess, max_subscriptions: int) -> None:
         super().__init__()
         self._feed = feed
-        self._viewer = viewer
+        self._access = access
         self._max_subscriptions = max_subscriptions
         self._subscriptions: dict[str, _Subscription] = {}
         self._list: _Subscription | None = None
-        self._seat = Viewer("")
+        self._seat = Subscriber("")
         self._is_over = False
         self._worker_stops = False
 
@@ -124,7 +124,7 @@ class FeedConversation(Conversation):
             most = f"one connection may follow {self._max_subscriptions} runs at once"
             self._tell("too_many_subscriptions", most, run_id=run_id)
             return
-        reader = self._feed.open_run(run_id, viewer=self._viewer, after=command.cursor)
+        reader = self._feed.open_run(run_id, access=self._access, after=command.cursor)
         self._send(messages.subscribed(run_id, reader.record.status))
         if not self._is_over:
             self._subscriptions[run_id] = _Subscription(reader, gevent.spawn(self._send_run, run_id, reader))
@@ -138,7 +138,7 @@ class FeedConversation(Conversation):
         if self._list is not None:
             self._tell("already_subscribed", "the list of runs is followed already: unsubscribe_runs first")
             return
-        reader = self._feed.open_list(viewer=self._viewer, after=command.after)
+        reader = self._feed.open_list(access=self._access, after=command.after)
         self._send(messages.subscribed_runs(is_resumed=reader.is_resumed))
         if not self._is_over:
             self._list = _Subscription(reader, gevent.spawn(self._send_list, reader))

@@ -75,7 +75,8 @@ def require_upgrade(request: Request) -> None:
 def handshake(sock: GuardedSocket, key: str) -> dict[str, Any]:
     """The environment that flask-sock shakes hands with: only what was checked.
 
-    An offer of compression is left out: it would cost memory for each viewer, and CPU for each event and viewer.
+    An offer of compression is left out: it would cost each subscriber memory, and each event CPU for each
+    of them.
     """
     return {
         "gunicorn.socket": sock,

@@ -139,7 +139,7 @@ class EventLog:
         while True:
             self._arrived.wait()
             batch = self._take_batch()
-            if batch and self._settle(batch, *self._write(batch)):
+            if batch and self._hand_out(batch, *self._write(batch)):
                 gevent.sleep(delay)  # Redis takes nothing for now; what it has not taken is first in the queue again
                 delay = min(delay * 2, LONGEST_RETRY_SECONDS) if self._is_refused else FIRST_RETRY_SECONDS
             else:
@@ -186,7 +186,7 @@ class EventLog:
                 gevent.sleep(delay)
                 delay = min(delay * 2, LONGEST_RETRY_SECONDS)
 
-    def _settle(self, batch: Sequence[LogItem], answers: Sequence[Any], repeated: bool) -> bool:
+    def _hand_out(self, batch: Sequence[LogItem], answers: Sequence[Any], repeated: bool) -> bool:
         """Hand out the answers. True when Redis has refused some for now: those are queued again, in their order."""
         waiting: list[LogItem] = []
         late: set[RunLog] = set()
@@ -203,7 +203,7 @@ class EventLog:
             try:
                 if isinstance(item, Append) and item.run_log in late:
                     item.run_log.miss_event()
-                self._settle_one(item, answer, repeated or item.repeated)
+                self._hand_out_one(item, answer, repeated or item.repeated)
             except Exception:  # one run's trouble must not stop the writing of all others
                 logger.exception("event log: run %s: an answer could not be taken", item.run_log.run_id)
         self._items.extendleft(reversed(waiting))
@@ -214,7 +214,7 @@ class EventLog:
             logger.warning("event log: Redis takes no writes, %d commands wait", len(self._items))
         return bool(waiting)
 
-    def _settle_one(self, item: LogItem, answer: Any, repeated: bool) -> None:
+    def _hand_out_one(self, item: LogItem, answer: Any, repeated: bool) -> None:
         match item:
             case Append():
                 item.run_log.appended(item, answer, repeated=repeated)

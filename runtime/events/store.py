@@ -15,8 +15,8 @@ from runtime.events.connections import LINK_ERRORS, Command, is_passing
 from runtime.events.end_stream import MOST_ENDS, EndListener
 from runtime.events.entries import StreamEntry, raw_entries
 from runtime.events.keys import Keys
+from runtime.events.pipelined_connection import Requests
 from runtime.events.scripts import load_script
-from runtime.events.shared_link import Requests
 from runtime.protocol.announcements import AnnouncedEnd
 from runtime.protocol.cursors import GREATEST
 from runtime.protocol.events import Event, EventEncoder, RunEnd, ended_record

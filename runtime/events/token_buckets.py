@@ -6,7 +6,7 @@ import gevent
 
 from errors import StorageUnavailable
 from runtime.events.keys import Keys
-from runtime.events.shared_link import Requests
+from runtime.events.pipelined_connection import Requests
 from runtime.events.store import run_script
 
 WAIT_SECONDS = 1.0

@@ -68,9 +68,9 @@ class Runs:
         return self._executor.active
 
     @property
-    def viewer_count(self) -> int:
+    def subscriber_count(self) -> int:
         """How many readers of anything this worker has."""
-        return self._hub.viewer_count
+        return self._hub.subscriber_count
 
     def ping(self) -> None:
         """Ask for a sign of life of what runs are stored in."""

@@ -49,16 +49,16 @@ _SUCCEED_ALL = (
 
 
 def take_over(session: Session, keys: Collection[TurnKey], *, waits: bool = True) -> set[str]:
-    """Settle prepared turns whose runs have succeeded, at most one of each session.
+    """Finalize prepared turns whose runs have succeeded, at most one of each session.
 
-    Answers the ids of those that it has settled: not of one that somebody else has settled or stopped, or that has
+    Answers the ids of those that it has finalized: not of one that somebody else has finalized or stopped, or that has
     ended with a question; nor, unless it ``waits``, of one whose session somebody else has locked.
     """
     connection = session.connection()
     turns = {"turn_ids": [key.turn_id for key in keys]}
     sessions: Collection[str] = {key.session_id for key in keys}
-    # Whoever settles or stops a turn has locked its session. Several are never waited for: others would wait for those
-    # that are locked by then.
+    # Whoever finalizes or stops a turn has locked its session. Several are never waited for: others would wait for
+    # those that are locked by then.
     sessions = connection.scalars(_LOCK if waits else _LOCK_FREE, {"session_ids": list(sessions)}).all()
     # By what has been taken over: a statement that its sender gave up may still prepare a turn at any time.
     sessions = connection.scalars(_TAKE_OVER, {"session_ids": sessions, **turns}).all()

@@ -11,7 +11,7 @@ from redis import Redis
 
 from errors import StorageUnavailable
 from runtime.events.keys import Keys
-from runtime.events.shared_link import SharedLink
+from runtime.events.pipelined_connection import PipelinedConnection
 from runtime.events.token_buckets import MICROSECONDS, TokenBuckets
 from tests.support.patched import eventually
 
@@ -93,7 +93,7 @@ def a_redis_that_takes_no_writes_counts_as_away(url: str) -> None:
 
 @contextmanager
 def _buckets(url: str) -> Iterator[TokenBuckets]:
-    link = SharedLink(url, name="token-buckets")
+    link = PipelinedConnection(url, name="token-buckets")
     link.start()
     try:
         yield TokenBuckets(link, KEYS)

@@ -24,7 +24,7 @@ CLOSED_ERRORS = (ConnectionClosed, LocalProtocolError, OSError)
 """What sending raises when the connection has ended, from whichever side."""
 
 
-class ViewerSocket:
+class SubscriberSocket:
     """One greenlet reads, and answers pings; any other may send.
 
     ``on_message`` is called by the reading greenlet, which receives nothing more until it returns, so that a client
@@ -46,7 +46,7 @@ class ViewerSocket:
         self._sent_at = time.monotonic()
         server.max_message_size = MAX_MESSAGE_LENGTH
         server.ping_interval = None  # an application that this one is mounted into may have set it for its own
-        server.ws = server.ws.connection  # keep nothing of the handshake, since there may be thousands of viewers
+        server.ws = server.ws.connection  # keep nothing of the handshake, since there may be thousands of subscribers
         server.sock.attend(on_received=self._hand_over, on_closed=self._end_reading)
 
     @property

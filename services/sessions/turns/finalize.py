@@ -1,7 +1,7 @@
-"""Settling: what a run's end makes of its turn, and of what the session remembers.
+"""The finalizing of turns: what a run's end makes of its turn, and of what the session remembers.
 
-A run's owner prepares its success before anybody can see it; who settles goes by the run's record, which alone says how
-it ended. So it does not matter who does it, nor how often: the next turn, a reader, the owner, the sweeper.
+A run's owner prepares its success before anybody can see it; who finalizes goes by the run's record, which alone says
+how it ended. So it does not matter who does it, nor how often: the next turn, a reader, the owner, the sweeper.
 """
 
 from __future__ import annotations
@@ -48,25 +48,25 @@ class _NotPrepared(Exception):
     """A success that its owner could not write down: what it was is in the run's events."""
 
 
-class Settler:
-    """Settles turns. Its methods raise DatabaseUnavailable and StorageUnavailable."""
+class Finalizer:
+    """Finalizes turns. Its methods raise DatabaseUnavailable and StorageUnavailable."""
 
     def __init__(self, database: Database, runtime: Runtime, *, form_seconds: float) -> None:
         self._database = database
         self._runtime = runtime
         self._form_life = timedelta(seconds=form_seconds)
 
-    def settle_session(self, tenant_id: str, session_id: str) -> None:
-        """Settle each turn of a session whose run has ended."""
+    def finalize_session(self, tenant_id: str, session_id: str) -> None:
+        """Finalize each turn of a session whose run has ended."""
         if not is_id(session_id):
             return
         with self._database.reading() as session:
             keys = [TurnKey.of(row) for row in unfinished_turns(session, session_id) if row.tenant_id == tenant_id]
         for key in keys:
-            self.settle(key)
+            self.finalize(key)
 
-    def settle(self, key: TurnKey) -> bool:
-        """Settle a turn; False while its run goes on."""
+    def finalize(self, key: TurnKey) -> bool:
+        """Finalize a turn; False while its run goes on."""
         self._runtime.start()
         record = self._runtime.runs.get(key.run_id)
         if record is not None and not record.has_ended:
@@ -80,16 +80,16 @@ class Settler:
         except _NotPrepared:
             return self._apply(key, record, read_events(self._runtime.runs, key.run_id))
 
-    def settle_successes(self, keys: Sequence[TurnKey]) -> set[str]:
-        """Settle prepared turns whose runs have succeeded, at most one of each session.
+    def finalize_successes(self, keys: Sequence[TurnKey]) -> set[str]:
+        """Finalize prepared turns whose runs have succeeded, at most one of each session.
 
-        Answers the ids of those that it has settled: not of one that somebody has marked, or whose session is busy.
+        Answers the ids of those that it has finalized: not of one that somebody has marked, or whose session is busy.
         """
         with self._database.transaction() as session:
             return take_over(session, keys, waits=False)
 
     def _take_over(self, key: TurnKey) -> bool:
-        """Settle a prepared success without reading what it has learnt; False when it is no such."""
+        """Finalize a prepared success without reading what it has learnt; False when it is no such."""
         with self._database.transaction() as session:
             if take_over(session, [key]):
                 return True

@@ -10,8 +10,8 @@ import gevent
 from simple_websocket import Server
 
 from blueprints.guarded_socket import GuardedSocket
+from blueprints.subscriber_socket import CLOSED_ERRORS, SubscriberSocket
 from blueprints.upgrade import handshake, reading_greenlet
-from blueprints.viewer_socket import CLOSED_ERRORS, ViewerSocket
 from tests.support.patched import eventually
 
 KEY = base64.b64encode(b"0123456789abcdef").decode()
@@ -19,31 +19,31 @@ LARGE = 2_000_000
 READ_BYTES = 65_536
 
 
-def _viewer_socket(
+def _subscriber_socket(
     sock: socket.socket, *, on_message: Callable[[str | bytes], None], on_end: Callable[[], None]
-) -> ViewerSocket:
+) -> SubscriberSocket:
     """As flask-sock makes it."""
     server = Server(handshake(GuardedSocket(sock), KEY), thread_class=reading_greenlet)
-    return ViewerSocket(server, on_message=on_message, on_end=on_end)
+    return SubscriberSocket(server, on_message=on_message, on_end=on_end)
 
 
 def a_client_that_answers_no_ping_counts_as_gone() -> None:
     mine, theirs = socket.socketpair()
-    viewer = _viewer_socket(mine, on_message=lambda _: None, on_end=lambda: None)
+    subscriber = _subscriber_socket(mine, on_message=lambda _: None, on_end=lambda: None)
 
-    assert [viewer.ping() for _ in range(4)] == [True, True, False, False]
+    assert [subscriber.ping() for _ in range(4)] == [True, True, False, False]
 
     theirs.close()
 
 
 def a_client_that_answers_a_late_ping_does_not_count_as_gone() -> None:
     mine, theirs = socket.socketpair()
-    viewer = _viewer_socket(mine, on_message=lambda _: None, on_end=lambda: None)
+    subscriber = _subscriber_socket(mine, on_message=lambda _: None, on_end=lambda: None)
 
-    assert [viewer.ping() for _ in range(2)] == [True, True]
+    assert [subscriber.ping() for _ in range(2)] == [True, True]
     theirs.sendall(b"\x8a\x80\0\0\0\0")
-    eventually(lambda: viewer.pong_received)
-    assert [viewer.ping() for _ in range(2)] == [True, True]
+    eventually(lambda: subscriber.pong_received)
+    assert [subscriber.ping() for _ in range(2)] == [True, True]
 
     theirs.close()
 
@@ -51,23 +51,23 @@ def a_client_that_answers_a_late_ping_does_not_count_as_gone() -> None:
 def the_end_of_the_client_is_told_once_it_is_noticed() -> None:
     mine, theirs = socket.socketpair()
     ends: list[str] = []
-    viewer = _viewer_socket(mine, on_message=lambda _: None, on_end=lambda: ends.append("end"))
+    subscriber = _subscriber_socket(mine, on_message=lambda _: None, on_end=lambda: ends.append("end"))
 
     theirs.close()
 
-    eventually(lambda: viewer.is_gone)
+    eventually(lambda: subscriber.is_gone)
     assert ends == ["end"]
 
 
 def what_came_with_the_close_of_the_client_is_handed_over() -> None:
     mine, theirs = socket.socketpair()
     heard: list[str | bytes] = []
-    viewer = _viewer_socket(mine, on_message=heard.append, on_end=lambda: heard.append("end"))
+    subscriber = _subscriber_socket(mine, on_message=heard.append, on_end=lambda: heard.append("end"))
 
     theirs.sendall(b"\x81\x82\0\0\0\0hi\x88\x80\0\0\0\0")
     theirs.shutdown(socket.SHUT_WR)
 
-    eventually(lambda: viewer.is_gone)
+    eventually(lambda: subscriber.is_gone)
     assert heard == ["hi", "end"]
 
 
@@ -76,12 +76,12 @@ def a_client_that_leaves_during_the_handshake_is_noticed_when_it_is_sent_to() ->
     theirs.close()
     ends: list[str] = []
 
-    viewer = _viewer_socket(mine, on_message=lambda _: None, on_end=lambda: ends.append("end"))
+    subscriber = _subscriber_socket(mine, on_message=lambda _: None, on_end=lambda: ends.append("end"))
 
     try:
-        viewer.send_json({})
+        subscriber.send_json({})
     except CLOSED_ERRORS:
-        eventually(lambda: viewer.is_gone)
+        eventually(lambda: subscriber.is_gone)
         assert ends == ["end"]
         return
     raise AssertionError("something was sent to a client that has gone")
