@@ -51,6 +51,11 @@ control_socket_disable = True
 limit_request_line = 4094
 limit_request_fields = 100
 limit_request_field_size = 8190
+# By default whoever passes for a proxy, such as any program on this machine, may send headers that are taken for the
+# path of the request.
+forwarder_headers = ""
+if _settings.trusted_proxies:
+    forwarded_allow_ips = ",".join(_settings.trusted_proxy_networks)
 
 
 def on_starting(server: Any) -> None:

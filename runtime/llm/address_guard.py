@@ -102,7 +102,7 @@ def may_connect(address: IPAddress, *, allow_private: bool) -> bool:
 
 
 def _plain(address: IPAddress) -> IPAddress:
-    """The address that packets to this one reach: of an IPv4 address mapped into IPv6, or behind NAT64, the IPv4 one."""
+    """The address that packets to this one reach: the IPv4 one where it is mapped into IPv6, or behind NAT64."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
