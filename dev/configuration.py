@@ -51,7 +51,7 @@ def serve_environment(
 
     Args:
         redis_url: the private Redis, or None when the user has one.
-        is_public: whether other machines can reach it. Then ``/runs`` asks for a token of ours if the user has set none.
+        is_public: whether other machines can reach it. Then ``/runs`` asks for a token, ours if the user has none.
     """
     defaults = {
         "default_llm": DEMO_LLM,
