@@ -29,7 +29,7 @@ SHOWN_CHARS = 5
 
 USE_NOTED_EVERY = timedelta(minutes=1)
 USE_NOTED_WITHIN_SECONDS = 0.2
-"""A caller does not wait longer than this for the note of his key's use."""
+"""A caller does not wait longer than this for the note of their key's use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,9 @@ class ApiKeyService:
             session.add(row)
             session.flush()
             made = NewKey(secret.key, KeyDescription.of(row))
-        audit("key_created", tenant_id=tenant_id, actor=created_by, id=row.id, kind=wanted.kind, agent=wanted.agent_id)
+            details = {"id": row.id, "kind": wanted.kind, "agent": wanted.agent_id}
+            change = audit(session, "key_created", tenant_id=tenant_id, actor=created_by, **details)
+        change.log()
         return made
 
     def list_keys(self, tenant_id: str, *, page: int, limit: int) -> KeyPage:
@@ -108,23 +110,32 @@ class ApiKeyService:
             old.expires_at = end if old.expires_at is None else min(end, old.expires_at)
             old.replaced_by = new.id
             made = NewKey(secret.key, KeyDescription.of(new))
+            details = {"id": key_id, "replaced_by": new.id, "overlap_seconds": overlap_seconds}
+            change = audit(session, "key_rotated", tenant_id=tenant_id, actor=created_by, **details)
         self._cache.forget(key_id)
-        what = {"id": key_id, "replaced_by": new.id, "overlap_seconds": overlap_seconds}
-        audit("key_rotated", tenant_id=tenant_id, actor=created_by, **what)
+        change.log()
         return made
 
-    def revoke_key(self, tenant_id: str, key_id: str, *, revoked_by: str | None) -> None:
+    def revoke_key(self, tenant_id: str, key_id: str, *, revoked_by: str | None, with_made: bool = False) -> int:
         """End a key: at once here, and in other processes as soon as they look again; again is no error.
 
-        Raises KeyNotFound.
+        ``with_made`` ends the keys that were made with it as well, those that were made with them, and so on: whoever
+        had the key may have made themselves another. Answers how many of those stay valid. Raises KeyNotFound.
         """
+        now = datetime.now(UTC)
         with self._database.transaction() as session:
-            row = _find_key(session, tenant_id, key_id)
-            was_revoked = row.revoked_at is not None
-            row.revoked_at = row.revoked_at or datetime.now(UTC)
-        self._cache.forget(key_id)
-        if not was_revoked:
-            audit("key_revoked", tenant_id=tenant_id, actor=revoked_by, id=key_id)
+            first = _find_key(session, tenant_id, key_id)
+            made = _made_with(session, tenant_id, key_id)
+            rows = [first, *made] if with_made else [first]
+            ended = [row for row in rows if row.revoked_at is None]
+            for row in ended:
+                row.revoked_at = now
+            changes = [audit(session, "key_revoked", tenant_id=tenant_id, actor=revoked_by, id=row.id) for row in ended]
+        for row in rows:
+            self._cache.forget(row.id)
+        for change in changes:
+            change.log()
+        return sum(_is_valid(row, now) for row in made)
 
     def find_holder(self, key: str) -> KeyHolder | None:
         """Who has this key; None when it is none or no longer valid."""
@@ -162,6 +173,22 @@ def _require_agent(session: Session, tenant_id: str, agent_id: str) -> None:
     found = select(Agent.id).where(Agent.id == agent_id, Agent.tenant_id == tenant_id, *is_servable)
     if not is_id(agent_id) or session.scalar(found) is None:
         raise AgentNotFound
+
+
+def _made_with(session: Session, tenant_id: str, key_id: str) -> list[ApiKey]:
+    """The keys that were made with a key, or with one of those. What replaces a key in a rotation counts as well."""
+    found: dict[str, ApiKey] = {}
+    makers = {key_id}
+    while makers:
+        is_made = or_(
+            ApiKey.created_by.in_(makers),
+            ApiKey.id.in_(select(ApiKey.replaced_by).where(ApiKey.id.in_(makers), ApiKey.replaced_by.is_not(None))),
+        )
+        rows = session.scalars(select(ApiKey).where(ApiKey.tenant_id == tenant_id, is_made).with_for_update())
+        new = {row.id: row for row in rows if row.id != key_id and row.id not in found}
+        found |= new
+        makers = set(new)
+    return list(found.values())
 
 
 def _find_key(session: Session, tenant_id: str, key_id: str) -> ApiKey:
