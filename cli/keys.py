@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from cli.output import errors_told, json_option, print_json, print_table
-from services.api_keys import PREFIXES, ApiKeyService
+from services.api_keys import ApiKeyService
 from services.database import Database
+from services.key_secrets import PREFIXES
 from services.key_types import (
     DEFAULT_OVERLAP_SECONDS,
     MAX_OVERLAP_SECONDS,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import secrets
-from dataclasses import dataclass
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, or_, select, update
@@ -13,30 +11,23 @@ from sqlalchemy.orm import Session
 
 from errors import AgentNotFound, DatabaseUnavailable, KeyNotActive, KeyNotFound
 from models import Agent, ApiKey
-from models.enums import AgentScope, AgentStatus, KeyKind
+from models.enums import AgentScope, AgentStatus
 from runtime.protocol.ids import is_id
 from services.audit import audit
 from services.database import Database
 from services.key_cache import KeyCache, KeyHolder
+from services.key_lookups import KeyLookups
+from services.key_secrets import digest_of, may_be_key, new_secret
 from services.key_types import CreateKeyRequest, KeyDescription, KeyPage, NewKey
 
 logger = logging.getLogger(__name__)
 
-PREFIXES = {KeyKind.WORKSPACE: "ws-", KeyKind.APP: "app-"}
-RANDOM_BYTES = 36
-"""288 bits. What is shown of them as the prefix leaves 258."""
-SHOWN_CHARS = 5
+AT_ONCE = 500
+"""Keys that one statement asks for."""
 
 USE_NOTED_EVERY = timedelta(minutes=1)
 USE_NOTED_WITHIN_SECONDS = 0.2
 """A caller does not wait longer than this for the note of their key's use."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Secret:
-    key: str
-    prefix: str
-    digest: str
 
 
 class ApiKeyService:
@@ -48,10 +39,11 @@ class ApiKeyService:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._cache = KeyCache()
+        self._lookups = KeyLookups(self._look_up)
 
     def create_key(self, tenant_id: str, wanted: CreateKeyRequest, *, created_by: str | None) -> NewKey:
         """Make a key. It is in the answer, and from then on nowhere. Raises AgentNotFound."""
-        secret = _new_secret(wanted.kind)
+        secret = new_secret(wanted.kind)
         with self._database.transaction() as session:
             if wanted.agent_id is not None:
                 _require_agent(session, tenant_id, wanted.agent_id)
@@ -93,7 +85,7 @@ class ApiKeyService:
             old = _find_key(session, tenant_id, key_id)
             if old.replaced_by is not None or not _is_valid(old, now):
                 raise KeyNotActive
-            secret = _new_secret(old.kind)
+            secret = new_secret(old.kind)
             new = ApiKey(
                 tenant_id=tenant_id,
                 kind=old.kind,
@@ -139,24 +131,31 @@ class ApiKeyService:
 
     def find_holder(self, key: str) -> KeyHolder | None:
         """Who has this key; None when it is none or no longer valid."""
-        if not key.startswith(tuple(PREFIXES.values())):
+        if not may_be_key(key):
             return None  # the database is not asked for what is no key
-        digest, now = _digest(key), datetime.now(UTC)
+        digest, now = digest_of(key), datetime.now(UTC)
         holder = self._cache.get(digest)
         if holder is None:
-            holder = self._look_up(digest, now)
+            holder = self._lookups.find(digest)
         return holder if holder is not None and holder.is_valid(now) else None
 
-    def _look_up(self, digest: str, now: datetime) -> KeyHolder | None:
+    def _look_up(self, digests: Collection[str]) -> dict[str, KeyHolder]:
+        wanted, now = list(digests), datetime.now(UTC)
         with self._database.reading() as session:
-            row = session.scalar(select(ApiKey).where(ApiKey.digest == digest))
-        if row is None or not _is_valid(row, now):
-            return None
-        if row.last_used_at is None or row.last_used_at <= now - USE_NOTED_EVERY:
-            self._note_use(row.id, now)
-        holder = KeyHolder(row.id, row.tenant_id, row.kind, row.agent_id, row.expires_at)
-        self._cache.put(digest, holder)
-        return holder
+            rows = [
+                row
+                for start in range(0, len(wanted), AT_ONCE)
+                for row in session.scalars(select(ApiKey).where(ApiKey.digest.in_(wanted[start : start + AT_ONCE])))
+                if _is_valid(row, now)
+            ]
+        found = {}
+        for row in rows:
+            if row.last_used_at is None or row.last_used_at <= now - USE_NOTED_EVERY:
+                self._note_use(row.id, now)
+            holder = KeyHolder(row.id, row.tenant_id, row.kind, row.agent_id, row.expires_at)
+            self._cache.put(row.digest, holder)
+            found[row.digest] = holder
+        return found
 
     def _note_use(self, key_id: str, now: datetime) -> None:
         stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at <= now - USE_NOTED_EVERY)
@@ -204,12 +203,3 @@ def _find_key(session: Session, tenant_id: str, key_id: str) -> ApiKey:
 
 def _is_valid(row: ApiKey, now: datetime) -> bool:
     return row.revoked_at is None and (row.expires_at is None or row.expires_at > now)
-
-
-def _new_secret(kind: KeyKind) -> _Secret:
-    key = PREFIXES[kind] + secrets.token_urlsafe(RANDOM_BYTES)
-    return _Secret(key, prefix=key[: len(PREFIXES[kind]) + SHOWN_CHARS], digest=_digest(key))
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
