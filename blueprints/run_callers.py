@@ -11,7 +11,8 @@ from pydantic import SecretStr
 from blueprints.auth import STREAM_TOKEN, bearer_of, has_stream_token, matching_digest
 from blueprints.identity import named_tenant, require_caller
 from errors import Unauthorized
-from services.api_keys import PREFIXES, ApiKeyService
+from services.api_keys import ApiKeyService
+from services.key_secrets import PREFIXES
 from services.run_access import EVERY_RUN, RUNS_WITHOUT_TENANT, RunAccess
 from services.stream_tokens import StreamTokens
 

@@ -24,10 +24,11 @@ from runtime.protocol.requests import CompositionSpec, LayerSpec
 from services.souls.model_settings import DEMO_PLUGIN, DIRECT_PLUGIN, demo_config, layer_model_settings
 from services.souls.node_job import WorkflowNodeJobConfig
 from services.souls.outputs import outputs_schema
+from services.souls.problems import Problem, refuse_request
 from services.souls.publishing import check_tool_names, require_model
 from services.souls.soul import AgentSoulConfig, ModelConfig
 from services.souls.tools import DifyTool, ToolIdentity
-from services.souls.variables import fill_prompt, filled_inputs
+from services.souls.variables import MAX_FILLED_CHARS, FilledTextTooLong, fill_prompt, filled_inputs
 
 SOUL_PROMPT = "agent_soul_prompt"
 JOB_PROMPT = "workflow_node_job_prompt"
@@ -89,7 +90,7 @@ def composition_of(
     known = credentials or {}
     asks = bool(soul.human.contacts or (node_job and node_job.human_contacts))
     tools = soul.tools.enabled_tools()
-    layers = [*_prompts(fill_prompt(soul.prompt.system_prompt, values), query, node_job), _context(context)]
+    layers = [*_prompts(_system_prompt(soul, values), query, node_job), _context(context)]
     if with_history or asks:
         layers.append(LayerSpec(name=HISTORY, type=HistoryLayer.type_id))
     layers.append(_model_layer(model, known))
@@ -102,6 +103,15 @@ def composition_of(
         config = {"json_schema": outputs_schema(node_job.effective_outputs()), "description": OUTPUT_DESCRIPTION}
         layers.append(LayerSpec(name=OUTPUT, type=DifyOutputLayer.type_id, config=config))
     return CompositionSpec(layers=layers)
+
+
+def _system_prompt(soul: AgentSoulConfig, values: Mapping[str, JsonValue]) -> str:
+    """Raises MalformedRequest."""
+    try:
+        return fill_prompt(soul.prompt.system_prompt, values)
+    except FilledTextTooLong:
+        message = f"the prompt would have more than {MAX_FILLED_CHARS:,} characters with the inputs in it"
+        refuse_request([Problem((), message, "too_long")], "body", "inputs")
 
 
 def _prompts(system_prompt: str, query: str, node_job: WorkflowNodeJobConfig | None) -> Iterator[LayerSpec]:
