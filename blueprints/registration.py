@@ -1,0 +1,73 @@
+"""How a blueprint is registered: with all that is the same for every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from flask import Blueprint, Flask, Request, g, request
+from pydantic import SecretStr
+
+from blueprints.cors import allow_origins
+from blueprints.errors import register_error_handlers
+from blueprints.parsing import BodyLimits, limit_body
+from blueprints.rate_limit import limit_requests
+from blueprints.request_id import add_request_id
+from blueprints.security_headers import add_security_headers
+from blueprints.slashes import refuse_double_slashes
+from errors import MalformedRequest
+from services.rate_limiter import RateLimiter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRules:
+    """What the operator has set for requests, whatever they are for."""
+
+    body_limits: BodyLimits
+    origins: Collection[str]
+    """Those of pages that may call from a browser."""
+    limiter: RateLimiter
+
+
+def _add_errors(blueprint: Blueprint) -> None:
+    register_error_handlers(blueprint, malformed=MalformedRequest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """A blueprint, and who comes in."""
+
+    blueprint: Blueprint
+    caller: Callable[[Request], object] | None
+    """Tells who calls, for ``current_caller``; raises for those who are not let in. None lets in everybody, as often as
+    they like."""
+    tokens: Sequence[SecretStr] = field(default=(), repr=False)
+    """The settings' tokens that open it: their requests are counted apart from others of the same address."""
+    browser_methods: Sequence[str] = ()
+    """The methods that pages of the allowed origins may use; with none no page of another origin may call."""
+    add_errors: Callable[[Blueprint], None] = _add_errors
+    """Renders its errors."""
+
+
+def register(app: Flask, door: Door, rules: RequestRules) -> None:
+    """Register a blueprint with all that belongs around its views."""
+    blueprint = door.blueprint
+    # Of what comes before a view, that of the application is first, in this order: unknown paths of Dify's API,
+    # preflights, which bring no token and are not counted, and then the counting.
+    door.add_errors(blueprint)
+    if door.browser_methods:
+        allow_origins(blueprint, rules.origins, methods=door.browser_methods)
+    if door.caller is not None:
+        limit_requests(blueprint, rules.limiter, door.tokens)
+        _let_in(blueprint, door.caller, rules.body_limits)
+    refuse_double_slashes(blueprint)
+    add_security_headers(blueprint)
+    add_request_id(blueprint)
+    app.register_blueprint(blueprint)
+
+
+def _let_in(blueprint: Blueprint, caller: Callable[[Request], object], body_limits: BodyLimits) -> None:
+    @blueprint.before_request
+    def let_in() -> None:
+        limit_body(request, body_limits)
+        g.caller = caller(request)
