@@ -16,7 +16,7 @@ from blueprints.feed import feed_blueprint
 from blueprints.health import health_blueprint
 from blueprints.keys import keys_blueprint
 from blueprints.parsing import BodyLimits
-from blueprints.registration import Door, RequestRules, register
+from blueprints.registration import Registration, RequestRules, register
 from blueprints.runs import runs_blueprint
 from blueprints.service_api import caller_of_service_api, service_api_blueprint
 from blueprints.service_api.errors import register_service_errors
@@ -34,33 +34,33 @@ def register_blueprints(app: Flask, settings: Settings, services: Services) -> N
         origins=settings.allowed_origins,
         limiter=RateLimiter(rate=settings.requests_a_second, burst=settings.requests_at_once),
     )
-    for door in _doors(settings, services):
-        register(app, door, rules)
+    for one in _registrations(settings, services):
+        register(app, one, rules)
 
 
-def _doors(settings: Settings, services: Services) -> list[Door]:
+def _registrations(settings: Settings, services: Services) -> list[Registration]:
     admin, origins = settings.admin_tokens, settings.allowed_origins
     callers = Callers(services.keys, services.apps, services.stream_tokens, settings.api_tokens, admin)
-    runs = Door(
+    runs = Registration(
         blueprint=runs_blueprint(services.runs, services.stream_tokens, origins=origins),
         caller=callers.of_runs,
         tokens=[*settings.api_tokens, *admin],
         browser_methods=("GET", "POST"),
         add_errors=register_error_handlers,
     )
-    feed = Door(
+    feed = Registration(
         blueprint=feed_blueprint(services.feed, services.stream_tokens, origins=origins),
         caller=callers.of_feed,
         tokens=admin,
         browser_methods=("GET", "POST"),
     )
-    sessions = Door(
+    sessions = Registration(
         blueprint=sessions_blueprint(services.sessions, services.chat),
         caller=partial(caller_of_sessions, callers),
         tokens=admin,
         browser_methods=("GET", "POST", "PATCH", "DELETE"),
     )
-    service_api = Door(
+    service_api = Registration(
         blueprint=service_api_blueprint(
             services.app_info,
             services.chat,
@@ -83,10 +83,10 @@ def _doors(settings: Settings, services: Services) -> list[Door]:
         composer_blueprint(services.composer),
     ]
     return [
-        Door(blueprint=health_blueprint(services.health), caller=None),
+        Registration(blueprint=health_blueprint(services.health), caller=None),
         runs,
         feed,
         sessions,
         service_api,
-        *(Door(blueprint=one, caller=callers.of_workspace, tokens=admin) for one in of_workspaces),
+        *(Registration(blueprint=one, caller=callers.of_workspace, tokens=admin) for one in of_workspaces),
     ]

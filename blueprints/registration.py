@@ -34,7 +34,7 @@ def _add_errors(blueprint: Blueprint) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
+class Registration:
     """A blueprint, and who comes in."""
 
     blueprint: Blueprint
@@ -49,17 +49,17 @@ class Door:
     """Renders its errors."""
 
 
-def register(app: Flask, door: Door, rules: RequestRules) -> None:
+def register(app: Flask, one: Registration, rules: RequestRules) -> None:
     """Register a blueprint with all that belongs around its views."""
-    blueprint = door.blueprint
+    blueprint = one.blueprint
     # Of what comes before a view, that of the application is first, in this order: unknown paths of Dify's API,
     # preflights, which bring no token and are not counted, and then the counting.
-    door.add_errors(blueprint)
-    if door.browser_methods:
-        allow_origins(blueprint, rules.origins, methods=door.browser_methods)
-    if door.caller is not None:
-        limit_requests(blueprint, rules.limiter, door.tokens)
-        _let_in(blueprint, door.caller, rules.body_limits)
+    one.add_errors(blueprint)
+    if one.browser_methods:
+        allow_origins(blueprint, rules.origins, methods=one.browser_methods)
+    if one.caller is not None:
+        limit_requests(blueprint, rules.limiter, one.tokens)
+        _let_in(blueprint, one.caller, rules.body_limits)
     refuse_double_slashes(blueprint)
     add_security_headers(blueprint)
     add_request_id(blueprint)

@@ -10,7 +10,6 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import DeclarativeBase, Session
 
 RowT = TypeVar("RowT")
-TableT = TypeVar("TableT", bound=DeclarativeBase)
 SelectT = TypeVar("SelectT", bound=Select[Any])
 
 

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from blueprints.callers import Callers
 from blueprints.credentials import credentials_blueprint
 from blueprints.parsing import BodyLimits
-from blueprints.registration import Door, RequestRules, register
+from blueprints.registration import Registration, RequestRules, register
 from errors import AgentCredentialNotFound, CredentialsUnavailable, CredentialUnreadable
 from models import Agent, AgentConfigSnapshot, AgentTag, Credential, WorkflowAgentNodeBinding
 from models.enums import AgentScope, AgentSource, AgentStatus, BindingType, RevisionOperation
@@ -493,8 +493,12 @@ def ringless(database: Database, tenant: str) -> FlaskClient:
     keys, apps = ApiKeyService(database), AppService(database)
     callers = Callers(keys, apps, StreamTokens([]), run_tokens=[], admin_tokens=[SecretStr(ADMIN)])
     limits = BodyLimits(bytes=MAX_BYTES, values=1000, seconds=30)
-    door = Door(blueprint=credentials_blueprint(CredentialService(database, [])), caller=callers.of_workspace)
-    register(flask_app, door, RequestRules(body_limits=limits, origins=[], limiter=RateLimiter(rate=0, burst=1)))
+    registration = Registration(
+        blueprint=credentials_blueprint(CredentialService(database, [])), caller=callers.of_workspace
+    )
+    register(
+        flask_app, registration, RequestRules(body_limits=limits, origins=[], limiter=RateLimiter(rate=0, burst=1))
+    )
     client = flask_app.test_client()
     client.environ_base |= {"HTTP_AUTHORIZATION": f"Bearer {ADMIN}", "HTTP_X_TENANT_ID": tenant}
     return client
