@@ -31,6 +31,7 @@ def register_blueprints(app: Flask, settings: Settings, services: Services) -> N
     """Register all blueprints of one application."""
     rules = RequestRules(
         body_limits=BodyLimits(settings.max_request_bytes, settings.max_json_values, settings.body_timeout_seconds),
+        hosts=settings.allowed_host_names,
         origins=settings.allowed_origins,
         limiter=RateLimiter(rate=settings.requests_a_second, burst=settings.requests_at_once),
     )

@@ -12,8 +12,9 @@ from pydantic import SecretStr
 from blueprints.auth import STREAM_TOKEN, bearer_of, has_stream_token, matching_digest
 from blueprints.parsing import refuse_value
 from errors import KeyNotAllowed, ParameterRefused, TenantNotAllowed, Unauthorized
-from services.api_keys import PREFIXES, ApiKeyService
+from services.api_keys import ApiKeyService
 from services.chat.apps import App, AppService
+from services.key_secrets import PREFIXES
 from services.run_access import EVERY_RUN, RUNS_WITHOUT_TENANT, RunAccess
 from services.stream_tokens import StreamTokens
 from services.tenants import DEFAULT_TENANT, TENANT_PATTERN, TENANT_RULE

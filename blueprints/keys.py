@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify, request
+from pydantic import BaseModel
 
 from blueprints.callers import current_caller
-from blueprints.paging import parse_page
+from blueprints.paging import parse_page, parse_query
 from blueprints.parsing import parse_body, parse_optional_body
 from services.api_keys import ApiKeyService
 from services.key_types import CreateKeyRequest, RotateKeyRequest
+
+
+class RevokeQuery(BaseModel):
+    """Whether the keys that were made with a key end with it."""
+
+    with_made: bool = False
 
 
 def keys_blueprint(keys: ApiKeyService) -> Blueprint:
@@ -38,9 +45,9 @@ def keys_blueprint(keys: ApiKeyService) -> Blueprint:
 
     @blueprint.delete("/<key_id>")
     def revoke_key(key_id: str) -> tuple[str, int]:
-        """End a key."""
         caller = current_caller()
-        keys.revoke_key(caller.tenant_id, key_id, revoked_by=caller.actor)
+        with_made = parse_query(request, RevokeQuery).with_made
+        keys.revoke_key(caller.tenant_id, key_id, revoked_by=caller.actor, with_made=with_made)
         return "", 204
 
     return blueprint

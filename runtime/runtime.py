@@ -26,6 +26,7 @@ from runtime.execution.lease_keeper import LeaseKeeper
 from runtime.execution.local_executor import LocalExecutor
 from runtime.execution.reaper import Reaper
 from runtime.execution.runner import Runner
+from runtime.execution.stray_errors import log_stray_errors
 from runtime.layers.default_model import default_model_layer
 from runtime.llm.clients import ModelClients
 from runtime.llm.plugin_daemon import PluginDaemonClient
@@ -142,6 +143,7 @@ class Runtime:
             wait_seconds=config.max_wait_seconds,
             stop_owner=self._tell_owner,
         )
+        log_stray_errors(self._bridge.loop)
         self._bridge.start()
         self._requests.start()
         self._log.start()

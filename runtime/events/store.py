@@ -22,7 +22,7 @@ from runtime.protocol.cursors import GREATEST
 from runtime.protocol.events import Event, EventEncoder, RunEnd, ended_record
 from runtime.protocol.ids import new_id
 from runtime.protocol.phases import Phase
-from runtime.protocol.records import RunRecord
+from runtime.protocol.records import NOBODY, RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +153,7 @@ class RunStore:
                     record.run_id,
                     round(self._lifetimes.lease_seconds * 1000),
                     self._lifetimes.retention_seconds,
+                    NOBODY,
                 ],
             )
         )

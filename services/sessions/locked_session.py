@@ -19,7 +19,7 @@ from models import Agent, AgentSession, SessionTurn
 from models.enums import AgentStatus, MultitaskStrategy, SessionState, TurnStatus
 from runtime.protocol.ids import is_id
 from services.sessions.lookup import TurnKey
-from services.sessions.turns.successes import SUCCEED
+from services.sessions.turns.successes import succeed, taking_over
 
 CHANGING = ("turns", "last_run_id", "version_id", "waiting_form_id", "layer_specs", "updated_at")
 """What a turn changes of its session, besides what it remembers and how many are unfinished."""
@@ -96,9 +96,9 @@ class LockedSession:
         if self.taken is None:
             connection.execute(_change(*changed), given)
             return True
-        turn = {"turn_id": self.taken.key.turn_id}
-        connection.execute(_change(*changed, takes_over=True), {**given, **turn})
-        return bool(connection.execute(SUCCEED, turn).rowcount)
+        turn_ids = [self.taken.key.turn_id]
+        has_taken = connection.execute(_change(*changed, takes_over=True), {**given, "turn_ids": turn_ids}).rowcount
+        return bool(has_taken and succeed(session, turn_ids))
 
     def _columns(self) -> dict[str, Any]:
         """Of a session that is not stored yet."""
@@ -147,11 +147,9 @@ _LOCKED = (
 
 @cache
 def _change(*names: str, takes_over: bool = False) -> Update:
-    learnt = select(SessionTurn.prepared_snapshot).where(SessionTurn.id == bindparam("turn_id")).scalar_subquery()
     values: dict[str, Any] = {name: bindparam(name) for name in ("unfinished", *names)}
-    if takes_over:
-        values["session_snapshot"] = learnt
-    return update(AgentSession).where(AgentSession.id == bindparam("session")).values(values)
+    statement = taking_over(**values) if takes_over else update(AgentSession).values(values)
+    return statement.where(AgentSession.id == bindparam("session"))
 
 
 def lock_session(session: Session, tenant_id: str, session_id: str) -> LockedSession:

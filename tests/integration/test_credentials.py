@@ -497,7 +497,9 @@ def ringless(database: Database, tenant: str) -> FlaskClient:
         blueprint=credentials_blueprint(CredentialService(database, [])), caller=callers.of_workspace
     )
     register(
-        flask_app, registration, RequestRules(body_limits=limits, origins=[], limiter=RateLimiter(rate=0, burst=1))
+        flask_app,
+        registration,
+        RequestRules(body_limits=limits, hosts=[], origins=[], limiter=RateLimiter(rate=0, burst=1)),
     )
     client = flask_app.test_client()
     client.environ_base |= {"HTTP_AUTHORIZATION": f"Bearer {ADMIN}", "HTTP_X_TENANT_ID": tenant}

@@ -18,6 +18,8 @@ FOREIGN_CLASSES = {
     "EventSource",  # of browsers
     "IntegrityError",  # of SQLAlchemy
     "InvokeRateLimitError",
+    "ModelRetry",  # of Pydantic AI
+    "SecretStr",  # of Pydantic
     "TimeoutStopSec",  # of systemd
     "WebSocket",
 }

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from app import init_app
 from blueprints.security_headers import SECURITY_HEADERS
-from errors import GreenrunError
+from errors import GreenrunError, HostNotAllowed
 from settings import Settings
 
 PAGE = "https://pages.example"
@@ -30,6 +30,7 @@ def mounted(rate_limit: str = "0") -> Flask:
         rate_limit=rate_limit,
         max_request_bytes=MAX_BYTES,
         cors_origins=PAGE,
+        allowed_hosts="localhost",
     )
     init_app(app, settings)
     return app
@@ -75,6 +76,15 @@ def test_nobody_comes_in_without_a_token_and_requests_are_counted(blueprint: str
     answers = [client.open(path, method=method) for _ in range(REQUESTS + 1)]
 
     assert [answer.status_code for answer in answers] == [401] * REQUESTS + [429]
+
+
+@pytest.mark.parametrize("blueprint", BLUEPRINTS)
+def test_by_another_name_a_server_answers_probes_alone(blueprint: str) -> None:
+    path, method = a_request(blueprint)
+
+    answer = APP.test_client().open(path, method=method, base_url="http://evil.example")
+
+    assert (answer.json or {}).get("code") == (None if blueprint in OPEN_TO_EVERYBODY else HostNotAllowed.code)
 
 
 @pytest.mark.parametrize("blueprint", KEPT)

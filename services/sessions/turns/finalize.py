@@ -18,7 +18,6 @@ from sqlalchemy.orm.attributes import flag_modified
 
 from models import AgentSession, HumanInputForm, SessionTurn
 from models.enums import TurnStatus
-from runtime.protocol.events import RunEnd
 from runtime.protocol.ids import is_id, new_id
 from runtime.protocol.records import RunRecord, RunStatus
 from runtime.runs import Worker
@@ -29,7 +28,7 @@ from services.sessions.lookup import TurnKey, unfinished_turns
 from services.sessions.run_events import RunEvents, read_events
 from services.sessions.thoughts import thoughts_of, thoughts_so_far
 from services.sessions.transcript import answer_so_far, rebuild_messages
-from services.sessions.turns.successes import SUCCEEDED, take_over
+from services.sessions.turns.successes import succeed, take_over
 from services.sessions.turns.transitions import STATUSES, Outcome, outcome
 
 UNSTORED_SECONDS = 30.0
@@ -121,12 +120,12 @@ class Finalizer:
                 raise _NotPrepared
             _prepare_late(turn, events)
         row.session_snapshot = turn.prepared_snapshot or row.session_snapshot
-        for name, value in SUCCEEDED.items():
-            setattr(turn, name, value)
         if turn.deferred_call is not None:
             form = self._form(turn)
             session.add(form)
             row.waiting_form_id = form.id
+        session.flush()
+        succeed(session, [turn.id])
 
     def _form(self, turn: SessionTurn) -> HumanInputForm:
         call = turn.deferred_call or {}
@@ -140,11 +139,6 @@ class Finalizer:
             question=call["args"],
             expires_at=datetime.now(UTC) + self._form_life,
         )
-
-
-def is_plain_success(end: RunEnd) -> bool:
-    """Whether the session takes over what was prepared for this end, and that is all."""
-    return end.status is RunStatus.SUCCEEDED and "deferred_tool_call" not in end.data
 
 
 def prepared(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import aliased
 
 from errors import RunAlreadyEnded, RunNotFound
@@ -22,15 +22,13 @@ from services.runs import RunService
 from services.sessions.lookup import TurnKey, session_and_turn, unfinished_turns
 from services.sessions.turns.finalize import Finalizer
 from services.sessions.turns.pending import PendingFinalizations
+from services.sessions.turns.successes import IS_PLAIN
 
 logger = logging.getLogger(__name__)
 
 INTERRUPTED = "interrupted"
 
 _behind = aliased(SessionTurn)
-_is_plain = and_(
-    SessionTurn.prepared_snapshot.is_not(None), SessionTurn.deferred_call.is_(None), SessionTurn.stop.is_(None)
-)
 
 # Made once: to write a statement takes SQLAlchemy longer than to execute it.
 _HEARD = select(
@@ -40,7 +38,7 @@ _HEARD = select(
     SessionTurn.run_id,
     SessionTurn.position,
     SessionTurn.status,
-    _is_plain.label("is_plain"),
+    IS_PLAIN.label("is_plain"),
     select(_behind.id)
     .where(
         _behind.session_id == SessionTurn.session_id,
@@ -116,11 +114,10 @@ class Line:
 
     def _finalize(self, one: HeardEnd, row: Any) -> None:
         key = TurnKey(row.tenant_id, row.session_id, row.id, row.run_id, row.position)
-        is_running = row.status is TurnStatus.RUNNING
-        if is_running and row.is_plain and not row.is_followed and one.end.status == RunStatus.SUCCEEDED:
+        if row.is_plain and not row.is_followed and one.end.status == RunStatus.SUCCEEDED:
             self._pending.add(key, one.acknowledge)
             return
-        if is_running:
+        if row.status is TurnStatus.RUNNING:
             self._finalizer.finalize(key)
         if row.is_followed:
             self.advance(key.session_id)
