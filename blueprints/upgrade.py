@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from flask import Blueprint, Request, g, request
 from flask.blueprints import BlueprintSetupState
+from flask.typing import ResponseReturnValue
 from flask_sock import Sock
 from gevent import Greenlet
 from simple_websocket import Server
@@ -21,35 +23,47 @@ KEY_BYTES = 16
 SERVER_OPTIONS = "SOCK_SERVER_OPTIONS"
 
 OpenConversation = Callable[..., Conversation]
+View = Callable[..., ResponseReturnValue]
 
 
 def socket_route(blueprint: Blueprint, rule: str) -> Callable[[OpenConversation], OpenConversation]:
     """Serve WebSockets at a rule of a blueprint that is not registered yet.
 
-    The decorated function is called with the parts of the path, while its errors can still be answered over HTTP: after
-    the blueprint's hooks so far, and before flask-sock accepts the upgrade. It calls ``require_upgrade``, and returns
-    the conversation that is then held.
+    The decorated function is called as a view is, behind all hooks and before flask-sock accepts the upgrade, so its
+    errors are still answered over HTTP. It calls ``require_upgrade``, and returns the conversation that is then held.
     """
 
-    def register(open_conversation: OpenConversation) -> OpenConversation:
-        endpoint = open_conversation.__name__
-
-        @blueprint.before_request
-        def prepare() -> None:
-            if request.endpoint == f"{blueprint.name}.{endpoint}" and request.method != "OPTIONS":
-                g.conversation = open_conversation(**(request.view_args or {}))
-                _prepare_handshake(request)
-
-        # Two rules: werkzeug gives handshakes only to the first, and what is none, and is told so above, to the second.
-        @Sock().route(rule, bp=blueprint, endpoint=endpoint)
-        def converse(server: Server, **_: str) -> None:
+    def add(open_conversation: OpenConversation) -> OpenConversation:
+        @Sock().route(rule, bp=_CheckedRoutes(blueprint, open_conversation))
+        def converse(server: Server) -> None:
             g.pop("conversation").hold(server)
 
-        blueprint.add_url_rule(rule, endpoint)
         blueprint.record(_read_in_greenlets)
         return open_conversation
 
-    return register
+    return add
+
+
+class _CheckedRoutes:
+    """The blueprint as flask-sock sees it, whose view would answer with the upgrade at once."""
+
+    def __init__(self, blueprint: Blueprint, open_conversation: OpenConversation) -> None:
+        self._blueprint = blueprint
+        self._open_conversation = open_conversation
+
+    def route(self, rule: str, **options: Any) -> Callable[[View], None]:
+        def add(upgrade: View) -> None:
+            @wraps(self._open_conversation)
+            def check_and_upgrade(**parts: str) -> ResponseReturnValue:
+                g.conversation = self._open_conversation(**parts)
+                _prepare_handshake(request)
+                return upgrade()  # with the parts it would take a C frame, which each idle socket keeps
+
+            # Two rules: werkzeug gives handshakes only to the first, and to the second what is none, and is told so.
+            self._blueprint.add_url_rule(rule, view_func=check_and_upgrade, **options)
+            self._blueprint.add_url_rule(rule, view_func=check_and_upgrade)
+
+        return add
 
 
 def require_upgrade(request: Request) -> None:

@@ -12,7 +12,6 @@ import gevent
 from gevent import monkey
 from gevent.event import Event
 
-from errors import StorageUnavailable
 from runtime.config import RuntimeConfig
 from runtime.events.end_stream import EndStream
 from runtime.events.hub import Hub
@@ -64,7 +63,7 @@ class NotPatched(RuntimeError):
 class Runtime:
     """One a worker process. Making it opens nothing; ``start`` does, and ``close`` ends it.
 
-    Services reach it by ``runs``, which is there once it has started, and fill ``origins`` and ``observers`` before.
+    Services know it as a ``Worker``; ``origins`` and ``observers`` are filled before it starts.
     """
 
     def __init__(self, config: RuntimeConfig) -> None:
@@ -129,7 +128,7 @@ class Runtime:
             size=size,
             on_start=self._lease_keeper.tell,
         )
-        self.runs = Runs(
+        self._runs = Runs(
             worker=self._worker,
             keys=self._keys,
             store=self._store,
@@ -159,13 +158,19 @@ class Runtime:
         _calm_garbage_collection()
         gevent.config.track_greenlet_tree = False  # a look at the stack for each greenlet, of use only in a debugger
 
+    @property
+    def runs(self) -> Runs:
+        """What services ask of runs. The first to ask starts everything, where nobody has. Raises NotPatched."""
+        self.start()
+        return self._runs
+
     def take_token(self, name: str, *, rate: float, burst: int) -> float:
         """Take a token of a bucket that all workers share: 0, or in how many seconds there will be one.
 
-        ``name`` ends in hexadecimal digits. Raises StorageUnavailable, also before the start.
+        ``name`` ends in hexadecimal digits. The first to ask starts everything. Raises StorageUnavailable and
+        NotPatched.
         """
-        if not self._started:
-            raise StorageUnavailable
+        self.start()
         return self._token_buckets.take(name, rate=rate, burst=burst)
 
     def hurry(self) -> None:
