@@ -12,6 +12,7 @@ import gevent
 from gevent import monkey
 from gevent.event import Event
 
+from errors import StorageUnavailable
 from runtime.config import RuntimeConfig
 from runtime.events.end_stream import EndStream
 from runtime.events.hub import Hub
@@ -167,10 +168,10 @@ class Runtime:
     def take_token(self, name: str, *, rate: float, burst: int) -> float:
         """Take a token of a bucket that all workers share: 0, or in how many seconds there will be one.
 
-        ``name`` ends in hexadecimal digits. The first to ask starts everything. Raises StorageUnavailable and
-        NotPatched.
+        ``name`` ends in hexadecimal digits. Raises StorageUnavailable, also before the start.
         """
-        self.start()
+        if not self._started:
+            raise StorageUnavailable
         return self._token_buckets.take(name, rate=rate, burst=burst)
 
     def hurry(self) -> None:
