@@ -137,6 +137,7 @@ def test_what_is_stored_before_the_joining_is_in_the_page_behind_it(at: Any, rea
 
     assert cursors(follower.read()) == ["1-3"]
     assert stream.pages[-1][0] == "1-2"
+    assert read_hub.reading == {STREAM: "1-2"}, "where the reader is, without another question to Redis"
 
 
 def test_what_comes_while_a_page_is_read_is_neither_missing_nor_doubled(at: Any, read_hub: ReadHub) -> None:
@@ -261,12 +262,15 @@ def test_a_reader_that_is_too_slow_reads_pages_until_it_has_caught_up(at: Any, r
     follower = at(stream)
     follower.read()
     follower.read()
-    big = [entry(f"1-{number}", payload=b"x" * (MAX_QUEUED_BYTES // 2)) for number in range(3, 7)]
+    stream.stored += [entry("1-3")]
+    read_hub.reader.bring(STREAM, entry("1-3"))
+    assert cursors(follower.read()) == ["1-3"]
+    big = [entry(f"1-{number}", payload=b"x" * (MAX_QUEUED_BYTES // 2)) for number in range(4, 7)]
     stream.stored += big
 
     read_hub.reader.bring(STREAM, *big)
     pages = len(stream.pages)
-    assert cursors(follower.read()) == ["1-3", "1-4", "1-5", "1-6"]
+    assert cursors(follower.read()) == ["1-4", "1-5", "1-6"]
     read_hub.reader.bring(STREAM, entry("1-7"))
     stream.stored += [entry("1-7")]
     assert cursors(follower.read()) == ["1-7"]
@@ -292,6 +296,20 @@ def test_a_reader_that_is_stopped_while_it_waits_ends_at_once(at: Any) -> None:
     follower.read()
 
     gevent.spawn_later(SOON, follower.stop)
+
+    assert (follower.read(), follower.is_cut) == (None, True)
+
+
+def test_a_reader_that_is_cut_as_something_comes_ends_all_the_same(at: Any, read_hub: ReadHub) -> None:
+    follower = at(Stream(entries(1, 3)))
+    follower.read()
+    follower.read()
+
+    def come_and_cut() -> None:
+        read_hub.reader.bring(STREAM, entry("1-3"))
+        follower.stop()
+
+    gevent.spawn(come_and_cut)
 
     assert (follower.read(), follower.is_cut) == (None, True)
 
