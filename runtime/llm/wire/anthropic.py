@@ -15,6 +15,16 @@ from runtime.llm.wire.reader import Json, Wire
 from runtime.llm.wire.tool_calls import sent_id
 from runtime.llm.wire.usage import LastUsage
 
+KINDS = frozenset(
+    {
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    }
+)
 TEXT_OF_DELTA = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 BLOCK_OF_DELTA: dict[str, Json] = {
     "text_delta": {"type": "text", "text": ""},
@@ -47,13 +57,19 @@ class AnthropicWire(Wire):
     def read(self, data: Json, name: str) -> Iterator[Json]:
         """Yield the event, mended. What comes behind ``message_stop``, and what nobody knows, is left out."""
         kind = text_of(data, "type") or name
+        if kind == "error":
+            yield {**data, "type": "error"}
+        elif kind in KINDS and not self.is_whole:
+            if not self._has_begun:
+                yield self._message_start(object_of(data, "message"))
+            yield from self._event(kind, data)
+        elif not kind:
+            raise WireError("an event of the answer has no type")
+
+    def _event(self, kind: str, data: Json) -> Iterator[Json]:
         match kind:
-            case "error":
-                yield {**data, "type": "error"}
-            case _ if self.is_whole:
-                return
             case "message_start":
-                yield from self._message_start(object_of(data, "message"))
+                self._usage.take(object_of(data, "message").get("usage"))
             case "content_block_start":
                 yield from self._block_start(_index(data), object_of(data, "content_block"))
             case "content_block_delta":
@@ -66,18 +82,16 @@ class AnthropicWire(Wire):
                 self.is_whole = True
                 yield from self._rest()
                 yield {"type": "message_stop"}
-            case "":
-                raise WireError("an event of the answer has no type")
 
     def _counted(self, fields: Json) -> Json:
         return self._usage.take(fields.get("usage")) or {"input_tokens": 0, "output_tokens": 0}
 
-    def _message_start(self, message: Json) -> Iterator[Json]:
+    def _message_start(self, message: Json) -> Json:
+        """The first event, also of a server that leaves it out."""
+        self._has_begun = True
+        known = {"id": text_of(message, "id"), "model": text_of(message, "model"), "type": "message"}
         usage = self._counted(message)
-        if not self._has_begun:
-            self._has_begun = True
-            known = {"id": text_of(message, "id"), "model": text_of(message, "model"), "type": "message"}
-            yield {"type": "message_start", "message": {**message, **known, "content": [], "usage": usage}}
+        return {"type": "message_start", "message": {**message, **known, "content": [], "usage": usage}}
 
     def _block_start(self, index: int, block: Json) -> Iterator[Json]:
         if self._is_repeated(index, block):

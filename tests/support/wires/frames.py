@@ -10,7 +10,12 @@ Json = dict[str, Any]
 
 def frame(data: Any, name: str | None = None) -> bytes:
     """One event, with JSON in ASCII, where half of a surrogate pair is an escape like any other."""
-    return (f"event: {name}\n" if name else "").encode() + b"data: " + json.dumps(data).encode() + b"\n\n"
+    return (
+        (f"event: {name}\n" if name else "").encode()
+        + b"data: "
+        + json.dumps(data, separators=(",", ":")).encode()
+        + b"\n\n"
+    )
 
 
 DONE = b"data: [DONE]\n\n"
