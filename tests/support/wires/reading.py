@@ -125,7 +125,7 @@ def model_over(wire: str, transport: httpx2.AsyncBaseTransport, usage: UsageLedg
         return _plugin_model(transport, usage)
     client = ProviderClient()
     client._transport = transport
-    return build_model([ModelTarget(f"{wire}:model", **{"base_url": BASE_URL, **target})], client, usage)
+    return build_model([ModelTarget(**{"model": f"{wire}:model", "base_url": BASE_URL, **target})], client, usage)
 
 
 def read(wire: str, *pieces: bytes, messages: list[ModelMessage] | None = None, **target: Any) -> Heard:
