@@ -21,6 +21,7 @@ from errors import OutputCheckUnavailable
 from runtime.events.run_log import EventBytesExceeded
 from runtime.execution.checked_output import OutputValidationFailed
 from runtime.execution.limits import RunLimitExceeded
+from runtime.llm.demo import DemoFailure
 from runtime.llm.plugin_daemon import PluginDaemonError
 from runtime.llm.providers import ProviderError
 from runtime.llm.unsupported import UnsupportedRequest
@@ -47,7 +48,7 @@ def failed_end(run_id: str, error: BaseException, redactor: Redactor) -> RunEnd:
             return RunEnd.failed("the run reached its limit of model requests", error_type=RUN_LIMIT_EXCEEDED)
         case ProviderError():
             return RunEnd.failed(redactor.clean(str(error)), reason=error.reason)
-        case RunCannotProceed() | UnsupportedRequest():
+        case RunCannotProceed() | UnsupportedRequest() | DemoFailure():
             return RunEnd.failed(redactor.clean(str(error)))
         case ModelHTTPError():
             return RunEnd.failed(f"the model provider answered with status {error.status_code}")

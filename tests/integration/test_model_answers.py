@@ -167,7 +167,7 @@ def failure(end: dict[str, Any]) -> str:
 # Answers that are not whole
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", DIRECT)
 def test_half_an_answer_that_ends_politely_fails_the_run(site: Site, name: str, wire: str) -> None:
     assert failure(site.run(wire, name, BEGINS[wire] + TEXTS[wire](SECRET_TEXT))) == "model_stream_incomplete"
 

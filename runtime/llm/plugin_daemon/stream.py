@@ -96,7 +96,7 @@ class PluginDaemonStreamedResponse(StreamedResponse):
         if chunk.finish_reason:
             self.finish_reason = FINISH_REASONS.get(chunk.finish_reason.lower(), "error")
             self.provider_details = {"finish_reason": chunk.finish_reason}
-        # Some plugins say no reason, and only what the answer has cost, in their last chunk.
+        # A plugin need not say either: the end of the body is all the daemon's protocol has for an end.
         self._is_whole = self.finish_reason is not None or chunk.usage is not None
         if isinstance(chunk.content, str):
             yield from self._text_events(chunk.content)
@@ -119,9 +119,9 @@ class PluginDaemonStreamedResponse(StreamedResponse):
             else:
                 yield from self._parts_manager.handle_tool_call_delta_events(vendor_part_id=channel, args=half)
         yield from self._text.flush()
-        if not self._is_whole:
-            raise IncompleteAnswer("the plugin daemon's answer ended before it was whole")
         self._tool_calls.end()
+        if self._tool_calls.are_cut_off and not self._is_whole:
+            raise IncompleteAnswer("the plugin daemon's answer ended inside a tool call")
         yield from cut_off_call(self.finish_reason, self._parts_manager)
 
     @cached_property

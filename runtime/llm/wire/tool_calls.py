@@ -102,6 +102,11 @@ class ToolCallAssembler:
         if any(not call.name for call in self._calls):
             raise WireError("the answer has a tool call without a name")
 
+    @property
+    def are_cut_off(self) -> bool:
+        """Whether the arguments of a call have not arrived whole."""
+        return any(not call.is_whole for call in self._calls)
+
     def _call_of(self, fragment: ToolCallFragment) -> _Call:
         spoken_of = self._open if fragment.place is None else self._by_place.get(fragment.place, self._open)
         if fragment.id:

@@ -27,7 +27,8 @@ def shapes() -> list[Shape]:
         add("data without anything in it", begin + b"data:\n\ndata: \n\n" + text("Hello there") + end, **hello)
         add("no blank line behind the last event", whole.rstrip(b"\n"), **hello)
         add("lines end like Windows's", whole.replace(b"\n", b"\r\n"), **hello)
-        add("the end is missing", begin + text("Hello ", "th"), fails="model_stream_incomplete")
+        if wire != "plugin":  # whose protocol has no end but that of the body
+            add("the end is missing", begin + text("Hello ", "th"), fails="model_stream_incomplete")
         add("nothing", b"", fails="model_protocol_error")
         add("comments only", b": hi\n\n: ho\n\n", fails="model_protocol_error")
         add("HTML", HTML, fails="model_protocol_error")

@@ -37,6 +37,13 @@ def shapes() -> list[Shape]:
             call('{"a":1}' + FIRST, name="get", call_id="a") + end,
             calls=(("get", '{"a":1}' + LOST),),
         ),
+        shape("no reason to finish, and no usage", frames.plugin("Hello"), text="Hello", tokens=(0, 0)),
+        shape("no end, and a whole call", call(one[1], name="get", call_id="a"), calls=(one,), tokens=(0, 0)),
+        shape(
+            "the end is missing behind the name of a call",
+            call(name="get", call_id="a"),
+            fails="model_stream_incomplete",
+        ),
         shape(
             "the end is missing inside a call", call('{"a"', name="get", call_id="a"), fails="model_stream_incomplete"
         ),

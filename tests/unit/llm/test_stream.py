@@ -144,7 +144,7 @@ def is_cut_off(line: bytes) -> bool:
 
 
 def test_each_text_chunk_is_one_event() -> None:
-    answer = Answer(text("a"), text("b"), text("c"), frame(finish_reason="stop"))
+    answer = Answer(text("a"), text("b"), text("c"))
 
     assert [event.event_kind for event in answer.events] == [
         "part_start",
@@ -174,7 +174,7 @@ def test_usage_is_told_even_when_the_stream_fails_afterwards() -> None:
 
 
 def test_an_answer_without_usage_says_so() -> None:
-    answer = Answer(text("a"), frame(finish_reason="stop"))
+    answer = Answer(text("a"))
 
     assert answer.usages == []
     assert answer.response.usage.unmeasured_requests == 1

@@ -16,7 +16,7 @@ from runtime.llm.wire.google import GoogleWire
 from runtime.llm.wire.reader import AnswerReader, Wire
 from runtime.llm.wire.responses import ResponsesWire
 from tests.support.wires import SHAPES
-from tests.support.wires.frames import answer
+from tests.support.wires.frames import answer, plugin_call
 from tests.support.wires.reading import hear
 from tests.support.wires.shape import WIRES, Shape
 
@@ -95,13 +95,12 @@ def test_text_and_thinking_come_apart_for_every_cut_on_every_wire() -> None:
     asyncio.run(every_cut())
 
 
-def test_half_an_answer_of_a_plugin_is_incomplete_wherever_it_ends() -> None:
-    frames = _frames(answer("plugin", "Hello ", "there"))
+def test_half_a_call_of_a_plugin_is_incomplete_wherever_it_ends() -> None:
+    body = b"".join(plugin_call(piece, name="get", call_id="a") for piece in ("", '{"a"', ':{"b"', ":1", "}"))
 
     async def every_end() -> None:
-        for end in range(1, len(frames)):
-            assert (await hear("plugin", frames[:end])).reason == "model_stream_incomplete"
-        assert (await hear("plugin", frames)).reason is None
+        for end in range(1, len(_frames(body))):
+            assert (await hear("plugin", _frames(body)[:end])).reason == "model_stream_incomplete"
 
     asyncio.run(every_end())
 
