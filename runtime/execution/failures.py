@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 
 from pydantic_ai.exceptions import (
@@ -21,10 +22,8 @@ from errors import OutputCheckUnavailable
 from runtime.events.run_log import EventBytesExceeded
 from runtime.execution.checked_output import OutputValidationFailed
 from runtime.execution.limits import RunLimitExceeded
-from runtime.llm.demo import DemoFailure
 from runtime.llm.plugin_daemon import PluginDaemonError
 from runtime.llm.providers import ProviderError
-from runtime.llm.unsupported import UnsupportedRequest
 from runtime.protocol.events import RunEnd
 from runtime.protocol.redaction import Redactor
 from runtime.runs.ends import STORAGE
@@ -33,6 +32,14 @@ logger = logging.getLogger(__name__)
 
 RUN_LIMIT_EXCEEDED = "agent_run_limit_exceeded"
 UNKNOWN = "the run failed because of an internal error"
+
+OWN = __name__.partition(".")[0]
+
+_SAME_NAME = re.compile(r"[^\n]* defines a tool whose name conflicts with existing tool from [^\n]*$")
+"""The library's text for two tools of one name. The layers that have them, and what helps, it is told by them."""
+
+_GIVEN_UP = re.compile(r"Tool '([\w-]{1,64})' exceeded max retries", re.ASCII)
+"""The library's text for a tool whose calls it has refused too often. Nothing but the name is told."""
 
 
 class RunCannotProceed(Exception):
@@ -48,7 +55,9 @@ def failed_end(run_id: str, error: BaseException, redactor: Redactor) -> RunEnd:
             return RunEnd.failed("the run reached its limit of model requests", error_type=RUN_LIMIT_EXCEEDED)
         case ProviderError():
             return RunEnd.failed(redactor.clean(str(error)), reason=error.reason)
-        case RunCannotProceed() | UnsupportedRequest() | DemoFailure():
+        case RunCannotProceed():
+            return RunEnd.failed(redactor.clean(str(error)))
+        case UserError() | AgentRunError() if _is_for_callers(error):
             return RunEnd.failed(redactor.clean(str(error)))
         case ModelHTTPError():
             return RunEnd.failed(f"the model provider answered with status {error.status_code}")
@@ -70,6 +79,11 @@ def failed_end(run_id: str, error: BaseException, redactor: Redactor) -> RunEnd:
             return RunEnd.failed(UNKNOWN)
 
 
+def _is_for_callers(error: UserError | AgentRunError) -> bool:
+    """Whether the text is of this server's own making: its own class, or one that names layers."""
+    return type(error).__module__.partition(".")[0] == OWN or _SAME_NAME.match(str(error)) is not None
+
+
 def _model_failure(error: UserError | AgentRunError) -> RunEnd:
     """The end of a run whose model, or the library between, went wrong in a way that has a name."""
     match error:
@@ -80,6 +94,9 @@ def _model_failure(error: UserError | AgentRunError) -> RunEnd:
         case OutputTokenLimitExceeded():
             text = "the model's answer was cut off by its limit of tokens"
             return RunEnd.failed(text, reason="model_output_limit")
+        case UnexpectedModelBehavior() if (tool := _GIVEN_UP.match(error.message)) is not None:
+            text = f"the model kept calling the tool {tool[1]} in a way that cannot be run"
+            return RunEnd.failed(text, reason="unexpected_model_behavior")
         case UnexpectedModelBehavior():
             text = "the model answered in a way that the run cannot go on with"
             return RunEnd.failed(text, reason="unexpected_model_behavior")

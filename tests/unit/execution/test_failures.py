@@ -78,6 +78,17 @@ def test_an_error_of_the_library_is_told_in_a_short_sentence_of_our_own(
     assert "what-the-model-wrote" not in caplog.text
 
 
+def test_the_tool_that_a_model_cannot_handle_is_named_and_nothing_else() -> None:
+    text = "Tool 'search' exceeded max retries count of 1. Consider raising the retry budget."
+
+    end = failed_end("run", UnexpectedModelBehavior(text), Redactor([]))
+    quoted = failed_end("run", UnexpectedModelBehavior(text.replace("search", ANSWER)), Redactor([]))
+
+    assert end.error == "the model kept calling the tool search in a way that cannot be run"
+    assert quoted.error == "the model answered in a way that the run cannot go on with"
+    assert end.reason == quoted.reason == "unexpected_model_behavior"
+
+
 def test_what_a_run_may_not_ask_for_is_told_without_secrets() -> None:
     end = failed_end("run", UnsupportedRequest(f"no files with {SECRET}"), Redactor([SECRET, SECRET[:6]]))
 
