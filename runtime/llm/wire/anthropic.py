@@ -134,7 +134,7 @@ class AnthropicWire(Wire):
         if kind in TEXT_OF_DELTA:
             name = TEXT_OF_DELTA[kind]
             self._deltas[own] = kind
-            text = self.texts.feed(own, text_of(delta, name))
+            text = self.texts.feed(own, text_of(delta, name), is_json=name == "partial_json")
             if not text:
                 return
             if kind == "input_json_delta":

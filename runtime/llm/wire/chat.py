@@ -76,7 +76,7 @@ class ChatWire(Wire):
     def _call(self, edit: ToolCallEdit) -> Json:
         if edit.replaces:
             raise WireError("the answer gives one tool call two sets of arguments")
-        return _call(edit.key, self.texts.feed(edit.key, edit.arguments), name=edit.name, call_id=edit.id)
+        return _call(edit.key, self.texts.feed(edit.key, edit.arguments, is_json=True), name=edit.name, call_id=edit.id)
 
 
 def _fragment(call: Json) -> ToolCallFragment:
