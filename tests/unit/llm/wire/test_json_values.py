@@ -20,7 +20,7 @@ def test_half_a_character_is_read_and_can_be_replaced(text: str | bytes) -> None
     ["", "{", "{} {}", "NaN", '{"a": Infinity}', "[" * 100_000, b"\xff", '{"a": "\xe9"}'.encode("utf-16"), "<html>"],
 )
 def test_what_is_no_json_is_refused_without_its_text(text: str | bytes) -> None:
-    with pytest.raises(ValueError, match="^not JSON$"):
+    with pytest.raises(ValueError, match=r"^not JSON$"):
         read_json(text)
 
 
