@@ -73,10 +73,9 @@ class ResponsesWire(Wire):
         kind = text_of(data, "type") or name
         if not kind and data.get("error"):
             kind = "error"
-        if not kind:
-            raise WireError("an event of the answer has no type")
         if kind not in KNOWN or self.is_whole:
             return
+        self.has_begun = True
         event = {**data, "type": kind, "sequence_number": self._number}
         self._number += 1
         if kind == "error":
