@@ -57,7 +57,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def model(provider: ScriptedDaemon, name: str, **rest: Any) -> dict[str, Any]:
     base_url = f"{provider.url}/v1"
-    return {"model": f"openai:{name}", "base_url": base_url, "credentials": {"api_key": KEY}, **rest}
+    known = {"model": f"openai:{name}", "base_url": base_url, "credentials": {"api_key": KEY}}
+    return {**known, "compatibility": "openai", **rest}
 
 
 def llm(config: dict[str, Any], *fallbacks: dict[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,20 @@ def test_a_provider_with_a_key_is_enough(model: str) -> None:
     assert bind({"model": model, "credentials": KEY}, STRICT).config.model == model
 
 
+@pytest.mark.parametrize("model", ["openai:llama", "openai-responses:llama"])
+@pytest.mark.parametrize("compatibility", ["openai", "generic", None])
+def test_a_server_may_be_said_to_be_compatible(model: str, compatibility: str | None) -> None:
+    layer = bind({**LOCAL, "model": model, "compatibility": compatibility}, GENEROUS)
+
+    assert layer.config.compatibility == compatibility
+
+
+@pytest.mark.parametrize(("model", "compatibility"), [("openai:llama", "strict"), ("anthropic:claude", "generic")])
+def test_any_other_compatibility_is_refused(model: str, compatibility: str) -> None:
+    with pytest.raises(InvalidComposition, match="compatibility"):
+        bind({**LOCAL, "model": model, "compatibility": compatibility}, GENEROUS)
+
+
 def test_a_model_name_may_hold_colons_and_slashes() -> None:
     assert bind({**LOCAL, "model": "openai:library/qwen3:8b"}, GENEROUS).config.model == "openai:library/qwen3:8b"
 
