@@ -4,9 +4,10 @@ As a process of its own over streamable HTTP: ``python -m tests.support.mcp_serv
 a test with ``running_mcp_server()``. Over its pipes: ``python -m tests.support.mcp_server``, which is what a test
 allows as a command.
 
-Its tools: ``echo`` gives back a text, ``slow`` takes some seconds, ``big`` returns many characters, ``fail`` raises,
-``die`` ends the process in the middle of the call, ``picture`` returns an image, ``secret`` the X-Key header that it
-was sent, ``indiscreet`` fails with it, ``process_ids`` its own process id and that of a process it has started.
+Its tools: ``echo`` gives back a text, ``silent`` returns nothing, ``slow`` takes some seconds, ``big`` returns many
+characters, ``fail`` raises, ``die`` ends the process in the middle of the call, ``picture`` returns an image,
+``secret`` the X-Key header that it was sent, ``indiscreet`` fails with it, ``process_ids`` its own process id and that
+of a process it has started.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ PIXEL = bytes.fromhex(
     "1f15c4890000000d49444154789c6360000002000001e221bc330000000049454e44ae426082"
 )
 
-TOOLS = ("echo", "slow", "big", "fail", "die", "picture", "secret", "indiscreet", "process_ids", "bad.name")
+TOOLS = ("echo", "silent", "slow", "big", "fail", "die", "picture", "secret", "indiscreet", "process_ids", "bad.name")
 
 COMMAND = ["env", f"PYTHONPATH={PROJECT}", sys.executable, "-m", "tests.support.mcp_server"]
 """The server as a command; the worker's environment is not handed on to it."""
@@ -85,6 +86,10 @@ def make_server() -> MCPServer:
     def echo(text: str) -> str:
         """Gives back the text."""
         return f"echo: {text}"
+
+    @server.tool(structured_output=False)
+    def silent() -> None:
+        """Returns nothing."""
 
     @server.tool()
     async def slow(seconds: float) -> str:
