@@ -47,6 +47,7 @@ from tests.support.mcp_server import TOOLS, RunningMcpServer, running_mcp_server
 
 URL = "https://tools.example.com/mcp"
 HERE = OperatorRules(allow_private_urls=True)
+Call = tuple[str, dict[str, Any]]
 NOBODY_LISTENS = "http://127.0.0.1:9/mcp"
 
 
@@ -283,14 +284,14 @@ def clients(rules: OperatorRules = HERE) -> ModelClients:
 
 
 def run(
-    *calls: tuple[str, dict[str, Any]],
+    *calls: Call | list[Call],
     told: Told | None = None,
     rules: OperatorRules = HERE,
     more: list[AbstractToolset[None]] | None = None,
     between: Callable[[], None] | None = None,
     **config: Any,
 ) -> Told:
-    """A run whose model makes one call after another, and then ends."""
+    """A run whose model makes one call after another, those of a list together, and then ends."""
     told = told or Told()
     left = list(calls)
 
@@ -306,8 +307,9 @@ def run(
             between()
         if not left:
             return ModelResponse(parts=[TextPart("done")])
-        name, arguments = left.pop(0)
-        return ModelResponse(parts=[ToolCallPart(name, arguments)])
+        together = left.pop(0)
+        together = together if isinstance(together, list) else [together]
+        return ModelResponse(parts=[ToolCallPart(name, arguments) for name, arguments in together])
 
     async def work() -> None:
         agent: Agent[None, str] = Agent(FunctionModel(model))
