@@ -113,6 +113,9 @@ def runs_blueprint(
     def stream_run_events(run_id: str) -> Response:
         """A run's events as they come."""
         follower = runs.follow_run(run_id, viewer=_caller().viewer, after=_stream_cursor())
+        if _is_reconnect() and follower.has_nothing:
+            # The one answer after which an EventSource does not come back.
+            return Response(status=204, headers={"Cache-Control": "no-cache"})
         # Passed through as it is: werkzeug's own iterator around it would cost each waiting stream memory.
         return Response(
             _frames(follower), content_type=sse.CONTENT_TYPE, headers=STREAM_HEADERS, direct_passthrough=True
@@ -159,6 +162,11 @@ def _stream_cursor() -> str:
     if last_event_id := request.headers.get("Last-Event-ID"):
         return parse_cursor_parameter(last_event_id, "Last-Event-ID", source="header")
     return BEGINNING
+
+
+def _is_reconnect() -> bool:
+    """Whether the cursor is an EventSource's; whoever gives one in the query decides alone when to come back."""
+    return not request.args.get("after") and bool(request.headers.get("Last-Event-ID"))
 
 
 def _frames(follower: Follower) -> Iterator[bytes]:
