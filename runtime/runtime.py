@@ -62,7 +62,7 @@ class NotPatched(RuntimeError):
 class Runtime:
     """One a worker process. Making it opens nothing; ``start`` does, and ``close`` ends it.
 
-    Services reach it by ``runs``, which is there once it has started, and fill ``origins`` and ``observers`` before.
+    Services know it as a ``Worker``; ``origins`` and ``observers`` are filled before it starts.
     """
 
     def __init__(self, config: RuntimeConfig) -> None:
@@ -126,7 +126,7 @@ class Runtime:
             size=size,
             on_start=self._lease_keeper.tell,
         )
-        self.runs = Runs(
+        self._runs = Runs(
             worker=self._worker,
             keys=self._keys,
             store=self._store,
@@ -155,6 +155,12 @@ class Runtime:
             starter()
         _calm_garbage_collection()
         gevent.config.track_greenlet_tree = False  # a look at the stack for each greenlet, of use only in a debugger
+
+    @property
+    def runs(self) -> Runs:
+        """What services ask of runs. The first to ask starts everything, where nobody has. Raises NotPatched."""
+        self.start()
+        return self._runs
 
     def hurry(self) -> None:
         """Let a drain, under way or to come, end now."""
