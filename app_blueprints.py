@@ -29,7 +29,12 @@ from settings import Settings
 def register_blueprints(app: Flask, settings: Settings, services: Services) -> None:
     """Register all blueprints of one application."""
     rules = RequestRules(
-        body_limits=BodyLimits(settings.max_request_bytes, settings.max_json_values, settings.body_timeout_seconds),
+        body_limits=BodyLimits(
+            bytes=settings.max_request_bytes,
+            values=settings.max_json_values,
+            seconds=settings.body_timeout_seconds,
+            input_bytes=settings.max_input_bytes,
+        ),
         hosts=settings.allowed_host_names,
         origins=settings.allowed_origins,
         limiter=services.limiter,

@@ -12,9 +12,10 @@ import gevent
 from flask import Request
 from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
 from werkzeug.exceptions import BadRequest
 
-from errors import InvalidRequest, RequestTimedOut, RequestTooLarge
+from errors import InvalidRequest, RequestTimedOut, RequestTooLarge, ValueTooLarge
 from runtime.protocol.json_text import InvalidJson, TooManyValues, ValueBudget, read_json
 from runtime.protocol.redaction import REDACTED
 from runtime.protocol.requests import JSON_BUDGET
@@ -33,6 +34,8 @@ MAX_SHOWN_CHARS = 1000
 
 MAX_PROBLEMS_TOLD = 100
 
+MAX_METADATA_BYTES = 65_536
+
 _LIMITS = "greenrun.body_limits"
 
 
@@ -44,6 +47,13 @@ class BodyLimits:
     values: int
     seconds: float
     """From the moment the body is asked for until all of it is there."""
+    input_bytes: int
+    """Of the JSON of ``inputs``, which are kept with a session and all of its turns."""
+
+    @property
+    def kept_objects(self) -> Mapping[str, int]:
+        """The objects of a body that are kept, and the bytes that the JSON of each may have."""
+        return {"inputs": self.input_bytes, "metadata": MAX_METADATA_BYTES}
 
 
 def limit_body(request: Request, limits: BodyLimits) -> None:
@@ -123,12 +133,19 @@ def _parse(body: bytes, request: Request, model: type[BodyT]) -> BodyT:
         value = _decode(body, budget)
         if not isinstance(value, dict):
             _refuse_non_object()
+        _bound_kept_objects(value, limits.kept_objects if limits else {})
         return model.model_validate(value, context={JSON_BUDGET: budget})
     except ValidationError as error:
         raise InvalidRequest(_items(error)) from None
     except TooManyValues:
         most = limits.values if limits else 0
         raise RequestTooLarge(f"the request body holds more than {most} JSON values") from None
+
+
+def _bound_kept_objects(body: Mapping[str, object], bounds: Mapping[str, int]) -> None:
+    for name, most in bounds.items():
+        if body.get(name) and len(to_json(body[name])) > most:
+            raise ValueTooLarge(f"{name} may have {most:,} bytes of JSON")
 
 
 def _decode(body: bytes, budget: ValueBudget | None) -> object:

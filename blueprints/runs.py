@@ -79,6 +79,9 @@ def runs_blueprint(runs: RunService, stream_tokens: StreamTokens, *, origins: Co
     def stream_run_events(run_id: str) -> Response:
         """A run's events as they come."""
         follower = runs.follow_run(run_id, access=current_run_caller().access, after=_stream_cursor())
+        if _is_reconnect() and follower.has_nothing:
+            # The one answer after which an EventSource does not come back.
+            return Response(status=204, headers={"Cache-Control": "no-cache"})
         return stream_response(_frames(follower))
 
     @socket_route(blueprint, "/<run_id>/events/ws")
@@ -114,6 +117,11 @@ def _stream_cursor() -> str:
     if last_event_id := request.headers.get("Last-Event-ID"):
         return parse_cursor_parameter(last_event_id, "Last-Event-ID", source="header")
     return BEGINNING
+
+
+def _is_reconnect() -> bool:
+    """Whether the cursor is an EventSource's; whoever gives one in the query decides alone when to come back."""
+    return not request.args.get("after") and bool(request.headers.get("Last-Event-ID"))
 
 
 def _frames(follower: Follower) -> Iterator[bytes]:

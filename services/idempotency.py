@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from pydantic import BaseModel
 from sqlalchemy import delete, select
@@ -57,16 +57,27 @@ def once(
     made_id: str,
     make: Callable[[Session], ResultT],
     again: Callable[[Session, str], ResultT],
+    *,
+    keeps_answer: bool = False,
 ) -> ResultT:
     """What ``make`` stores under ``made_id``, or, when the claim has made something before, ``again`` of its id.
 
-    ``make`` runs in a transaction that the claim is stored in as well. Raises IdempotencyKeyReused.
+    With ``keeps_answer`` it is what was told the first time, which must be JSON, since what was made may be gone by
+    then; claims of earlier versions have none. ``make`` runs in a transaction that the claim is stored in as well.
+    Raises IdempotencyKeyReused.
     """
     while True:
         try:
             with database.transaction() as session:
-                earlier = _take(session, tenant_id, claim, made_id) if claim is not None else None
-                return make(session) if earlier is None else again(session, earlier)
+                if claim is None:
+                    return make(session)
+                row, is_new = _take(session, tenant_id, claim, made_id)
+                if not is_new:
+                    return again(session, row.made_id) if row.answer is None else cast(ResultT, row.answer)
+                told = make(session)
+                if keeps_answer:
+                    row.answer = told
+                return told
         except _LostRace:  # it is stored by now, or undone
             continue
 
@@ -77,32 +88,31 @@ def _digest(value: object) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _take(session: Session, tenant_id: str, claim: Claim, made_id: str) -> str | None:
-    """Store the claim, or find what it has made."""
+def _take(session: Session, tenant_id: str, claim: Claim, made_id: str) -> tuple[IdempotencyClaim, bool]:
+    """The claim's row, and whether it is new."""
     now = datetime.now(UTC)
     _forget_expired(session, now)
     mine = (IdempotencyClaim.tenant_id == tenant_id, IdempotencyClaim.digest == claim.digest)
     earlier = session.scalar(select(IdempotencyClaim).where(*mine))
     if earlier is not None and earlier.expires_at > now:
         claim.require_same(earlier.fingerprint)
-        return earlier.made_id
+        return earlier, False
     if earlier is not None:
         session.delete(earlier)
         session.flush()
-    session.add(
-        IdempotencyClaim(
-            tenant_id=tenant_id,
-            digest=claim.digest,
-            fingerprint=claim.fingerprint,
-            made_id=made_id,
-            expires_at=now + KEPT,
-        )
+    row = IdempotencyClaim(
+        tenant_id=tenant_id,
+        digest=claim.digest,
+        fingerprint=claim.fingerprint,
+        made_id=made_id,
+        expires_at=now + KEPT,
     )
+    session.add(row)
     try:
         session.flush()  # waits for another request under the same key to end
     except IntegrityError:
         raise _LostRace from None
-    return None
+    return row, True
 
 
 def _forget_expired(session: Session, now: datetime) -> None:

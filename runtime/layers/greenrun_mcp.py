@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import httpx2
 from pydantic import Field, Secret, field_validator, model_validator
-from pydantic_ai.exceptions import UserError
 from pydantic_ai.toolsets import AbstractToolset
 
 from runtime.composition.layer import NoState
@@ -19,6 +18,7 @@ from runtime.config import OperatorRules
 from runtime.layers.tool_layer import ToolLayer
 from runtime.llm.address_guard import check_url
 from runtime.llm.clients import ModelClients
+from runtime.llm.unsupported import UnsupportedRequest
 from runtime.mcp.limits import MAX_TOOLS
 from runtime.mcp.names import public_tool_name
 from runtime.protocol.redaction import Redactor
@@ -120,11 +120,13 @@ class GreenrunMcpLayer(ToolLayer[McpConfig, NoState]):
     def toolsets(self, clients: ModelClients) -> list[AbstractToolset[None]]:
         self._check_again(clients.rules)
         # The SDK is an extra, and takes half a second to load.
+        from runtime.mcp.server import McpServer
         from runtime.mcp.session import McpSession
         from runtime.mcp.toolset import McpToolRules, McpToolset
 
         config = self.config
-        session = McpSession(
+        new_session = functools.partial(
+            McpSession,
             self._connect(clients),
             connect_timeout=config.connect_timeout_seconds,
             call_timeout=config.timeout_seconds,
@@ -135,14 +137,14 @@ class GreenrunMcpLayer(ToolLayer[McpConfig, NoState]):
             max_result_chars=config.max_result_chars,
             on_unavailable=config.on_unavailable,
         )
-        return [McpToolset(self.name, session, rules, Redactor(self.secrets()))]
+        return [McpToolset(self.name, McpServer(new_session), rules, Redactor(self.secrets()))]
 
     def _check_again(self, rules: OperatorRules) -> None:
         """A run may begin without its request having been checked, as that of a layer outside any composition."""
         try:
             self.check_rules(rules)
         except ValueError as error:
-            raise UserError(f"layer '{self.name}': {error}") from None
+            raise UnsupportedRequest(f"layer '{self.name}': {error}") from None
 
     def _connect(self, clients: ModelClients) -> Connect:
         from runtime.mcp.command import connect_command

@@ -89,7 +89,7 @@ class SessionService:
             return describe_session(find_session(session, tenant_id, made_id))
 
         claim = claim_of(wanted, idempotency_key, scope=scope_of("session", tenant_id))
-        return once(self._database, tenant_id, claim, session_id, make, again)
+        return once(self._database, tenant_id, claim, session_id, make, again, keeps_answer=True)
 
     def get_session(self, tenant_id: str, session_id: str) -> dict[str, Any]:
         """A session with what it remembers. Raises SessionNotFound and StorageUnavailable."""

@@ -21,7 +21,7 @@ from runtime.layers.history import HistoryLayer
 from runtime.layers.model_layer import MODEL_LAYER_NAME
 from runtime.layers.plain_prompt import PlainPromptLayer
 from runtime.protocol.requests import CompositionSpec, LayerSpec
-from services.souls.model_settings import DEMO_PLUGIN, DIRECT_PLUGIN, demo_config, layer_model_settings
+from services.souls.model_settings import DEMO_PLUGIN, DIRECT_PLUGIN, demo_config, direct_config, layer_model_settings
 from services.souls.node_job import WorkflowNodeJobConfig
 from services.souls.outputs import outputs_schema
 from services.souls.problems import Problem, refuse_request
@@ -144,13 +144,14 @@ def _model_layer(model: ModelConfig, credentials: Mapping[str, CredentialValues]
     if model.plugin_id == DEMO_PLUGIN:
         return LayerSpec(name=MODEL_LAYER_NAME, type=DemoLlmLayer.type_id, config=demo_config(model.model_settings))
     config: dict[str, Any] = {"model": model.model}
-    if settings := layer_model_settings(model.model_settings):
-        config["model_settings"] = settings
     if model.plugin_id == DIRECT_PLUGIN:
+        config |= direct_config(model.model_settings)
         config["credentials"] = {name: value for name, value in values.items() if name != BASE_URL}
         if values.get(BASE_URL) is not None:
             config[BASE_URL] = values[BASE_URL]
         return LayerSpec(name=MODEL_LAYER_NAME, type=GreenrunLlmLayer.type_id, config=config)
+    if settings := layer_model_settings(model.model_settings):
+        config["model_settings"] = settings
     config |= {"plugin_id": model.plugin_id, "model_provider": model.model_provider}
     config["credentials"] = {name: _scalar(value) for name, value in values.items()}
     return _daemon_layer(MODEL_LAYER_NAME, DifyPluginLlmLayer.type_id, config)

@@ -492,7 +492,7 @@ def ringless(database: Database, tenant: str) -> FlaskClient:
     flask_app = Flask("ringless")
     keys, apps = ApiKeyService(database), AppService(database)
     callers = Callers(keys, apps, StreamTokens([]), run_tokens=[], admin_tokens=[SecretStr(ADMIN)])
-    limits = BodyLimits(bytes=MAX_BYTES, values=1000, seconds=30)
+    limits = BodyLimits(bytes=MAX_BYTES, values=1000, seconds=30, input_bytes=1000)
     registration = Registration(
         blueprint=credentials_blueprint(CredentialService(database, [])), caller=callers.of_workspace
     )

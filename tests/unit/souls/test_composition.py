@@ -122,6 +122,18 @@ def test_a_direct_model_is_called_at_its_provider() -> None:
     }
 
 
+def test_a_direct_model_says_how_compatible_its_server_is() -> None:
+    spec = build(
+        {"model": {**DIRECT, "credential_ref": REF, "model_settings": {"compatibility": "generic"}}},
+        credentials={"my-openai": {"api_key": "canary", "base_url": "https://example.com/v1"}},
+    )
+
+    prove(spec)
+
+    assert config(spec, "llm")["compatibility"] == "generic"
+    assert "model_settings" not in config(spec, "llm")
+
+
 def test_a_direct_model_without_a_key_cannot_run() -> None:
     with pytest.raises(InvalidComposition, match="api_key"):
         prove(build({"model": DIRECT}))
