@@ -3,17 +3,16 @@
 import argparse
 import json
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from dev.configuration import UserSettings, demo_environment, serve_environment
+from dev.configuration import UserSettings, needs_api_token, serve_environment
 from dev.database import demo_agent, migrate, workspace_key
 from dev.demo import PROMPT, RUN, show_run
 from dev.errors import LaunchError, StopRequested
+from dev.fresh_server import fresh_server
 from dev.private_redis import PrivateRedis, private_redis
-from dev.processes import log_tail
 from dev.state import StateFolder
 from dev.stop_signals import POLL_SECONDS, StopSignals
 from dev.terminal import say
@@ -61,7 +60,8 @@ def serve(address: Address, workers: int, signals: StopSignals) -> None:
         migrate(state.database_url if has_own_database else settings.database_url)
         key = workspace_key(state) if has_own_database else None
         agent_id = demo_agent(state) if has_own_database else None
-        environment = serve_environment(settings, state, redis.url if redis else None)
+        url = redis.url if redis else None
+        environment = serve_environment(settings, state, url, is_public=address.is_public)
         say("Starting gunicorn ...")
         server = running.enter_context(
             web_server(
@@ -87,28 +87,9 @@ def demo(address: Address, workers: int, signals: StopSignals) -> None:
         LaunchError: anything was not as promised.
         StopRequested: a signal came.
     """
-    with tempfile.TemporaryDirectory(prefix="greenrun-demo-") as folder:
-        state = StateFolder(Path(folder))
-        say("Starting a private Redis ...")
-        with private_redis(state, signals, leftover_seconds=0) as redis:
-            say("Bringing the database up to date ...")
-            migrate(state.database_url)
-            say("Starting gunicorn ...")
-            with web_server(
-                address.or_any_free_port(),
-                workers=workers,
-                environment=demo_environment(state, redis.url),
-                log=state.server_log,
-                signals=signals,
-                grace=0,
-                keep_fds=(redis.lease,),
-            ) as server:
-                try:
-                    with signals.interrupting():
-                        show_run(server.address.url, state.admin_token())
-                except LaunchError as error:
-                    raise LaunchError(f"{error}\nThe end of the server's log:\n{log_tail(state.server_log)}") from error
-        say("Stopped. Start it for yourself with: dev/start")
+    with fresh_server(address, signals, workers=workers) as server:
+        show_run(server.url, server.token)
+    say("Stopped. Start it for yourself with: dev/start")
 
 
 def _watch(server: WebServer, redis: PrivateRedis | None, signals: StopSignals) -> None:
@@ -131,8 +112,14 @@ def _welcome(
     agent_id: str | None,
 ) -> str:
     url = server.address.url
-    bearer = " -H 'Authorization: Bearer <one of DIFY_AGENT_API_TOKEN>'" if settings.has("api_token") else ""
     lines = [f"Greenrun serves on {url}"]
+    bearer = ""
+    if not needs_api_token(settings):
+        bearer = " -H 'Authorization: Bearer <one of DIFY_AGENT_API_TOKEN>'"
+    elif server.address.is_public:
+        bearer = f" -H 'Authorization: Bearer {state.api_token()}'"
+        lines.append(f"API token: {state.api_token()}  (other machines can reach {server.address.bind};")
+        lines.append(f"           kept in {state.api_token_file})")
     if redis is None:
         lines.append("Redis: the one of DIFY_AGENT_REDIS_URL")
     else:

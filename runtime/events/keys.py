@@ -41,6 +41,10 @@ class Keys:
         """The run that was made under an idempotency key, by the key's digest."""
         return f"{self.prefix}:idempotency:{self._tagged(digest)}"
 
+    def token_bucket(self, name: str) -> str:
+        """When a token bucket will be full again, in microseconds."""
+        return f"{self.prefix}:rates:{self._tagged(name)}"
+
     def leases(self, bucket: int = 0) -> str:
         """The runs that are executed, a sorted set scored by when their leases expire, in milliseconds."""
         return self._of_bucket("leases", bucket)

@@ -208,6 +208,11 @@ class RunStore:
         """Up to ``limit`` entries behind the cursor ``after``, which is in normal form."""
         return raw_entries(self._ask(*self._range(run_id, after=after, limit=limit)))
 
+    def bounded_page(self, run_id: str, *, after: str, limit: int, max_bytes: int) -> list[StreamEntry]:
+        """As ``page``, and no more than so many bytes, unless the first entry alone has more."""
+        start = "+" if after == GREATEST else f"({after}"
+        return raw_entries(self._run_script("page_events", [self._keys.events(run_id)], [start, limit, max_bytes]))
+
     def last_cursor(self, run_id: str) -> str | None:
         """The id of the last entry; None when the stream is gone."""
         raw = self._ask("XREVRANGE", self._keys.events(run_id), "+", "-", "COUNT", 1)
@@ -235,11 +240,7 @@ class RunStore:
         return ("XRANGE", self._keys.events(run_id), start, "+", "COUNT", limit)
 
     def _run_script(self, name: str, keys: list[str], arguments: list[Any]) -> Any:
-        script = load_script(name)
-        try:
-            return self._ask("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        except NoScriptError:
-            return self._ask("EVAL", script.text, len(keys), *keys, *arguments)
+        return run_script(self._link, name, keys, arguments)
 
     def _ask(self, *command: str | bytes | int) -> Any:
         return self._ask_all(command)[0]
@@ -262,6 +263,15 @@ def ask_all(link: Requests, *commands: Command) -> list[Any]:
                 logger.error("Redis refused a command: %s", answer)
             raise StorageUnavailable from answer
     return answers
+
+
+def run_script(link: Requests, name: str, keys: list[str], arguments: list[Any]) -> Any:
+    """The answer of one of our scripts. Raises StorageUnavailable."""
+    script = load_script(name)
+    try:
+        return ask_all(link, ("EVALSHA", script.sha, len(keys), *keys, *arguments))[0]
+    except NoScriptError:
+        return ask_all(link, ("EVAL", script.text, len(keys), *keys, *arguments))[0]
 
 
 def _record(raw: bytes | None) -> RunRecord | None:

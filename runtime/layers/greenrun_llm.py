@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Self, cast
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings
 
-from runtime.composition.layer import LayerConfigModel
+from runtime.composition.layer_config import LayerConfigModel
 from runtime.config import OperatorRules
-from runtime.layers.model_layer import Credentials, ModelLayer, ModelSettingsConfig, Scalar, secret_values
+from runtime.layers.model_layer import Credentials, ModelLayer, ModelSettingsConfig, Scalar
 from runtime.llm.address_guard import check_url
 from runtime.llm.clients import ModelClients
-from runtime.llm.providers import ModelTarget, build_model, family_of
+from runtime.llm.providers import Compatibility, ModelTarget, build_model, family_of
 from runtime.llm.usage import UsageLedger
 
 API_KEY = "api_key"
@@ -43,7 +43,10 @@ def _only_an_api_key(value: Credentials) -> Credentials:
 
 
 class DirectModelConfig(LayerConfigModel):
-    """One model and what it is called with. ``base_url`` is for servers that speak the provider's API."""
+    """One model and what it is called with. ``base_url`` is for servers that speak the provider's API.
+
+    ``compatibility`` says how much of OpenAI's API such a server takes; by default its address decides.
+    """
 
     model: Annotated[str, AfterValidator(_provider_and_model)]
     base_url: Annotated[str, AfterValidator(_http_url)] | None = None
@@ -51,6 +54,13 @@ class DirectModelConfig(LayerConfigModel):
         default_factory=lambda: Credentials({})
     )
     model_settings: ModelSettingsConfig | None = None
+    compatibility: Compatibility | None = None
+
+    @model_validator(mode="after")
+    def _only_openais_api_has_compatible_servers(self) -> Self:
+        if self.compatibility is not None and family_of(self.model).name != "openai":
+            raise ValueError("compatibility is for models of openai and openai-responses")
+        return self
 
     @property
     def place(self) -> tuple[str, str | None]:
@@ -104,9 +114,6 @@ class GreenrunLlmLayer(ModelLayer[GreenrunLlmConfig]):
     def create_model(self, clients: ModelClients, usage: UsageLedger) -> Model[Any]:
         return build_model([self._target(model) for model in self.config.models()], clients.providers, usage)
 
-    def secrets(self) -> list[str]:
-        return [value for model in self.config.models() for value in _secrets_of(model)]
-
     def _target(self, model: DirectModelConfig) -> ModelTarget:
         key = self.config.api_key(model)
         settings = model.model_settings
@@ -115,6 +122,7 @@ class GreenrunLlmLayer(ModelLayer[GreenrunLlmConfig]):
             base_url=model.base_url,
             api_key=SecretStr(key) if key is not None else None,
             settings=cast(ModelSettings, settings.given()) if settings is not None else None,
+            compatibility=model.compatibility,
         )
 
 
@@ -128,9 +136,3 @@ def _check_base_url(url: str, *, allow_private: bool) -> None:
 def _api_key(credentials: Mapping[str, Scalar]) -> str | None:
     key = credentials.get(API_KEY)
     return key if isinstance(key, str) and key.isascii() and key.isprintable() and key.strip() == key != "" else None
-
-
-def _secrets_of(model: DirectModelConfig) -> Iterator[str]:
-    yield from secret_values(model.credentials.get_secret_value())
-    if model.model_settings is not None:
-        yield from model.model_settings.extra_headers.values()  # an Authorization header may be among them

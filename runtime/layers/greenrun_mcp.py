@@ -5,18 +5,20 @@ from __future__ import annotations
 import functools
 import importlib.util
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, Self
 
 import httpx2
 from pydantic import Field, Secret, field_validator, model_validator
-from pydantic_ai.exceptions import UserError
 from pydantic_ai.toolsets import AbstractToolset
 
-from runtime.composition.layer import LayerConfigModel, NoState
+from runtime.composition.layer import NoState
+from runtime.composition.layer_config import LayerConfigModel, header_secrets, unmarked_secrets
 from runtime.config import OperatorRules
 from runtime.layers.tool_layer import ToolLayer
 from runtime.llm.address_guard import check_url
 from runtime.llm.clients import ModelClients
+from runtime.llm.unsupported import UnsupportedRequest
 from runtime.mcp.limits import MAX_TOOLS
 from runtime.mcp.names import public_tool_name
 from runtime.protocol.redaction import Redactor
@@ -37,10 +39,6 @@ OURS = frozenset(
 )  # fmt: skip
 """Headers that the connection itself sets."""
 
-MIN_QUERY_SECRET = 12
-"""Some servers want their key in the query; a shorter value there is more likely an ordinary word."""
-
-WITH_SCHEME = frozenset({"authorization", "proxy-authorization"})
 OURS_PREFIX = "mcp-"
 
 
@@ -86,6 +84,11 @@ class McpConfig(LayerConfigModel):
         self.known_tool_names()
         return self
 
+    def secret_values(self) -> Iterator[str]:
+        """The headers, and what in the query may be a key: some servers want theirs there."""
+        yield from header_secrets(self.headers.get_secret_value())
+        yield from unmarked_secrets(list(httpx2.URL(self.url or "").params.values()))
+
     def known_tool_names(self) -> list[str]:
         """The names of its tools in the run, if they are named. Raises ValueError when one is too long."""
         return [public_tool_name(name, self.tool_prefix) for name in self.allowed_tools or ()]
@@ -117,11 +120,13 @@ class GreenrunMcpLayer(ToolLayer[McpConfig, NoState]):
     def toolsets(self, clients: ModelClients) -> list[AbstractToolset[None]]:
         self._check_again(clients.rules)
         # The SDK is an extra, and takes half a second to load.
+        from runtime.mcp.server import McpServer
         from runtime.mcp.session import McpSession
         from runtime.mcp.toolset import McpToolRules, McpToolset
 
         config = self.config
-        session = McpSession(
+        new_session = functools.partial(
+            McpSession,
             self._connect(clients),
             connect_timeout=config.connect_timeout_seconds,
             call_timeout=config.timeout_seconds,
@@ -132,14 +137,14 @@ class GreenrunMcpLayer(ToolLayer[McpConfig, NoState]):
             max_result_chars=config.max_result_chars,
             on_unavailable=config.on_unavailable,
         )
-        return [McpToolset(self.name, session, rules, Redactor(self.secrets()))]
+        return [McpToolset(self.name, McpServer(new_session), rules, Redactor(self.secrets()))]
 
     def _check_again(self, rules: OperatorRules) -> None:
         """A run may begin without its request having been checked, as that of a layer outside any composition."""
         try:
             self.check_rules(rules)
         except ValueError as error:
-            raise UserError(f"layer '{self.name}': {error}") from None
+            raise UnsupportedRequest(f"layer '{self.name}': {error}") from None
 
     def _connect(self, clients: ModelClients) -> Connect:
         from runtime.mcp.command import connect_command
@@ -156,13 +161,6 @@ class GreenrunMcpLayer(ToolLayer[McpConfig, NoState]):
             )
         argv = clients.rules.mcp_commands[config.command or ""]
         return functools.partial(connect_command, argv=argv, turn=clients.command_turns)
-
-    def secrets(self) -> list[str]:
-        headers = self.config.headers.get_secret_value()
-        # "Bearer key": the key alone is as secret.
-        keys = [word for name, value in headers.items() if name.lower() in WITH_SCHEME for word in value.split()[1:]]
-        in_query = httpx2.URL(self.config.url or "").params.values()
-        return [*headers.values(), *keys, *(value for value in in_query if len(value) >= MIN_QUERY_SECRET)]
 
 
 @functools.cache
