@@ -157,9 +157,7 @@ def _name(reference: str) -> str:
 
 
 def _tags(properties: Mapping[str, Schema]) -> dict[str, Any]:
-    """Returns the keys with exactly one possible value. A record without them, or with other values, is a different
-    one.
-    """
+    """Returns the keys with exactly one possible value. They distinguish a record from others."""
     return {key: schema["const"] for key, schema in properties.items() if "const" in schema}
 
 
