@@ -142,9 +142,7 @@ class RunStore:
         return outcome, answer[1].decode() if len(answer) > 1 else None
 
     def claim(self, record: RunRecord) -> bool:
-        """Makes the worker of this record the owner of a run in line. Returns False if it is not, or no longer, in
-        line.
-        """
+        """Makes the worker of this record the owner of a run in line. Returns False if it no longer is in line."""
         return bool(
             self._run_script(
                 "claim_run",
