@@ -75,8 +75,12 @@ def needs_api_token(settings: UserSettings) -> bool:
     return not settings.has("api_token") and not settings.has("api_token_file")
 
 
-def demo_environment(state: StateFolder, redis_url: str) -> dict[str, str]:
-    """Return gunicorn's environment for a demo, which uses nothing of the user's: no Redis, no model, no key."""
+def demo_environment(state: StateFolder, redis_url: str, **settings: str) -> dict[str, str]:
+    """Return gunicorn's environment for a demo, which uses nothing of the user's: no Redis, no model, no key.
+
+    Args:
+        settings: what it has beside what all demos have.
+    """
     ours = {
         "redis_url": redis_url,
         "default_llm": SLOW_DEMO_LLM,
@@ -86,7 +90,7 @@ def demo_environment(state: StateFolder, redis_url: str) -> dict[str, str]:
         "database_url": state.database_url,
     }
     others = {name: value for name, value in os.environ.items() if not name.upper().startswith(ENV_PREFIX)}
-    return {**others, **_variables(ours)}
+    return {**others, **_variables({**ours, **settings})}
 
 
 def _variables(settings: dict[str, str]) -> dict[str, str]:

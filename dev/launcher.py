@@ -3,17 +3,16 @@
 import argparse
 import json
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from dev.configuration import UserSettings, demo_environment, needs_api_token, serve_environment
+from dev.configuration import UserSettings, needs_api_token, serve_environment
 from dev.database import demo_agent, migrate, workspace_key
 from dev.demo import PROMPT, RUN, show_run
 from dev.errors import LaunchError, StopRequested
+from dev.fresh_server import fresh_server
 from dev.private_redis import PrivateRedis, private_redis
-from dev.processes import log_tail
 from dev.state import StateFolder
 from dev.stop_signals import POLL_SECONDS, StopSignals
 from dev.terminal import say
@@ -88,28 +87,9 @@ def demo(address: Address, workers: int, signals: StopSignals) -> None:
         LaunchError: anything was not as promised.
         StopRequested: a signal came.
     """
-    with tempfile.TemporaryDirectory(prefix="greenrun-demo-") as folder:
-        state = StateFolder(Path(folder))
-        say("Starting a private Redis ...")
-        with private_redis(state, signals, leftover_seconds=0) as redis:
-            say("Bringing the database up to date ...")
-            migrate(state.database_url)
-            say("Starting gunicorn ...")
-            with web_server(
-                address.or_any_free_port(),
-                workers=workers,
-                environment=demo_environment(state, redis.url),
-                log=state.server_log,
-                signals=signals,
-                grace=0,
-                keep_fds=(redis.lease,),
-            ) as server:
-                try:
-                    with signals.interrupting():
-                        show_run(server.address.url, state.admin_token())
-                except LaunchError as error:
-                    raise LaunchError(f"{error}\nThe end of the server's log:\n{log_tail(state.server_log)}") from error
-        say("Stopped. Start it for yourself with: dev/start")
+    with fresh_server(address, signals, workers=workers) as server:
+        show_run(server.url, server.token)
+    say("Stopped. Start it for yourself with: dev/start")
 
 
 def _watch(server: WebServer, redis: PrivateRedis | None, signals: StopSignals) -> None:

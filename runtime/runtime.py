@@ -19,6 +19,7 @@ from runtime.events.keys import Keys
 from runtime.events.leases import Leases
 from runtime.events.log import EventLog
 from runtime.events.store import Lifetimes, RunStore
+from runtime.events.token_buckets import TokenBuckets
 from runtime.events.topology import Cluster, SingleServer, Topology
 from runtime.execution.bridge import LoopBridge
 from runtime.execution.concurrency_limiter import ConcurrencyLimiter
@@ -99,6 +100,7 @@ class Runtime:
             Lifetimes(config.run_retention_seconds, config.lease_seconds, config.max_wait_seconds),
             self.observers,
         )
+        self._token_buckets = TokenBuckets(self._requests, self._keys)
         self._hub = Hub(redis, self._keys.control(self._worker), on_control=self._on_control)
         self._log = redis.log(
             lambda link: EventLog(
@@ -165,6 +167,15 @@ class Runtime:
         """The runs of this worker. First use starts everything, if ``start`` was not called. Raises NotPatched."""
         self.start()
         return self._runs
+
+    def take_token(self, name: str, *, rate: float, burst: int) -> float:
+        """Take a token of a bucket that all workers share: 0, or in how many seconds there will be one.
+
+        ``name`` ends in hexadecimal digits. The first to ask starts everything. Raises StorageUnavailable and
+        NotPatched.
+        """
+        self.start()
+        return self._token_buckets.take(name, rate=rate, burst=burst)
 
     def hurry(self) -> None:
         """Makes a present or future drain end now."""

@@ -74,6 +74,11 @@ class Follower:
     def is_cut(self) -> bool:
         return self._subscriber.is_cut and not self._finished
 
+    @property
+    def has_nothing(self) -> bool:
+        """Whether it is known before the first read that nothing is left to read of a run that has ended."""
+        return self._has_ended and self._page == []
+
     def stop(self) -> None:
         """Ends the reading soon, as if it were cut. For other greenlets than the one that reads."""
         self._subscriber.cut()

@@ -41,6 +41,10 @@ class Keys:
         """Returns the key of the id of the run that was made under an idempotency key, given by its digest."""
         return f"{self.prefix}:idempotency:{self._tagged(digest)}"
 
+    def token_bucket(self, name: str) -> str:
+        """When a token bucket will be full again, in microseconds."""
+        return f"{self.prefix}:rates:{self._tagged(name)}"
+
     def leases(self, bucket: int = 0) -> str:
         """Returns the key of the leases: a sorted set of the runs being executed, scored by expiry in milliseconds."""
         return self._of_bucket("leases", bucket)

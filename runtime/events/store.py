@@ -240,11 +240,7 @@ class RunStore:
         return ("XRANGE", self._keys.events(run_id), start, "+", "COUNT", limit)
 
     def _run_script(self, name: str, keys: list[str], arguments: list[Any]) -> Any:
-        script = load_script(name)
-        try:
-            return self._ask("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        except NoScriptError:
-            return self._ask("EVAL", script.text, len(keys), *keys, *arguments)
+        return run_script(self._link, name, keys, arguments)
 
     def _ask(self, *command: str | bytes | int) -> Any:
         return self._ask_all(command)[0]
@@ -267,6 +263,15 @@ def ask_all(link: Requests, *commands: Command) -> list[Any]:
                 logger.error("Redis refused a command: %s", answer)
             raise StorageUnavailable from answer
     return answers
+
+
+def run_script(link: Requests, name: str, keys: list[str], arguments: list[Any]) -> Any:
+    """The answer of one of our scripts. Raises StorageUnavailable."""
+    script = load_script(name)
+    try:
+        return ask_all(link, ("EVALSHA", script.sha, len(keys), *keys, *arguments))[0]
+    except NoScriptError:
+        return ask_all(link, ("EVAL", script.text, len(keys), *keys, *arguments))[0]
 
 
 def _record(raw: bytes | None) -> RunRecord | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from runtime.events.cluster_feed import ClusterFeedStore
-from runtime.events.cluster_links import KeyLink, NodeLinks
-from runtime.events.cluster_log import ClusterLog
-from runtime.events.cluster_requests import ClusterRequests
-from runtime.events.cluster_slots import SlotMap, slot_of
+from runtime.events.cluster.feed import ClusterFeedStore
+from runtime.events.cluster.links import KeyLink, NodeLinks
+from runtime.events.cluster.log import ClusterLog
+from runtime.events.cluster.requests import ClusterRequests
+from runtime.events.cluster.slots import SlotMap, slot_of
 from runtime.events.connections import Link, RedisLink
 from runtime.events.feed import FeedSource, FeedStore
 from runtime.events.hub import Hub

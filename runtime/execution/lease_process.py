@@ -175,14 +175,13 @@ def _link(url: str) -> Link:
 
 
 def _cluster_link(url: str) -> Link:
-    from runtime.events import cluster_links, cluster_slots  # not at the top: it takes memory that only a cluster needs
+    # Not at the top, because these modules take memory that only a cluster needs.
+    from runtime.events.cluster.links import NodeLinks, OnFailure
+    from runtime.events.cluster.slots import SlotMap
 
     # The leases on the other nodes must not wait for an unreachable node.
-    on_failure = cluster_links.OnFailure.REFUSE
-    slots = cluster_slots.SlotMap(url)
-    return cluster_links.NodeLinks(
-        slots, name="greenrun-leases", read_timeout=READ_TIMEOUT_SECONDS, on_failure=on_failure
-    )
+    on_failure = OnFailure.REFUSE
+    return NodeLinks(SlotMap(url), name="greenrun-leases", read_timeout=READ_TIMEOUT_SECONDS, on_failure=on_failure)
 
 
 def _is_stopped(pid: int) -> bool:

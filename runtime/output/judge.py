@@ -11,6 +11,7 @@ from runtime.output.errors import OutputProblem, OutputRejected
 from runtime.output.policy import Repair
 from runtime.output.repair import AppliedRepair, read_output
 from runtime.output.strict import NotJson, check_size
+from runtime.output.unwrap import unwrap
 from runtime.output.validation import Validation
 
 CUT_OFF = OutputProblem.of_whole("the output was cut off before its end, for it became too long")
@@ -49,5 +50,8 @@ def judge(validation: Validation, text: str, repair: Repair) -> CheckedOutput:
         raise OutputUnreadable([OutputProblem.of_whole(error)]) from None
     problems = validation.problems(reading.value)
     if problems:
-        raise OutputRejected(problems)
+        unwrapped = unwrap(validation, reading) if repair is not Repair.NONE else None
+        if unwrapped is None:
+            raise OutputRejected(problems)
+        reading = unwrapped
     return CheckedOutput(reading.text, reading.repairs)

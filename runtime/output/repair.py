@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -51,11 +51,28 @@ class AppliedRepair:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The JSON of an answer, its value, and the repairs that were needed."""
+    """The JSON of an answer, its value, and the repairs that were needed.
+
+    ``start`` is where in the answer the JSON begins. ``left_out`` are the positions, in order, of the characters after
+    it that are not in the JSON.
+    """
 
     text: str
     value: Any
     repairs: list[AppliedRepair]
+    start: int = 0
+    left_out: Sequence[int] = ()
+
+    def offset_of(self, position: int) -> int:
+        """Where in the answer a character of the JSON is; for guessed JSON, where the guess was first needed."""
+        for made in self.repairs:
+            if made.kind == JSON_REPAIR:
+                return made.offset
+        for left_out in self.left_out:
+            if left_out > position:
+                break
+            position += 1
+        return self.start + position
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +110,7 @@ def _repaired(text: str, repair: Repair, only_objects: bool) -> Reading:
     core = _core(text)
     if core.repairs and not only_objects:
         with suppress(NotJson):
-            return Reading(core.text, read_strictly(core.text), core.repairs)
+            return Reading(core.text, read_strictly(core.text), core.repairs, core.offset)
     try:
         return _read_sole_value(core)
     except NotJson:
@@ -183,13 +200,12 @@ def _read_span(core: _Core, start: int, end: int) -> Reading:
     around = _first_word(core.text, 0, start) or _first_word(core.text, end, len(core.text))
     if around is not None:
         done.append(core.repaired(SURROUNDING_TEXT, around.start()))
-    commas = (match.start() for match in _TRAILING_COMMA.finditer(span) if match.group(1) is None)
-    first_comma = next(commas, None)
-    if first_comma is None:
-        return Reading(span, read_strictly(span), done)
-    done.append(core.repaired(TRAILING_COMMAS, start + first_comma))
+    commas = [match.start() for match in _TRAILING_COMMA.finditer(span) if match.group(1) is None]
+    if not commas:
+        return Reading(span, read_strictly(span), done, core.offset + start)
+    done.append(core.repaired(TRAILING_COMMAS, start + commas[0]))
     without_commas = _TRAILING_COMMA.sub(lambda match: match.group(1) or "", span)
-    return Reading(without_commas, read_strictly(without_commas), done)
+    return Reading(without_commas, read_strictly(without_commas), done, core.offset + start, commas)
 
 
 def _first_word(text: str, start: int, end: int) -> re.Match[str] | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from jsonschema.exceptions import ValidationError
 
 from runtime.output.errors import InvalidOutputSchema, OutputProblem
 from runtime.output.keywords import DEFAULT_DIALECT, dialect_named, validator_type
@@ -46,4 +48,9 @@ class Validation:
         """Returns the first few problems of a value; none when it is valid. May raise OutOfTime."""
         if self.asks_for_object and not isinstance(value, dict):
             return [OutputProblem("$", "the output must be an object", "type")]
-        return describe(self._validator.iter_errors(value))
+        return describe(self.errors(value))
+
+    def errors(self, value: Any) -> Iterator[ValidationError]:
+        """The same as the library has it. May raise OutOfTime."""
+        errors: Iterator[ValidationError] = self._validator.iter_errors(value)
+        return errors

@@ -14,6 +14,12 @@ class Worker(Protocol):
     def runs(self) -> Runs:
         """The runs of this worker. The connection to Redis is opened on first use."""
 
+    def take_token(self, name: str, *, rate: float, burst: int) -> float:
+        """Take a token of a bucket that all workers share: 0, or in how many seconds there will be one.
+
+        ``name`` ends in hexadecimal digits. Raises StorageUnavailable.
+        """
+
     @property
     def is_draining(self) -> bool:
         """Whether the worker is about to end and accepts nothing new."""
