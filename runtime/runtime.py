@@ -169,10 +169,9 @@ class Runtime:
         return self._runs
 
     def take_token(self, name: str, *, rate: float, burst: int) -> float:
-        """Take a token of a bucket that all workers share: 0, or in how many seconds there will be one.
+        """Takes a token from a bucket that all workers share. Returns 0, or the seconds until there will be one.
 
-        ``name`` ends in hexadecimal digits. The first to ask starts everything. Raises StorageUnavailable and
-        NotPatched.
+        ``name`` ends in hexadecimal digits. First use starts everything. Raises StorageUnavailable and NotPatched.
         """
         self.start()
         return self._token_buckets.take(name, rate=rate, burst=burst)

@@ -76,7 +76,7 @@ class Follower:
 
     @property
     def has_nothing(self) -> bool:
-        """Whether it is known before the first read that nothing is left to read of a run that has ended."""
+        """Whether it is known before the first read that a run has ended and nothing is left to read."""
         return self._has_ended and self._page == []
 
     def stop(self) -> None:

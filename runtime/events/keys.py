@@ -42,7 +42,7 @@ class Keys:
         return f"{self.prefix}:idempotency:{self._tagged(digest)}"
 
     def token_bucket(self, name: str) -> str:
-        """When a token bucket will be full again, in microseconds."""
+        """Returns the key of the time when a token bucket will be full again, in microseconds."""
         return f"{self.prefix}:rates:{self._tagged(name)}"
 
     def leases(self, bucket: int = 0) -> str:

@@ -146,7 +146,7 @@ class PipelinedConnection:
         return self._link.call_all(commands)
 
     def _fail(self, batch: list[_Question], error: Exception) -> None:
-        """Raises the error also for those who wait behind the batch: they have waited long enough."""
+        """Raises the error for the batch and for all callers who wait after it: they have waited long enough."""
         for question in (*batch, *self._questions):
             question.answers.set_exception(error)
         self._questions.clear()

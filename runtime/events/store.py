@@ -266,7 +266,7 @@ def ask_all(link: Requests, *commands: Command) -> list[Any]:
 
 
 def run_script(link: Requests, name: str, keys: list[str], arguments: list[Any]) -> Any:
-    """The answer of one of our scripts. Raises StorageUnavailable."""
+    """Runs one of our scripts and returns its answer. Raises StorageUnavailable."""
     script = load_script(name)
     try:
         return ask_all(link, ("EVALSHA", script.sha, len(keys), *keys, *arguments))[0]

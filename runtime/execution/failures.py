@@ -1,4 +1,4 @@
-"""How a failed run ends: a text for people and a reason for programs, never a secret or a stack trace."""
+"""Turns errors into the ends of failed runs: text for people, a reason for programs, no secrets, no stack traces."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ class AppliedRepair:
 class Reading:
     """The JSON of an answer, its value, and the repairs that were needed.
 
-    ``start`` is where in the answer the JSON begins. ``left_out`` are the positions, in order, of the characters after
-    it that are not in the JSON.
+    ``start`` is where in the answer the JSON begins. ``left_out`` are the positions, counted from there and in order,
+    of the characters that were removed.
     """
 
     text: str
@@ -64,7 +64,7 @@ class Reading:
     left_out: Sequence[int] = ()
 
     def offset_of(self, position: int) -> int:
-        """Where in the answer a character of the JSON is; for guessed JSON, where the guess was first needed."""
+        """Returns where in the answer a character of the JSON is; for guessed JSON, where guessing was first needed."""
         for made in self.repairs:
             if made.kind == JSON_REPAIR:
                 return made.offset

@@ -51,6 +51,6 @@ class Validation:
         return describe(self.errors(value))
 
     def errors(self, value: Any) -> Iterator[ValidationError]:
-        """The same as the library has it. May raise OutOfTime."""
+        """Yields all errors of a value as the library reports them. May raise OutOfTime."""
         errors: Iterator[ValidationError] = self._validator.iter_errors(value)
         return errors

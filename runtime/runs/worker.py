@@ -15,7 +15,7 @@ class Worker(Protocol):
         """The runs of this worker. The connection to Redis is opened on first use."""
 
     def take_token(self, name: str, *, rate: float, burst: int) -> float:
-        """Take a token of a bucket that all workers share: 0, or in how many seconds there will be one.
+        """Takes a token from a bucket that all workers share. Returns 0, or the seconds until there will be one.
 
         ``name`` ends in hexadecimal digits. Raises StorageUnavailable.
         """
