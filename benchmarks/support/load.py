@@ -77,7 +77,7 @@ class Load:
         transport: Transport | None = Transport.SSE,
         stamped: bool = False,
     ) -> Followed:
-        """Post runs, ``spacing`` seconds apart or 32 at once, and read each one's stream.
+        """Posts runs, ``spacing`` seconds apart or 32 at once, and reads each one's stream.
 
         With None for a transport nothing is read, and ``seconds`` is the time until the last one was accepted.
         """

@@ -105,7 +105,7 @@ def _of_event(answer: Any, *, repeated: bool, is_late: bool) -> Meaning:
 
 
 def _of_other(answer: Any, *, may_wait: bool) -> Meaning:
-    """``may_wait`` is true of an end whose run has waiting events."""
+    """Returns the meaning for another item. ``may_wait`` is true of an end whose run has waiting events."""
     if not isinstance(answer, ResponseError):
         return Meaning.BEHIND if may_wait and isinstance(answer, list) and answer[0] == _BEHIND else Meaning.WRITTEN
     if is_passing(answer):

@@ -54,7 +54,7 @@ class StreamEntry:
         return self.raw_type in _TERMINAL
 
     def as_event(self) -> bytes:
-        """The entry as the JSON of a whole event."""
+        """Returns the entry as the JSON of a whole event."""
         return sse.event_with_id(self.raw_cursor, self.payload)
 
 
