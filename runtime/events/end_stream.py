@@ -71,8 +71,7 @@ class EndStream:
     def tidy(
         self, observer: str, bucket: int, *, idle_seconds: float, away_seconds: float, limit: int, deliveries: int
     ) -> Tidied:
-        """Takes over ends left unacknowledged for ``idle_seconds``, and trims those that all observers have
-        acknowledged.
+        """Takes over ends left unacknowledged for ``idle_seconds``, and trims those that all observers acknowledged.
 
         Ends that were delivered ``deliveries`` times are given up. Workers that were away for ``away_seconds`` are
         forgotten.

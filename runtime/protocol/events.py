@@ -69,9 +69,7 @@ class RunEnd:
 
     @classmethod
     def deferred(cls, *, call: dict[str, Any], snapshot: dict[str, Any], usage: dict[str, Any] | None) -> RunEnd:
-        """Returns a success that has a deferred tool call instead of an output: the caller must bring the call's
-        result.
-        """
+        """Returns a success with a deferred tool call, whose result the caller must bring, instead of an output."""
         data = {"deferred_tool_call": call, "session_snapshot": snapshot, "usage": usage}
         return cls(RunStatus.SUCCEEDED, data=data)
 
