@@ -19,6 +19,8 @@ def wordless(error: BaseException) -> BaseException:
 
 
 def _wordless(error: BaseException, seen: set[int]) -> BaseException:
+    if isinstance(error, Unforeseen):
+        return error
     seen.add(id(error))
     name = f"{type(error).__module__}.{type(error).__qualname__}"
     told: BaseException = Unforeseen(f"{name}: {error.message}" if isinstance(error, GreenrunError) else name)
