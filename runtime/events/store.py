@@ -92,6 +92,10 @@ def end_arguments(
     ]
 
 
+FIRST_OF_BOUNDED_PAGE = 16
+"""How many entries are asked for before it is known how large they are."""
+
+
 class RunStore:
     """Redis for requests: short commands, and StorageUnavailable when it does not answer."""
 
@@ -209,9 +213,24 @@ class RunStore:
         return raw_entries(self._ask(*self._range(run_id, after=after, limit=limit)))
 
     def bounded_page(self, run_id: str, *, after: str, limit: int, max_bytes: int) -> list[StreamEntry]:
-        """Returns a page of at most ``max_bytes``, or its first entry alone if that is larger."""
-        start = "+" if after == GREATEST else f"({after}"
-        return raw_entries(self._run_script("page_events", [self._keys.events(run_id)], [start, limit, max_bytes]))
+        """Returns the same as ``page``, but no more than so many bytes unless the first entry alone has more.
+
+        Redis can only be given a number of entries, so it is asked for few, and then for as many more as should fit.
+        """
+        page: list[StreamEntry] = []
+        size, wanted = 0, FIRST_OF_BOUNDED_PAGE
+        while len(page) < limit:
+            wanted = min(wanted, limit - len(page))
+            found = self.page(run_id, after=page[-1].cursor if page else after, limit=wanted)
+            for entry in found:
+                size += len(entry.payload)
+                if page and size > max_bytes:
+                    return page
+                page.append(entry)
+            if len(found) < wanted:
+                break
+            wanted = max(1, (max_bytes - size) * len(page) // max(1, size))
+        return page
 
     def last_cursor(self, run_id: str) -> str | None:
         """Returns the id of the last entry; None when the stream is gone."""
