@@ -13,6 +13,7 @@ from blueprints.cors import allow_origins
 from blueprints.credentials import credentials_blueprint
 from blueprints.feed import feed_blueprint
 from blueprints.health import health_blueprint
+from blueprints.hosts import require_known_host
 from blueprints.keys import keys_blueprint
 from blueprints.parsing import BodyLimits
 from blueprints.rate_limit import limit_requests
@@ -78,7 +79,7 @@ def make_blueprints(settings: Settings, runtime: Runtime, database: Database) ->
     service_parts = ServiceParts(
         chats.end_users,
         chats.chat,
-        settler=sessions.settler,
+        finalizer=sessions.finalizer,
         delete_session=partial(sessions.sessions.delete_session, cancel=True),
         name_session=chats.namer.name_now,
         forms=sessions.forms,
@@ -107,8 +108,11 @@ def make_blueprints(settings: Settings, runtime: Runtime, database: Database) ->
     limit_requests(runs, limiter, [*tokens, *admin_tokens])
     for blueprint in others:
         limit_requests(blueprint, limiter, admin_tokens)
-    blueprints = [health_blueprint(runtime, database), runs, *others]
+    health = health_blueprint(runtime, database)
+    blueprints = [health, runs, *others]
     for blueprint in blueprints:
+        if blueprint is not health:  # probes call a server by its address, and learn nothing
+            require_known_host(blueprint, settings.allowed_host_names)
         refuse_double_slashes(blueprint)
         add_security_headers(blueprint)
         add_request_id(blueprint)

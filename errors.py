@@ -63,6 +63,13 @@ class OriginNotAllowed(GreenrunError):
     code = "origin_not_allowed"
 
 
+class HostNotAllowed(GreenrunError):
+    """this server is not called by the name in the Host header"""
+
+    status = 421
+    code = "host_not_allowed"
+
+
 class KeyNotAllowed(GreenrunError):
     """this key does not open this route"""
 

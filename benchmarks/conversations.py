@@ -23,8 +23,8 @@ from tests.support.plugin_daemon import Answer as Scripted
 from tests.support.postgres_server import no_postgres, running_postgres
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
-SETTLE_SECONDS = 0.3
-"""The worker finishes what nobody waits for: the last turns are settled after their ends were seen."""
+FINALIZE_SECONDS = 0.3
+"""The last turns, which nobody waits for, are finalized after their ends were seen."""
 ALONE_CONVERSATIONS = 20
 PROBLEMS_SHOWN = 5
 COLUMNS = ["a second", "CPU-ms", "next p50", "next p99", table.CLIENT_CPU]
@@ -186,7 +186,7 @@ def _remembered(app: ChatApp, talk: Talk) -> dict[str, Any] | None:
 def _result(
     app: ChatApp, began: float, seconds: float, count: int, share: float, waits: list[float] | None = None
 ) -> Result:
-    time.sleep(SETTLE_SECONDS)
+    time.sleep(FINALIZE_SECONDS)
     return Result(count / seconds, (app.cpu() - began) / max(count, 1), share, waits or [])
 
 

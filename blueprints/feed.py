@@ -21,7 +21,7 @@ from runtime.protocol.requests import CreateStreamTokenRequest
 from runtime.runtime import Runtime
 from services.api_keys import ApiKeyService
 from services.feed import FeedService
-from services.run_viewers import EVERY_RUN, RunViewer
+from services.run_access import EVERY_RUN, RunAccess
 from services.stream_tokens import StreamTokens, feed_of
 
 
@@ -63,8 +63,8 @@ def feed_blueprint(
         """Follow many runs, and the list of them, over a WebSocket."""
         if not _has_stream_token():
             require_known_origin(request, origins)
-        key, viewer = require_upgrade(request), _viewer(g.tenant_id)
-        return feed_response(request, key, feed, viewer=viewer, max_subscriptions=max_subscriptions)
+        key, access = require_upgrade(request), _access(g.tenant_id)
+        return feed_response(request, key, feed, access=access, max_subscriptions=max_subscriptions)
 
     redirect_trailing_slashes(blueprint, {"/stream-tokens": "POST", "/ws": "GET"})
     allow_origins(blueprint, origins)
@@ -77,8 +77,8 @@ def _tenant_of_key(request: Request, keys: ApiKeyService, admin_tokens: Sequence
     return None if caller.kind is CallerKind.OPERATOR else caller.tenant_id
 
 
-def _viewer(tenant_id: str | None) -> RunViewer:
-    return EVERY_RUN if tenant_id is None else RunViewer(frozenset({tenant_id}))
+def _access(tenant_id: str | None) -> RunAccess:
+    return EVERY_RUN if tenant_id is None else RunAccess(frozenset({tenant_id}))
 
 
 def _has_stream_token() -> bool:

@@ -19,19 +19,19 @@ from errors import GreenrunError, StorageUnavailable
 from runtime.protocol import feed as messages
 from runtime.protocol.feed import MAX_RUN_ID_LENGTH, Unsubscribed
 from runtime.protocol.sse import HEARTBEAT_SECONDS
-from runtime.runs import Viewer
+from runtime.runs import Subscriber
 from services.feed import FeedReader, FeedService, ListReader, RunReader
-from services.run_viewers import RunViewer
+from services.run_access import RunAccess
 
 logger = logging.getLogger(__name__)
 
 
 def feed_response(
-    request: Request, key: str, feed: FeedService, *, viewer: RunViewer, max_subscriptions: int
+    request: Request, key: str, feed: FeedService, *, access: RunAccess, max_subscriptions: int
 ) -> SocketResponse:
-    """Serve the feed of what the viewer may see over the request's connection."""
+    """Serve the feed of what ``access`` shows over the request's connection."""
     sock = socket_of(request)
-    return SocketResponse(lambda: _FeedConversation(feed, viewer, max_subscriptions).hold(sock, key))
+    return SocketResponse(lambda: _FeedConversation(feed, access, max_subscriptions).hold(sock, key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,14 @@ class _FeedConversation(Conversation):
     the answers.
     """
 
-    def __init__(self, feed: FeedService, viewer: RunViewer, max_subscriptions: int) -> None:
+    def __init__(self, feed: FeedService, access: RunAccess, max_subscriptions: int) -> None:
         super().__init__()
         self._feed = feed
-        self._viewer = viewer
+        self._access = access
         self._max_subscriptions = max_subscriptions
         self._subscriptions: dict[str, _Subscription] = {}
         self._list: _Subscription | None = None
-        self._seat = Viewer("")
+        self._seat = Subscriber("")
         self._is_over = False
         self._worker_stops = False
 
@@ -134,7 +134,7 @@ class _FeedConversation(Conversation):
             most = f"one connection may follow {self._max_subscriptions} runs at once"
             self._tell("too_many_subscriptions", most, run_id=run_id)
             return
-        reader = self._feed.open_run(run_id, viewer=self._viewer, after=command.cursor)
+        reader = self._feed.open_run(run_id, access=self._access, after=command.cursor)
         self._send(messages.subscribed(run_id, reader.record.status))
         if not self._is_over:
             self._subscriptions[run_id] = _Subscription(reader, gevent.spawn(self._send_run, run_id, reader))
@@ -148,7 +148,7 @@ class _FeedConversation(Conversation):
         if self._list is not None:
             self._tell("already_subscribed", "the list of runs is followed already: unsubscribe_runs first")
             return
-        reader = self._feed.open_list(viewer=self._viewer, after=command.after)
+        reader = self._feed.open_list(access=self._access, after=command.after)
         self._send(messages.subscribed_runs(is_resumed=reader.is_resumed))
         if not self._is_over:
             self._list = _Subscription(reader, gevent.spawn(self._send_list, reader))

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flask import Blueprint, Response, g, jsonify, request
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from blueprints.errors import register_error_handlers
 from blueprints.identity import Caller, require_caller
-from blueprints.paging import parse_page
+from blueprints.paging import parse_page, parse_query
 from blueprints.parsing import BodyLimits, limit_body, parse_body, parse_optional_body
 from errors import MalformedRequest
 from services.api_keys import ApiKeyService
 from services.key_types import CreateKeyRequest, RotateKeyRequest
+
+
+class RevokeQuery(BaseModel):
+    """Whether the keys that were made with a key end with it."""
+
+    with_made: bool = False
 
 
 def keys_blueprint(keys: ApiKeyService, *, admin_tokens: Sequence[SecretStr], body_limits: BodyLimits) -> Blueprint:
@@ -49,9 +55,10 @@ def keys_blueprint(keys: ApiKeyService, *, admin_tokens: Sequence[SecretStr], bo
 
     @blueprint.delete("/<key_id>")
     def revoke_key(key_id: str) -> tuple[str, int]:
-        """End a key."""
+        """End a key, and those that were made with it where that is asked for."""
         caller = _caller()
-        keys.revoke_key(caller.tenant_id, key_id, revoked_by=caller.actor)
+        with_made = parse_query(request, RevokeQuery).with_made
+        keys.revoke_key(caller.tenant_id, key_id, revoked_by=caller.actor, with_made=with_made)
         return "", 204
 
     return blueprint

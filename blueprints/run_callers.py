@@ -11,8 +11,9 @@ from pydantic import SecretStr
 from blueprints.auth import STREAM_TOKEN, bearer_of, has_stream_token, matching_digest
 from blueprints.identity import named_tenant, require_caller
 from errors import Unauthorized
-from services.api_keys import PREFIXES, ApiKeyService
-from services.run_viewers import EVERY_RUN, RUNS_WITHOUT_TENANT, RunViewer
+from services.api_keys import ApiKeyService
+from services.key_secrets import PREFIXES
+from services.run_access import EVERY_RUN, RUNS_WITHOUT_TENANT, RunAccess
 from services.stream_tokens import StreamTokens
 
 KEY_PREFIXES = tuple(PREFIXES.values())
@@ -22,7 +23,7 @@ KEY_PREFIXES = tuple(PREFIXES.values())
 class RunCaller:
     """Somebody whom ``/runs`` lets in."""
 
-    viewer: RunViewer
+    access: RunAccess
     tenant_id: str | None = None
     """Of the runs that he starts."""
 
@@ -53,7 +54,7 @@ def require_run_caller(
     if bearer_of(request).startswith(KEY_PREFIXES):
         tenant_id = require_caller(request, keys, admin_tokens).tenant_id
         tenants = {tenant_id} if tokens else {tenant_id, None}
-        return RunCaller(RunViewer(frozenset(tenants)), tenant_id)
+        return RunCaller(RunAccess(frozenset(tenants)), tenant_id)
     if tokens:
         raise Unauthorized
     return WITHOUT_KEY

@@ -78,19 +78,19 @@ def runs_blueprint(
     @blueprint.get("/<run_id>")
     def get_run(run_id: str) -> Response:
         """The status of a run."""
-        return jsonify(runs.get_run(run_id, viewer=_caller().viewer).as_status())
+        return jsonify(runs.get_run(run_id, access=_caller().access).as_status())
 
     @blueprint.post("/<run_id>/cancel")
     def cancel_run(run_id: str) -> Response:
         """Cancel a run."""
-        runs.cancel_run(run_id, parse_optional_body(request, CancelRunRequest), viewer=_caller().viewer)
+        runs.cancel_run(run_id, parse_optional_body(request, CancelRunRequest), access=_caller().access)
         return jsonify(run_id=run_id, status=RunStatus.CANCELLED)
 
     @blueprint.post("/<run_id>/stream-tokens")
     def create_stream_token(run_id: str) -> tuple[Response, int, dict[str, str]]:
         """Make a token that opens this run to a reader."""
         wanted = parse_optional_body(request, CreateStreamTokenRequest)
-        record = runs.get_run(run_id, viewer=_caller().viewer)
+        record = runs.get_run(run_id, access=_caller().access)
         made = stream_tokens.issue(record.run_id, ttl_seconds=wanted.ttl_seconds)
         answer = jsonify(token=made.token, expires_at=wire_time(made.expires_at), run_id=record.run_id)
         return answer, 201, {"Cache-Control": "no-store"}
@@ -99,7 +99,7 @@ def runs_blueprint(
     def list_run_events(run_id: str) -> Response:
         """A page of a run's events."""
         given, after, limit = parse_page_query(request.args)
-        page = runs.list_events(run_id, viewer=_caller().viewer, after=after, limit=limit)
+        page = runs.list_events(run_id, access=_caller().access, after=after, limit=limit)
         events = b",".join(entry.as_event() for entry in page.entries)
         next_cursor = page.next_cursor if page.entries else given
         body = b'{"run_id":%b,"events":[%b],"next_cursor":%b}\n' % (
@@ -112,7 +112,7 @@ def runs_blueprint(
     @blueprint.get("/<run_id>/events/sse")
     def stream_run_events(run_id: str) -> Response:
         """A run's events as they come."""
-        follower = runs.follow_run(run_id, viewer=_caller().viewer, after=_stream_cursor())
+        follower = runs.follow_run(run_id, access=_caller().access, after=_stream_cursor())
         # Passed through as it is: werkzeug's own iterator around it would cost each waiting stream memory.
         return Response(
             _frames(follower), content_type=sse.CONTENT_TYPE, headers=STREAM_HEADERS, direct_passthrough=True
@@ -126,9 +126,9 @@ def runs_blueprint(
         if not has_stream_token(request):
             require_known_origin(request, origins)
         key = require_upgrade(request)
-        viewer = _caller().viewer
-        follower = runs.follow_run(run_id, viewer=viewer, after=_stream_cursor())
-        cancel = None if has_stream_token(request) else partial(runs.cancel_run, run_id, viewer=viewer)
+        access = _caller().access
+        follower = runs.follow_run(run_id, access=access, after=_stream_cursor())
+        cancel = None if has_stream_token(request) else partial(runs.cancel_run, run_id, access=access)
         return socket_response(request, key, follower, cancel=cancel)
 
     redirect_trailing_slashes(

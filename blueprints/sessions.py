@@ -23,7 +23,7 @@ from services.api_keys import ApiKeyService
 from services.chat.chat import ChatService
 from services.idempotency import claim_of
 from services.sessions.assembly import SessionParts
-from services.sessions.opened import open_session
+from services.sessions.locked_session import lock_session
 from services.sessions.requests import ChangeSessionRequest, CreateSessionRequest, StartTurnRequest
 from services.sessions.turns.types import NewTurn
 
@@ -118,7 +118,7 @@ def sessions_blueprint(
         key = parse_idempotency_key(request, wanted.idempotency_key)
         claim = claim_of(wanted, key, scope=json.dumps(["turn", caller.tenant_id, session_id]))
 
-        find = partial(open_session, tenant_id=caller.tenant_id, session_id=session_id)
+        find = partial(lock_session, tenant_id=caller.tenant_id, session_id=session_id)
         turn = NewTurn(
             wanted.query,
             wanted.inputs,

@@ -87,7 +87,7 @@ class MultitaskStrategy(StrEnum):
 
 
 class TurnStatus(StrEnum):
-    """Where a turn is. It is ``running`` until it is settled, also while it waits."""
+    """Where a turn is. It is ``running`` until it is finalized, also while it waits."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"

@@ -40,7 +40,7 @@ class SessionTurn(Identified, Tenanted, Updated, Base):
     inputs: Mapped[dict[str, Any]] = mapped_column(JSON_VALUE, default=dict)
     details: Mapped[dict[str, Any]] = mapped_column("metadata", JSON_VALUE, default=dict)
     status: Mapped[TurnStatus] = mapped_column(EnumText(TurnStatus), default=TurnStatus.RUNNING)
-    """Final as soon as the turn is settled: then the session has, or has not, taken over what it learnt."""
+    """Final as soon as the turn is finalized: then the session has, or has not, taken over what it learnt."""
     stop: Mapped[TurnStop | None] = mapped_column(EnumText(TurnStop))
     """What becomes of it when a later turn, or a person, has had it cancelled."""
     prepared_snapshot: Mapped[dict[str, Any] | None] = mapped_column(JSON_VALUE)

@@ -48,7 +48,7 @@ class AgentSession(Identified, Tenanted, Updated, Base):
     turns: Mapped[int] = mapped_column(Integer, default=0)
     """How many were accepted, and so the position of the last one."""
     unfinished: Mapped[int] = mapped_column(Integer, default=0)
-    """How many of them are not settled. Who has locked the row can rely on it."""
+    """How many of them are not finalized. Who has locked the row can rely on it."""
     last_run_id: Mapped[str | None] = mapped_column(OUR_ID)
     waiting_form_id: Mapped[str | None] = mapped_column(OUR_ID)
     """The question to a person that has no answer yet."""

@@ -21,11 +21,12 @@ from runtime.events.log import EventLog
 from runtime.events.store import Lifetimes, RunStore
 from runtime.events.topology import Cluster, SingleServer, Topology
 from runtime.execution.bridge import LoopBridge
+from runtime.execution.concurrency_limiter import ConcurrencyLimiter
 from runtime.execution.lease_keeper import LeaseKeeper
 from runtime.execution.local_executor import LocalExecutor
 from runtime.execution.reaper import Reaper
 from runtime.execution.runner import Runner
-from runtime.execution.turnstile import Turnstile
+from runtime.execution.stray_errors import log_stray_errors
 from runtime.layers.default_model import default_model_layer
 from runtime.llm.clients import ModelClients
 from runtime.llm.plugin_daemon import PluginDaemonClient
@@ -87,9 +88,9 @@ class Runtime:
         self._started = True
         config = self.config
         redis: Topology = (Cluster if self._keys.buckets else SingleServer)(config.redis_url, self._keys)
-        self._request_link = redis.requests
+        self._requests = redis.requests
         self._store = RunStore(
-            self._request_link,
+            self._requests,
             self._keys,
             Lifetimes(config.run_retention_seconds, config.lease_seconds, config.max_wait_seconds),
             self.observers,
@@ -108,7 +109,7 @@ class Runtime:
         self._bridge = LoopBridge(config.event_loop)
         self._clients = _clients(config)
         runner = Runner(self._clients, default_model=self._default_model, limits=config.limits)
-        turnstile = Turnstile(runner, places=config.max_active_runs, wait_seconds=config.max_wait_seconds)
+        limiter = ConcurrencyLimiter(runner, places=config.max_active_runs, wait_seconds=config.max_wait_seconds)
         size = config.max_active_runs + config.max_waiting_runs
         self._lease_keeper = LeaseKeeper(
             config.redis_url,
@@ -119,7 +120,7 @@ class Runtime:
         )
         self._executor = LocalExecutor(
             bridge=self._bridge,
-            runner=turnstile,
+            limiter=limiter,
             log=self._log,
             origins=self.origins,
             size=size,
@@ -136,19 +137,20 @@ class Runtime:
             tell_owner=self._tell_owner,
         )
         self._reaper = Reaper(
-            Leases(self._request_link, self._keys, worker=self._worker),
+            Leases(self._requests, self._keys, worker=self._worker),
             self._store,
             lease_seconds=config.lease_seconds,
             wait_seconds=config.max_wait_seconds,
             stop_owner=self._tell_owner,
         )
+        log_stray_errors(self._bridge.loop)
         self._bridge.start()
-        self._request_link.start()
+        self._requests.start()
         self._log.start()
         self._hub.start()
         self._lease_keeper.start()
         self._reaper.start()
-        self.observers.start(EndStream(self._request_link, self._keys, worker=self._worker))
+        self.observers.start(EndStream(self._requests, self._keys, worker=self._worker))
         for starter in self._starters:
             starter()
         _calm_garbage_collection()
@@ -178,7 +180,7 @@ class Runtime:
         self._callers_gone.wait(min(ACCEPT_SECONDS, self._grace))
         self._executor.refuse()
         self._hub.cut_endless()
-        logger.info("draining: %d runs, %d viewers", len(self._executor.active), self._hub.viewer_count)
+        logger.info("draining: %d runs, %d subscribers", len(self._executor.active), self._hub.subscriber_count)
         while self._is_busy and time.monotonic() - begun < self._grace:
             gevent.sleep(DRAIN_POLL_SECONDS)
         self.observers.stop()  # what ends now, others hear of, and they start what waited for it
@@ -186,7 +188,7 @@ class Runtime:
             logger.warning("draining: %d runs did not end in time", len(self._executor.active))
         if not self._log.flush(FLUSH_SECONDS):
             logger.warning("draining: some events could not be written")
-        self._cut_viewers()
+        self._cut_subscribers()
         self._drained.set()
 
     def at_start(self, starter: Callable[[], None]) -> None:
@@ -211,24 +213,24 @@ class Runtime:
         if not self._bridge.loop.is_closed():
             self._bridge.run(self._clients.aclose())
         self._bridge.close()
-        self._request_link.close()
+        self._requests.close()
         close_shared_pool()
 
     @property
     def _is_busy(self) -> bool:
         """Whether anything goes on for which a drain waits."""
-        return self._executor.is_busy or self.observers.is_busy or self._hub.viewer_count > 0
+        return self._executor.is_busy or self.observers.is_busy or self._hub.subscriber_count > 0
 
-    def _cut_viewers(self) -> None:
-        """Viewers of runs that have just ended get their last event; the others are cut, and the stuck ones ended."""
-        self._wait_for_viewers()
+    def _cut_subscribers(self) -> None:
+        """Those of runs that have just ended get their last event; the others are cut, and the stuck ones ended."""
+        self._wait_for_subscribers()
         self._hub.cut_all()
-        self._wait_for_viewers()
+        self._wait_for_subscribers()
         self._hub.abandon_all()
 
-    def _wait_for_viewers(self) -> None:
+    def _wait_for_subscribers(self) -> None:
         begun = time.monotonic()
-        while self._hub.viewer_count and time.monotonic() - begun < CUT_SECONDS:
+        while self._hub.subscriber_count and time.monotonic() - begun < CUT_SECONDS:
             gevent.sleep(DRAIN_POLL_SECONDS)
 
     def _tell_owner(self, run_id: str, worker: str) -> None:

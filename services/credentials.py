@@ -65,8 +65,10 @@ class CredentialService:
             _upsert(session, tenant_id, name, changed)
             row = session.scalars(_wanted(tenant_id, name)).one()
             stored = StoredCredential(CredentialDescription.of(row), is_new=row.version == 1)
-        action = "credential_stored" if stored.is_new else "credential_replaced"
-        audit(action, tenant_id=tenant_id, actor=changed_by, name=name, fingerprint=marks.fingerprint)
+            action = "credential_stored" if stored.is_new else "credential_replaced"
+            details = {"name": name, "fingerprint": marks.fingerprint}
+            change = audit(session, action, tenant_id=tenant_id, actor=changed_by, **details)
+        change.log()
         return stored
 
     def list_credentials(self, tenant_id: str, *, page: int, limit: int) -> CredentialPage:
@@ -91,7 +93,9 @@ class CredentialService:
         with self._database.transaction() as session:
             row = session.scalar(_wanted(tenant_id, name).with_for_update())
             session.delete(_require(row))
-        audit("credential_deleted", tenant_id=tenant_id, actor=deleted_by, name=name, forced=force)
+            details = {"name": name, "forced": force}
+            change = audit(session, "credential_deleted", tenant_id=tenant_id, actor=deleted_by, **details)
+        change.log()
 
     def resolve(self, session: Session, tenant_id: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The values of each of the credentials, by name. They must not outlive the run that they are for.

@@ -12,9 +12,9 @@ from errors import RunNotFound
 from runtime.protocol.feed import Unsubscribed, run_message, runs_page
 from runtime.protocol.ids import is_id
 from runtime.protocol.records import RunRecord, feed_payload_start
-from runtime.runs import CursorLost, Follower, StreamEntry, Viewer
+from runtime.runs import CursorLost, Follower, StreamEntry, Subscriber
 from runtime.runtime import Runtime
-from services.run_viewers import RunViewer
+from services.run_access import RunAccess
 
 SNAPSHOT_PAGE_RUNS = 100
 
@@ -75,14 +75,14 @@ class RunReader(FeedReader[list[StreamEntry]]):
 class ListReader(FeedReader[list[bytes]]):
     """The list of runs as messages in JSON: what runs now, unless it resumes, and then what starts and ends.
 
-    Of a run that the viewer may not see there is nothing in it.
+    Of a run that its reader may not see there is nothing in it.
     """
 
-    def __init__(self, runtime: Runtime, after: str | None, *, viewer: RunViewer) -> None:
+    def __init__(self, runtime: Runtime, after: str | None, *, access: RunAccess) -> None:
         super().__init__()
         self._runtime = runtime
-        self._viewer = viewer
-        self._starts = None if viewer.tenants is None else tuple(map(feed_payload_start, viewer.tenants))
+        self._access = access
+        self._starts = None if access.tenants is None else tuple(map(feed_payload_start, access.tenants))
         self._after = after if after is not None and runtime.runs.feed.knows(after) else None
 
     @property
@@ -106,11 +106,11 @@ class ListReader(FeedReader[list[bytes]]):
                 after = None
 
     def _pages(self, run_ids: list[str], cursor: str) -> Iterator[list[bytes]]:
-        # Pages are full of what the viewer may see, so that they do not tell how much else there is.
+        # Pages are full of what the reader may see, so that they do not tell how much else there is.
         seen: list[RunRecord] = []
         for start in range(0, len(run_ids), SNAPSHOT_PAGE_RUNS):
             found = self._runtime.runs.feed.records(run_ids[start : start + SNAPSHOT_PAGE_RUNS])
-            seen += filter(self._viewer.may_see, found)
+            seen += filter(self._access.may_see, found)
             if len(seen) > SNAPSHOT_PAGE_RUNS:
                 yield [runs_page(seen[:SNAPSHOT_PAGE_RUNS], cursor=None)]
                 seen = seen[SNAPSHOT_PAGE_RUNS:]
@@ -131,19 +131,19 @@ class FeedService:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    def attend(self, seat: Viewer) -> AbstractContextManager[None]:
-        """Let a connection be known, by a viewer of nothing, which is cut when the worker is to stop."""
+    def attend(self, seat: Subscriber) -> AbstractContextManager[None]:
+        """Let a connection be known, by a subscriber to nothing, which is cut when the worker is to stop."""
         return self._runtime.runs.feed.attend(seat)
 
-    def open_run(self, run_id: str, *, viewer: RunViewer, after: str) -> RunReader:
+    def open_run(self, run_id: str, *, access: RunAccess, after: str) -> RunReader:
         """A reader of a run's events from a cursor to its end. Raises RunNotFound."""
         if not is_id(run_id):
             raise RunNotFound
         found = self._runtime.runs.find(run_id, after=after)
-        if found is None or not viewer.may_see(found.record):
+        if found is None or not access.may_see(found.record):
             raise RunNotFound
         return RunReader(found.record, partial(self._runtime.runs.follow, found))
 
-    def open_list(self, *, viewer: RunViewer, after: str | None) -> ListReader:
+    def open_list(self, *, access: RunAccess, after: str | None) -> ListReader:
         """A reader of the list of runs, from a cursor or, where that is none or too old, from what runs now."""
-        return ListReader(self._runtime, after, viewer=viewer)
+        return ListReader(self._runtime, after, access=access)

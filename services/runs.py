@@ -17,8 +17,8 @@ from runtime.protocol.sse import HEARTBEAT_SECONDS
 from runtime.runs import RUN, Claim, Follower, Job, Origin, ProvenRun, StreamEntry
 from runtime.runtime import Runtime
 from services.idempotency import EVERYBODY, claim_of
+from services.run_access import RunAccess
 from services.run_checks import check_tenant, proven_run
-from services.run_viewers import RunViewer
 
 logger = logging.getLogger(__name__)
 
@@ -102,18 +102,18 @@ class RunService:
         )
         return self._runtime.runs.accept(job, proven, claim=claim)
 
-    def get_run(self, run_id: str, *, viewer: RunViewer) -> RunRecord:
-        """Raises RunNotFound, also for a run that the viewer may not see, as everything here does."""
-        return viewer.require(self._runtime.runs.get(run_id) if is_id(run_id) else None)
+    def get_run(self, run_id: str, *, access: RunAccess) -> RunRecord:
+        """Raises RunNotFound, also for a run that ``access`` does not show, as everything here does."""
+        return access.require(self._runtime.runs.get(run_id) if is_id(run_id) else None)
 
-    def list_events(self, run_id: str, *, viewer: RunViewer, after: str, limit: int) -> EventPage:
+    def list_events(self, run_id: str, *, access: RunAccess, after: str, limit: int) -> EventPage:
         """A page of events behind a cursor. Raises RunNotFound."""
-        self.get_run(run_id, viewer=viewer)
+        self.get_run(run_id, access=access)
         entries = self._runtime.runs.page(run_id, after=after, limit=limit)
         return EventPage(run_id, entries, entries[-1].cursor if entries else after)
 
     def follow_run(
-        self, run_id: str, *, viewer: RunViewer, after: str, heartbeat: float = HEARTBEAT_SECONDS
+        self, run_id: str, *, access: RunAccess, after: str, heartbeat: float = HEARTBEAT_SECONDS
     ) -> Follower:
         """A run's events from a cursor to its end, with a sign of life after ``heartbeat`` silent seconds.
 
@@ -122,16 +122,16 @@ class RunService:
         if not is_id(run_id):
             raise RunNotFound
         found = self._runtime.runs.find(run_id, after=after)
-        if found is None or not viewer.may_see(found.record):
+        if found is None or not access.may_see(found.record):
             raise RunNotFound
         return self._runtime.runs.follow(found, heartbeat=heartbeat)
 
-    def cancel_run(self, run_id: str, request: CancelRunRequest, *, viewer: RunViewer) -> RunRecord:
+    def cancel_run(self, run_id: str, request: CancelRunRequest, *, access: RunAccess) -> RunRecord:
         """End a run as cancelled, whichever worker executes it; again is no error.
 
         Raises RunNotFound, or RunAlreadyEnded when it has ended as something else.
         """
-        record = self.get_run(run_id, viewer=viewer)
+        record = self.get_run(run_id, access=access)
         if not record.has_ended:
             end = RunEnd.cancelled(reason=request.reason, message=request.message)
             ended_before = self._runtime.runs.end(record, end)

@@ -24,7 +24,7 @@ from services.chat.chat import ChatService
 from services.chat.conversations import ConversationService, DeletesSession, NamesSession
 from services.chat.end_users import EndUserService
 from services.chat.feedback import FeedbackService
-from services.chat.messages import MessageService, SettlesTurns, SuggestQuestions
+from services.chat.messages import FinalizesTurns, MessageService, SuggestQuestions
 from services.database import Database
 from services.sessions.forms import FormService
 
@@ -38,7 +38,7 @@ class ServiceParts:
 
     end_users: EndUserService
     chat: ChatService
-    settler: SettlesTurns
+    finalizer: FinalizesTurns
     delete_session: DeletesSession
     name_session: NamesSession
     forms: FormService
@@ -75,7 +75,7 @@ def service_api_blueprint(
         return jsonify(WELCOME)
 
     conversations = ConversationService(database, parts.end_users, delete=parts.delete_session, name=parts.name_session)
-    messages = MessageService(database, parts.end_users, settler=parts.settler, suggest=parts.suggest)
+    messages = MessageService(database, parts.end_users, finalizer=parts.finalizer, suggest=parts.suggest)
     add_app_info_routes(blueprint, AppInfoService(database))
     add_conversation_routes(blueprint, conversations)
     add_chat_routes(blueprint, parts.chat)

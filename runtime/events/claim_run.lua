@@ -1,6 +1,6 @@
 -- Give a run that waits, and that nobody owns, to a worker: its lease begins.
 -- KEYS: record, events, leases, feed. ARGV: record as the worker's, worker, run id, lease in milliseconds, lifetime in
---   seconds.
+--   seconds, the name in place of a worker's when nobody owns the run.
 -- Answers 1, also to a repeat after a lost answer; 0 when the run is gone, has ended or is somebody else's.
 local current = redis.call('GET', KEYS[1])
 if not current then
@@ -10,7 +10,7 @@ local record = cjson.decode(current)
 if record.status ~= 'running' or not record.waits then
   return 0
 end
-if record.worker ~= '' then
+if record.worker ~= '' and record.worker ~= ARGV[6] then
   return record.worker == ARGV[2] and 1 or 0
 end
 local now = redis.call('TIME')

@@ -8,16 +8,16 @@ from typing import Any
 from runtime.events.cluster_links import OnFailure, send_by_key
 from runtime.events.cluster_slots import SlotMap
 from runtime.events.connections import Command
-from runtime.events.shared_link import SharedLink
+from runtime.events.pipelined_connection import PipelinedConnection
 
 
 class ClusterRequests:
-    """Asks for many greenlets at once, as ``SharedLink`` does. Each command goes to the node of its key."""
+    """Asks for many greenlets at once, as ``PipelinedConnection`` does. Each command goes to the node of its key."""
 
     def __init__(self, slots: SlotMap, *, name: str) -> None:
         self._slots = slots
         self._name = name
-        self._links: dict[str, SharedLink] = {}
+        self._links: dict[str, PipelinedConnection] = {}
 
     def start(self) -> None:
         """Nothing: each node is connected to when there is something for it."""
@@ -25,8 +25,8 @@ class ClusterRequests:
     def ask(self, *commands: Command, is_lenient: bool = False) -> list[Any]:
         """The answers in order, with a refused command's error as its answer.
 
-        Commands may be repeated, as by ``SharedLink``. When ``is_lenient``, those for a node that cannot be reached
-        count as refused. Raises one of LINK_ERRORS.
+        Commands may be repeated, as by ``PipelinedConnection``. When ``is_lenient``, those for a node that cannot be
+        reached count as refused. Raises one of LINK_ERRORS.
         """
         on_failure = OnFailure.REFUSE if is_lenient else OnFailure.SEND_AGAIN
         return send_by_key(self._slots, commands, self._send, on_failure=on_failure)
@@ -52,6 +52,6 @@ class ClusterRequests:
 
     def _send(self, node: str, commands: Sequence[Command]) -> list[Any]:
         if node not in self._links:
-            self._links[node] = link = SharedLink(self._slots.url_of(node), name=self._name)
+            self._links[node] = link = PipelinedConnection(self._slots.url_of(node), name=self._name)
             link.start()
         return self._links[node].ask(*commands)

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from redis.exceptions import ResponseError
 
 from runtime.events.keys import Keys
+from runtime.events.pipelined_connection import Requests
 from runtime.events.scripts import load_script
-from runtime.events.shared_link import Requests
 from runtime.protocol.announcements import AnnouncedEnd
 
 MOST_ENDS = 100_000

@@ -12,7 +12,7 @@ _TERMINAL = frozenset(kind.encode() for kind in TERMINAL_TYPES)
 
 
 class StreamEntry:
-    """One stored event. Its frame and its message are rendered once, for all viewers."""
+    """One stored event. Its frame and its message are rendered once, for all subscribers."""
 
     __slots__ = ("_frame", "_message", "payload", "raw_cursor", "raw_type")
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from runtime.events.entries import StreamEntry, raw_entries
 from runtime.events.keys import Keys
-from runtime.events.shared_link import Requests
+from runtime.events.pipelined_connection import Requests
 from runtime.events.store import FEED_LENGTH, ask_all
 from runtime.protocol.cursors import BEGINNING
 from runtime.protocol.records import RunRecord

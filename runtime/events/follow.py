@@ -10,7 +10,7 @@ import gevent
 from errors import StorageUnavailable
 from runtime.events.entries import StreamEntry
 from runtime.events.hub import Hub
-from runtime.events.viewer import Viewer
+from runtime.events.subscriber import Subscriber
 from runtime.protocol.cursors import BEGINNING, position
 
 FIRST_PAGE_ENTRIES = 100
@@ -56,7 +56,7 @@ class Follower:
         has_ended: bool = False,
         first_page: list[StreamEntry] | None = None,
     ) -> None:
-        self._viewer = Viewer(stream)
+        self._subscriber = Subscriber(stream)
         self._run_id = run_id
         self._after = after
         self._has_ended = has_ended
@@ -72,18 +72,18 @@ class Follower:
 
     @property
     def is_cut(self) -> bool:
-        return self._viewer.is_cut and not self._finished
+        return self._subscriber.is_cut and not self._finished
 
     def stop(self) -> None:
         """End the reading soon, as if it were cut. For another greenlet than the one that reads."""
-        self._viewer.cut()
+        self._subscriber.cut()
 
     def __enter__(self) -> Self:
-        self._hub.admit(self._viewer)
+        self._hub.admit(self._subscriber)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._hub.leave(self._viewer)
+        self._hub.leave(self._subscriber)
 
     def __iter__(self) -> Iterator[list[StreamEntry]]:
         with self:
@@ -95,7 +95,7 @@ class Follower:
 
         While Redis is away it goes on, with nothing.
         """
-        while not (self._finished or self._viewer.is_cut):
+        while not (self._finished or self._subscriber.is_cut):
             try:
                 entries = self._step()
             except StorageUnavailable:
@@ -107,9 +107,9 @@ class Follower:
 
     def _begin(self) -> list[StreamEntry] | None:
         # What comes while a page is read is both in it and in the queue: no gap, and _news drops what is double.
-        self._joined = self._hub.join_owned(self._viewer)
+        self._joined = self._hub.join_owned(self._subscriber)
         if self._joined:
-            self._viewer.catch_up()
+            self._subscriber.catch_up()
         page = self._read_page()
         if page is None and not self._has_ended:
             return []  # so that the response begins, although nothing may come for a while
@@ -132,10 +132,10 @@ class Follower:
         """All that is stored was read: go on with what comes, or end."""
         if self._has_ended:
             self._finished = True
-        elif not self._viewer.lagging:
+        elif not self._subscriber.lagging:
             self._step = self._take
         elif self._joined or self._join():
-            self._viewer.catch_up()
+            self._subscriber.catch_up()
             self._step = self._read_page
 
     def _join(self) -> bool:
@@ -146,19 +146,19 @@ class Follower:
         if cursor is None:
             self._finished = True
             return False
-        self._hub.join(self._viewer, cursor=cursor)
+        self._hub.join(self._subscriber, cursor=cursor)
         self._joined = True
         return True
 
     def _take(self) -> list[StreamEntry] | None:
-        entries = self._viewer.take(self._heartbeat)
-        if self._viewer.lagging:
+        entries = self._subscriber.take(self._heartbeat)
+        if self._subscriber.lagging:
             self._step = self._read_page
-        elif not entries and not self._viewer.is_cut:
+        elif not entries and not self._subscriber.is_cut:
             if self._store.has_events(self._run_id) or self._is_awaited():
                 return entries
             self._finished = True
-        elif entries and not self._viewer.is_cut:
+        elif entries and not self._subscriber.is_cut:
             return self._news(entries) or None
         return None
 

@@ -1,8 +1,8 @@
 """The hub: hands events to everybody on this worker who watches a run.
 
 The events of runs that this worker executes come from its own log, as soon as Redis has taken them. One connection
-reads the streams of all others; in a cluster it is one for each bucket of which something is watched. A viewer costs a
-bounded queue, not a connection, and the bytes are forwarded as they are stored.
+reads the streams of all others; in a cluster it is one for each bucket of which something is watched. A subscriber
+costs a bounded queue, not a connection, and the bytes are forwarded as they are stored.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from runtime.events.entries import StreamEntry
 from runtime.events.stream_reader import EntriesHandler, StreamReader
-from runtime.events.viewer import Viewer
+from runtime.events.subscriber import Subscriber
 from runtime.protocol.cursors import BEGINNING
 
 ControlHandler = Callable[[str, str], None]
@@ -30,7 +30,7 @@ class Readers(Protocol):
 
 
 class Hub:
-    """Fills viewers, and reads this worker's control stream for its owner."""
+    """Fills subscribers, and reads this worker's control stream for its owner."""
 
     def __init__(self, readers: Readers, control_stream: str, *, on_control: ControlHandler) -> None:
         self._on_control = on_control
@@ -38,14 +38,14 @@ class Hub:
         self._make = readers
         self._sources: dict[int, StreamReader] = {}
         self._owned: set[str] = set()
-        self._readers: set[Viewer] = set()
-        self._endless: set[Viewer] = set()
-        self._viewers: dict[str, set[Viewer]] = {}
+        self._readers: set[Subscriber] = set()
+        self._endless: set[Subscriber] = set()
+        self._subscribers: dict[str, set[Subscriber]] = {}
         self._cutting = False
         self._cutting_endless = False
 
     @property
-    def viewer_count(self) -> int:
+    def subscriber_count(self) -> int:
         """Readers of any stream, also those that still read its history."""
         return len(self._readers)
 
@@ -61,12 +61,12 @@ class Hub:
         return stream in self._owned
 
     def is_watched(self, stream: str) -> bool:
-        return stream in self._owned and stream in self._viewers
+        return stream in self._owned and stream in self._subscribers
 
     def publish(self, stream: str, entry: StreamEntry) -> None:
-        """Hand an entry of an owned stream, which Redis has taken, to its viewers."""
-        for viewer in self._viewers.get(stream, ()):
-            viewer.offer(entry)
+        """Hand an entry of an owned stream, which Redis has taken, to its subscribers."""
+        for subscriber in self._subscribers.get(stream, ()):
+            subscriber.offer(entry)
         if entry.is_terminal:
             self._owned.discard(stream)
 
@@ -75,56 +75,56 @@ class Hub:
         if stream not in self._owned:
             return
         self._owned.discard(stream)
-        if stream in self._viewers:
+        if stream in self._subscribers:
             self._read_from(stream, cursor)
 
-    def admit(self, viewer: Viewer, *, is_endless: bool = False) -> None:
+    def admit(self, subscriber: Subscriber, *, is_endless: bool = False) -> None:
         """Know of a reader from its beginning to its ``leave``. One that is endless waits for no end of a run."""
-        self._readers.add(viewer)
+        self._readers.add(subscriber)
         if is_endless:
-            self._endless.add(viewer)
+            self._endless.add(subscriber)
         if self._cutting or (is_endless and self._cutting_endless):
-            viewer.cut()
+            subscriber.cut()
 
-    def join_owned(self, viewer: Viewer) -> bool:
-        """Begin to fill a viewer of an owned stream; False when it is none."""
-        if viewer.stream not in self._owned:
+    def join_owned(self, subscriber: Subscriber) -> bool:
+        """Begin to fill a subscriber of an owned stream; False when it is none."""
+        if subscriber.stream not in self._owned:
             return False
-        self._viewers.setdefault(viewer.stream, set()).add(viewer)
+        self._subscribers.setdefault(subscriber.stream, set()).add(subscriber)
         return True
 
-    def join(self, viewer: Viewer, *, cursor: str) -> None:
-        """Begin to fill a viewer. ``cursor`` is where to begin reading if nobody watches the stream yet."""
-        self._viewers.setdefault(viewer.stream, set()).add(viewer)
-        if viewer.stream not in self._owned and not self._is_read(viewer.stream):
-            self._read_from(viewer.stream, cursor)
+    def join(self, subscriber: Subscriber, *, cursor: str) -> None:
+        """Begin to fill a subscriber. ``cursor`` is where to begin reading if nobody watches the stream yet."""
+        self._subscribers.setdefault(subscriber.stream, set()).add(subscriber)
+        if subscriber.stream not in self._owned and not self._is_read(subscriber.stream):
+            self._read_from(subscriber.stream, cursor)
 
-    def leave(self, viewer: Viewer) -> None:
+    def leave(self, subscriber: Subscriber) -> None:
         """Forget a reader; the last one that watched a stream ends the reading of it."""
-        self._readers.discard(viewer)
-        self._endless.discard(viewer)
-        viewers = self._viewers.get(viewer.stream, set())
-        viewers.discard(viewer)
-        if not viewers:
-            self._viewers.pop(viewer.stream, None)
-            self._forget(viewer.stream)
+        self._readers.discard(subscriber)
+        self._endless.discard(subscriber)
+        subscribers = self._subscribers.get(subscriber.stream, set())
+        subscribers.discard(subscriber)
+        if not subscribers:
+            self._subscribers.pop(subscriber.stream, None)
+            self._forget(subscriber.stream)
 
     def cut_endless(self) -> None:
         """Make those readers leave, and those that come later, who would keep a worker from stopping for no run."""
         self._cutting_endless = True
-        for viewer in self._endless:
-            viewer.cut()
+        for subscriber in self._endless:
+            subscriber.cut()
 
     def cut_all(self) -> None:
         """Make every reader leave, and those that come later."""
         self._cutting = True
-        for viewer in self._readers:
-            viewer.cut()
+        for subscriber in self._readers:
+            subscriber.cut()
 
     def abandon_all(self) -> None:
         """End every reader that has not left although it was cut."""
-        for viewer in list(self._readers):
-            viewer.abandon()
+        for subscriber in list(self._readers):
+            subscriber.abandon()
 
     def close(self) -> None:
         for source in list(self._sources.values()):
@@ -157,8 +157,8 @@ class Hub:
             self._fan_out(stream, entries)
 
     def _fan_out(self, stream: str, entries: list[StreamEntry]) -> None:
-        for viewer in self._viewers.get(stream, ()):
+        for subscriber in self._subscribers.get(stream, ()):
             for entry in entries:
-                viewer.offer(entry)
+                subscriber.offer(entry)
         if entries[-1].is_terminal:
             self._forget(stream)

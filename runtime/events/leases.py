@@ -8,8 +8,8 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from runtime.events.keys import Keys
+from runtime.events.pipelined_connection import Requests
 from runtime.events.scripts import load_script
-from runtime.events.shared_link import Requests
 
 LOCK_MILLISECONDS = 1500
 """Longer than a reaper's pause, so that the one who holds the lock keeps it, and short, because it may be killed."""

@@ -13,21 +13,21 @@ from typing import Any, Protocol
 
 import gevent
 from gevent.event import Event
-from redis.exceptions import NoScriptError, ResponseError, TryAgainError
+from redis.exceptions import ResponseError
 
-from runtime.events.connections import LINK_ERRORS, Command, Link, is_from_replica, is_passing
+from runtime.events.batch import PASSING, TRIED_AGAIN, Meaning, read_answers, take_batch
+from runtime.events.connections import LINK_ERRORS, Command, Link, is_from_replica
 from runtime.events.end_stream import EndListener
 from runtime.events.keys import Keys
-from runtime.events.run_log import Append, End, LogItem, RunLog, Touch
+from runtime.events.log_items import Append, End, LogItem, Touch
+from runtime.events.run_log import RunLog
 from runtime.events.scripts import load_script
 from runtime.events.sink import EventSink
-from runtime.events.store import EndOutcome
 from runtime.protocol.events import RunEnd
 from runtime.protocol.records import RunRecord
 
 logger = logging.getLogger(__name__)
 
-MAX_BATCH_ITEMS = 512
 MAX_ITEMS_BEFORE_ABANDONED = 2000
 """With more to write, ends of runs that may not even exist are left to the reaper: nobody renews their leases."""
 READ_TIMEOUT_SECONDS = 5.0
@@ -139,7 +139,7 @@ class EventLog:
         while True:
             self._arrived.wait()
             batch = self._take_batch()
-            if batch and self._settle(batch, *self._write(batch)):
+            if batch and self._hand_out(batch, *self._write(batch)):
                 gevent.sleep(delay)  # Redis takes nothing for now; what it has not taken is first in the queue again
                 delay = min(delay * 2, LONGEST_RETRY_SECONDS) if self._is_refused else FIRST_RETRY_SECONDS
             else:
@@ -150,23 +150,9 @@ class EventLog:
                 self._idle.set()
 
     def _take_batch(self) -> list[LogItem]:
-        """What to write next. Once Redis has refused something it is one item a run, until nothing waits any more.
-
-        Else it could take an event right after it has refused the one before, which it then never takes.
-        """
-        batch: list[LogItem] = []
-        later: list[LogItem] = []
-        runs: set[RunLog] = set()
-        while self._items and len(batch) + len(later) < MAX_BATCH_ITEMS:
-            item = self._items.popleft()
-            if item.run_log.is_dropped and isinstance(item, Append):
-                item.run_log.release(item)
-            elif self._is_refused and item.run_log in runs:
-                later.append(item)
-            else:
-                batch.append(item)
-                runs.add(item.run_log)
-        self._items.extendleft(reversed(later))
+        batch, unwanted = take_batch(self._items, one_a_run=self._is_refused)
+        for item in unwanted:
+            item.run_log.release(item)
         return batch
 
     def _write(self, batch: Sequence[LogItem]) -> tuple[list[Any], bool]:
@@ -186,45 +172,31 @@ class EventLog:
                 gevent.sleep(delay)
                 delay = min(delay * 2, LONGEST_RETRY_SECONDS)
 
-    def _settle(self, batch: Sequence[LogItem], answers: Sequence[Any], repeated: bool) -> bool:
+    def _hand_out(self, batch: Sequence[LogItem], answers: Sequence[Any], repeated: bool) -> bool:
         """Hand out the answers. True when Redis has refused some for now: those are queued again, in their order."""
-        waiting: list[LogItem] = []
-        late: set[RunLog] = set()
-        is_refused = False
-        for item, answer in zip(batch, answers, strict=True):
-            is_behind = isinstance(item, End) and item.run_log in late and _is_behind(answer)
-            if is_behind or (isinstance(answer, ResponseError) and is_passing(answer)):
+        meanings = read_answers(batch, answers, repeated=repeated)
+        again: list[LogItem] = []
+        for item, answer, meaning in zip(batch, answers, meanings, strict=True):
+            if meaning is not Meaning.WRITTEN and meaning in TRIED_AGAIN:
                 item.repeated = item.repeated or repeated
-                waiting.append(item)
-                late.add(item.run_log)
-                # What moves from node to node of a cluster is refused alone, and says nothing of other runs.
-                is_refused = is_refused or not isinstance(answer, TryAgainError)
+                again.append(item)
                 continue
             try:
-                if isinstance(item, Append) and item.run_log in late:
-                    item.run_log.miss_event()
-                self._settle_one(item, answer, repeated or item.repeated)
+                _tell(item, meaning, answer)
             except Exception:  # one run's trouble must not stop the writing of all others
                 logger.exception("event log: run %s: an answer could not be taken", item.run_log.run_id)
-        self._items.extendleft(reversed(waiting))
-        if any(map(is_from_replica, answers)):
+        return bool(again) and self._put_back(again, meanings, answers)
+
+    def _put_back(self, again: list[LogItem], meanings: Sequence[Meaning], answers: Sequence[Any]) -> bool:
+        """Queue items again before all others. True when they are not to be tried at once."""
+        self._items.extendleft(reversed(again))
+        # Opened again, it may lead to the master, and loads the script that someone has flushed.
+        if Meaning.NO_SCRIPT in meanings or any(map(is_from_replica, answers)):
             self._link.close()
-        if is_refused:
+        if Meaning.FULL in meanings:
             self._is_refused = True
             logger.warning("event log: Redis takes no writes, %d commands wait", len(self._items))
-        return bool(waiting)
-
-    def _settle_one(self, item: LogItem, answer: Any, repeated: bool) -> None:
-        match item:
-            case Append():
-                item.run_log.appended(item, answer, repeated=repeated)
-            case End() if isinstance(answer, NoScriptError):
-                self._link.close()  # opened again, it loads the script that someone has flushed
-                self._items.appendleft(item)
-            case End():
-                item.run_log.ended(item, answer)
-            case Touch() if isinstance(answer, ResponseError):
-                logger.error("event log: a lifetime was not renewed: %s", answer)
+        return any(meaning in PASSING for meaning in meanings)
 
     def _touch_for_ever(self) -> None:
         interval = min(LONGEST_TOUCH_INTERVAL_SECONDS, self._retention / 3)
@@ -234,5 +206,11 @@ class EventLog:
                 run_log.touch()
 
 
-def _is_behind(answer: Any) -> bool:
-    return isinstance(answer, list) and answer[0] == EndOutcome.BEHIND.encode()
+def _tell(item: LogItem, meaning: Meaning, answer: Any) -> None:
+    match item:
+        case Append():
+            item.run_log.appended(item, meaning, answer)
+        case End():
+            item.run_log.ended(item, answer)
+        case Touch() if meaning is Meaning.REFUSED:
+            logger.error("event log: a lifetime was not renewed: %s", answer)

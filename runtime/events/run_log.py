@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from gevent.event import AsyncResult
 from redis.exceptions import ResponseError
 
+from runtime.events.batch import Meaning
 from runtime.events.connections import Command
 from runtime.events.end_stream import EndListener
 from runtime.events.entries import StreamEntry
 from runtime.events.keys import Keys
+from runtime.events.log_items import Append, End, LogItem, Touch
 from runtime.events.scripts import load_script
 from runtime.events.sink import EventSink
 from runtime.events.store import FIRST_EVENT_ID, EndOutcome, end_arguments
@@ -47,43 +48,6 @@ class LossReason(StrEnum):
 
 class EventBytesExceeded(Exception):
     """The run has written more events than the operator allows."""
-
-
-@dataclass(slots=True)
-class Append:
-    """One event on its way to the stream."""
-
-    run_log: RunLog
-    command: Command
-    weight: int
-    entry_id: str
-    event: Event
-    repeated: bool = False
-
-
-@dataclass(slots=True)
-class End:
-    """The end script of a run, behind its last event."""
-
-    run_log: RunLog
-    command: Command
-    event: Event
-    announced: AnnouncedEnd | None = None
-    done: AsyncResult[EndOutcome | None] = field(default_factory=AsyncResult)
-    repeated: bool = False
-
-
-@dataclass(slots=True)
-class Touch:
-    """The renewal of one key's lifetime."""
-
-    run_log: RunLog
-    command: Command
-    repeated: bool = False
-
-
-LogItem = Append | End | Touch
-"""``repeated`` once it may have been written although its answer never came."""
 
 
 class RunLog:
@@ -196,25 +160,25 @@ class RunLog:
         if not self.is_full:
             self._give_room()
 
-    def appended(self, item: Append, answer: Any, *, repeated: bool) -> None:
-        """Take Redis' answer to an event: its id, nil when the stream is gone, or a refusal."""
+    def appended(self, item: Append, meaning: Meaning, answer: Any) -> None:
+        """Take Redis' answer to an event, unless it waits."""
         self.release(item)
-        if isinstance(answer, bytes):
-            self._taken(item)
-        elif answer is None:
-            self._lose(LossReason.STORAGE)
-        elif "equal or smaller" not in str(answer):
-            logger.error("event log: run %s: an event was refused: %s", self._record.run_id, answer)
-            self._lose(LossReason.STORAGE)
-        elif repeated:
-            # Either the first try was written or something has ended the run meanwhile: what is stored shows readers.
-            self._sink.disown(self.stream, cursor=self.cursor)
-        else:
-            self._lose(LossReason.FENCED)
-
-    def miss_event(self) -> None:
-        """Redis has taken an event although it refused the one before, which can no longer be written."""
-        self._lose(LossReason.STORAGE)
+        match meaning:
+            case Meaning.WRITTEN:
+                self.cursor = item.entry_id
+                self._publish(item.entry_id.encode(), item.event)
+            case Meaning.REPEAT:
+                self._leave_to_redis()
+            case Meaning.LOST:
+                self._leave_to_redis()
+                self._lose(LossReason.STORAGE)
+            case Meaning.FENCED:
+                self._lose(LossReason.FENCED)
+            case Meaning.GONE:
+                self._lose(LossReason.STORAGE)
+            case _:
+                logger.error("event log: run %s: an event was refused: %s", self._record.run_id, answer)
+                self._lose(LossReason.STORAGE)
 
     def ended(self, item: End, answer: Any) -> None:
         """Take Redis' answer to the end script."""
@@ -229,9 +193,9 @@ class RunLog:
             self._listener.announced(item.announced)
         item.done.set(outcome)
 
-    def _taken(self, item: Append) -> None:
-        self.cursor = item.entry_id
-        self._publish(item.entry_id.encode(), item.event)
+    def _leave_to_redis(self) -> None:
+        """Publish no more: what is stored behind the last event shows its subscribers."""
+        self._sink.disown(self.stream, cursor=self.cursor)
 
     def _publish(self, cursor: bytes, event: Event) -> None:
         if self._sink.is_watched(self.stream):

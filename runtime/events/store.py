@@ -15,14 +15,14 @@ from runtime.events.connections import LINK_ERRORS, Command, is_passing
 from runtime.events.end_stream import MOST_ENDS, EndListener
 from runtime.events.entries import StreamEntry, raw_entries
 from runtime.events.keys import Keys
+from runtime.events.pipelined_connection import Requests
 from runtime.events.scripts import load_script
-from runtime.events.shared_link import Requests
 from runtime.protocol.announcements import AnnouncedEnd
 from runtime.protocol.cursors import GREATEST
 from runtime.protocol.events import Event, EventEncoder, RunEnd, ended_record
 from runtime.protocol.ids import new_id
 from runtime.protocol.phases import Phase
-from runtime.protocol.records import RunRecord
+from runtime.protocol.records import NOBODY, RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +153,7 @@ class RunStore:
                     record.run_id,
                     round(self._lifetimes.lease_seconds * 1000),
                     self._lifetimes.retention_seconds,
+                    NOBODY,
                 ],
             )
         )

@@ -16,7 +16,7 @@ from runtime.events.hub import Hub
 from runtime.events.keys import Keys
 from runtime.events.log import READ_TIMEOUT_SECONDS as LOG_TIMEOUT_SECONDS
 from runtime.events.log import EventLog, LogKeeper, log_greeting
-from runtime.events.shared_link import Requests, SharedLink
+from runtime.events.pipelined_connection import PipelinedConnection, Requests
 from runtime.events.stream_reader import READ_TIMEOUT_SECONDS as HUB_TIMEOUT_SECONDS
 from runtime.events.stream_reader import EntriesHandler, StreamReader
 
@@ -44,7 +44,7 @@ class SingleServer:
     def __init__(self, url: str, keys: Keys) -> None:
         self._url = url
         self._keys = keys
-        self.requests = SharedLink(url, name="greenrun-requests")
+        self.requests = PipelinedConnection(url, name="greenrun-requests")
 
     def log(self, make: MakeLog) -> EventLog:
         link = RedisLink(self._url, name="greenrun-log", read_timeout=LOG_TIMEOUT_SECONDS, greeting=log_greeting())

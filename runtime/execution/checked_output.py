@@ -66,7 +66,7 @@ class CheckedOutputs(AbstractCapability[None]):
         self._rejections = 0
         self._answer_was_rejected = False
         self._was_cut = False
-        self._settled: dict[str, Any] | None = None
+        self._accepted: dict[str, Any] | None = None
 
     def report(self, redactor: Redactor) -> dict[str, Any] | None:
         """What happened to the answers, as the terminal event has it; None when there was none to check."""
@@ -96,7 +96,7 @@ class CheckedOutputs(AbstractCapability[None]):
         text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
         value = await self._accept(text)
         call = ToolCallPart(self.tool_name, value)
-        self._settled = value
+        self._accepted = value
         return replace(response, parts=[*response.parts, call])
 
     async def wrap_output_validate(
@@ -104,8 +104,8 @@ class CheckedOutputs(AbstractCapability[None]):
     ) -> Any:
         if ctx.partial_output:
             return await handler(output)
-        settled, self._settled = self._settled, None
-        return settled if settled is not None else await self._accept(output)
+        accepted, self._accepted = self._accepted, None
+        return accepted if accepted is not None else await self._accept(output)
 
     async def _accept(self, raw: str | dict[str, Any]) -> dict[str, Any]:
         """The value to answer with. Raises ModelRetry while the model may try again, then OutputValidationFailed."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import traceback
 
 from pydantic_ai.exceptions import (
     AgentRunError,
@@ -26,6 +25,7 @@ from runtime.llm.plugin_daemon import PluginDaemonError
 from runtime.llm.providers import ProviderError
 from runtime.protocol.events import RunEnd
 from runtime.protocol.redaction import Redactor
+from runtime.protocol.wordless import wordless
 from runtime.runs.ends import STORAGE
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def failed_end(run_id: str, error: BaseException, redactor: Redactor) -> RunEnd:
         case EventBytesExceeded():
             return RunEnd.failed("the run wrote more events than this server stores for one run", reason=STORAGE)
         case _:
-            log_unexpected(run_id, error, redactor.clean(str(error)))
+            log_unexpected(run_id, error)
             return RunEnd.failed(UNKNOWN)
 
 
@@ -119,7 +119,6 @@ def _is_refusal(error: ContentFilterError) -> bool:
         return False
 
 
-def log_unexpected(run_id: str, error: BaseException, text: str) -> None:
-    """Log the kind of an error and its stack, with ``text`` in the place of its own, which may hold anything."""
-    stack = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("run %s: %s: %s\n%s", run_id, type(error).__name__, text, stack)
+def log_unexpected(run_id: str, error: BaseException) -> None:
+    """Log an error that nobody foresaw."""
+    logger.error("run %s: unexpected error", run_id, exc_info=wordless(error))

@@ -15,8 +15,8 @@ from runtime.events.log import LogKeeper
 from runtime.events.store import EndOutcome
 from runtime.execution.active_run import ActiveRun
 from runtime.execution.bridge import LoopBridge
+from runtime.execution.concurrency_limiter import ConcurrencyLimiter
 from runtime.execution.failures import UNKNOWN, log_unexpected
-from runtime.execution.turnstile import Turnstile
 from runtime.protocol.events import EventEncoder, RunEnd
 from runtime.protocol.jobs import Job
 from runtime.protocol.phases import Phase
@@ -40,14 +40,14 @@ class LocalExecutor:
         self,
         *,
         bridge: LoopBridge,
-        runner: Turnstile,
+        limiter: ConcurrencyLimiter,
         log: LogKeeper,
         origins: Origins,
         size: int,
         on_start: Callable[[], None] = lambda: None,
     ) -> None:
         self._bridge = bridge
-        self._runner = runner
+        self._limiter = limiter
         self._log = log
         self._origins = origins
         self._size = size
@@ -125,7 +125,7 @@ class LocalExecutor:
                     end = STORAGE_LOST
                 self._write_end(run, end)
         except Exception as error:  # whatever went wrong here, the run must not stay running
-            log_unexpected(run.run_id, error, "its end could not be made")
+            log_unexpected(run.run_id, error)
             self._write_end(run, RunEnd.failed(UNKNOWN))
         finally:
             run.enter(Phase.ENDED)
@@ -162,7 +162,7 @@ class LocalExecutor:
 
     def _wait_for_end(self, run: ActiveRun) -> RunEnd | None:
         """How the run ended by itself; None when it was stopped."""
-        run.task = self._bridge.submit(self._runner.execute(run), name=f"run-{run.run_id}")
+        run.task = self._bridge.submit(self._limiter.execute(run), name=f"run-{run.run_id}")
         if run.stop_reason is not None:
             run.task.cancel()
         try:

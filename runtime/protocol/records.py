@@ -13,6 +13,10 @@ from runtime.protocol.dialects import RULES, Dialect
 from runtime.protocol.jobs import Origin
 from runtime.protocol.phases import Phase
 
+NOBODY = "00000000-0000-0000-0000-000000000000"
+"""The worker of a run that no worker owns. It has the form of an id, as an earlier version's workers tell whoever is
+named there that the run has ended."""
+
 
 class RunStatus(StrEnum):
     """The status of a run. All but ``running`` are final."""
@@ -24,8 +28,8 @@ class RunStatus(StrEnum):
 
 
 class RunRecord(BaseModel):
-    """Stored as one JSON string. ``worker`` owns the run, and is empty while it waits in line; ``end_token`` is of the
-    attempt that ended it.
+    """Stored as one JSON string. ``worker`` owns the run, and is ``NOBODY`` while it waits in line; ``end_token`` is of
+    the attempt that ended it.
 
     ``cancelled`` is true of a cancelled run also where its dialect has no such status and the record says ``failed``.
     ``idempotency_digest`` names the idempotency key that it was made under, which itself is not kept. A run that one of
@@ -80,9 +84,14 @@ class RunRecord(BaseModel):
         )
 
     @property
+    def owner(self) -> str | None:
+        """The worker that owns the run, or did; None where no worker has."""
+        return self.worker if self.worker not in ("", NOBODY) else None
+
+    @property
     def is_in_line(self) -> bool:
         """Whether it waits and no worker owns it."""
-        return self.phase is Phase.WAITING and not self.worker
+        return self.phase is Phase.WAITING and self.owner is None
 
     @property
     def phase(self) -> Phase:

@@ -15,7 +15,7 @@ Services import nothing else of ``runtime.events`` and ``runtime.execution``.
 from runtime.events.entries import StreamEntry
 from runtime.events.feed import CursorLost
 from runtime.events.follow import Follower
-from runtime.events.viewer import Viewer
+from runtime.events.subscriber import Subscriber
 from runtime.protocol.announcements import AnnouncedEnd
 from runtime.protocol.jobs import ASIDE, CLEANUP, RUN, TURN, Job, Origin
 from runtime.protocol.phases import Phase
@@ -49,5 +49,5 @@ __all__ = [
     "Runs",
     "StopReason",
     "StreamEntry",
-    "Viewer",
+    "Subscriber",
 ]

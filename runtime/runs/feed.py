@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from runtime.events.feed import FeedSnapshot, FeedSource
 from runtime.events.follow import Follower
 from runtime.events.hub import Hub
-from runtime.events.viewer import Viewer
+from runtime.events.subscriber import Subscriber
 from runtime.protocol.records import RunRecord
 from runtime.protocol.sse import HEARTBEAT_SECONDS
 
@@ -38,8 +38,8 @@ class RunFeed:
         return Follower("feed", source.stream, after=after, store=source, hub=hub, heartbeat=HEARTBEAT_SECONDS)
 
     @contextmanager
-    def attend(self, seat: Viewer) -> Iterator[None]:
-        """Let a connection be known, by a viewer of nothing, which is cut when the worker is to stop."""
+    def attend(self, seat: Subscriber) -> Iterator[None]:
+        """Let a connection be known, by a subscriber to nothing, which is cut when the worker is to stop."""
         self._hub.admit(seat, is_endless=True)
         try:
             yield

@@ -18,7 +18,7 @@ from runtime.protocol.events import EventEncoder, RunEnd
 from runtime.protocol.ids import new_id
 from runtime.protocol.jobs import RUN, Job, Origin
 from runtime.protocol.phases import Phase
-from runtime.protocol.records import RunRecord
+from runtime.protocol.records import NOBODY, RunRecord
 from runtime.protocol.sse import HEARTBEAT_SECONDS
 from runtime.runs.claims import Claim, gives_key_up
 from runtime.runs.ends import STORAGE_LOST
@@ -68,9 +68,9 @@ class Runs:
         return self._executor.active
 
     @property
-    def viewer_count(self) -> int:
+    def subscriber_count(self) -> int:
         """How many readers of anything this worker has."""
-        return self._hub.viewer_count
+        return self._hub.subscriber_count
 
     def ping(self) -> None:
         """Ask for a sign of life of what runs are stored in."""
@@ -107,7 +107,7 @@ class Runs:
         One that has waited too long ends by itself. What its origin does not know by its id is not kept. Raises as
         ``accept`` does.
         """
-        record = _record(job, "", None)
+        record = _record(job, NOBODY, None)
         self._store_new(record, None)
         return record
 
@@ -192,8 +192,8 @@ class Runs:
         if outcome is EndOutcome.GONE:
             raise RunNotFound
         if outcome is EndOutcome.ENDED:
-            owner = (current or record).worker
-            if owner:
+            owner = (current or record).owner
+            if owner is not None:
                 self._tell_owner(record.run_id, owner)
             return None
         return current or record
@@ -220,7 +220,7 @@ class Runs:
 
 
 def _record(job: Job, worker: str, claim: Claim | None) -> RunRecord:
-    """The record of a new run; without a worker it waits in line."""
+    """The record of a new run; one that is nobody's waits in line."""
     return RunRecord.begin(
         job.run_id,
         dialect=job.dialect,
@@ -229,7 +229,7 @@ def _record(job: Job, worker: str, claim: Claim | None) -> RunRecord:
         tenant_id=job.tenant_id,
         user_id=job.user_id,
         origin=job.origin if job.origin.kind != RUN else None,
-        waits=not worker,
+        waits=worker == NOBODY,
     )
 
 

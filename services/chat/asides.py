@@ -16,7 +16,7 @@ from runtime.protocol.requests import CancelRunRequest, CompositionSpec, CreateR
 from runtime.runs import ASIDE, Origin, StreamEntry
 from services.credentials import CredentialService
 from services.database import Database
-from services.run_viewers import RunViewer
+from services.run_access import RunAccess
 from services.runs import RunService
 from services.sessions.answers import answer_text
 from services.souls import AgentSoulConfig, composition_of, credential_names
@@ -60,12 +60,12 @@ class Asides:
 
     def _last_event(self, run_id: str, tenant_id: str) -> StreamEntry | None:
         """The end of a run, which is cancelled when it takes too long."""
-        viewer, deadline = RunViewer(frozenset({tenant_id})), time.monotonic() + PATIENCE_SECONDS
+        access, deadline = RunAccess(frozenset({tenant_id})), time.monotonic() + PATIENCE_SECONDS
         last = None
-        for entries in self._runs.follow_run(run_id, viewer=viewer, after=BEGINNING, heartbeat=LOOK_SECONDS):
+        for entries in self._runs.follow_run(run_id, access=access, after=BEGINNING, heartbeat=LOOK_SECONDS):
             last = entries[-1] if entries else last
             if time.monotonic() > deadline and not (last and last.is_terminal):
-                self._runs.cancel_run(run_id, CancelRunRequest(reason=TOO_LONG), viewer=viewer)
+                self._runs.cancel_run(run_id, CancelRunRequest(reason=TOO_LONG), access=access)
                 return None
         return last
 

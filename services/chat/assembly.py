@@ -37,5 +37,5 @@ class ChatParts:
         runs, end_users = RunService(runtime), EndUserService(database)
         asides = Asides(database, credentials, runs)
         namer = Namer(database, asides, asks_model=rules.names_by_model)
-        chat = ChatService(database, runs, end_users, sessions.turns, sessions.settler, namer, rules)
+        chat = ChatService(database, runs, end_users, sessions.turns, sessions.finalizer, namer, rules)
         return cls(end_users, chat, Suggestions(asides), namer)

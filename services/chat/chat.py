@@ -38,12 +38,12 @@ from services.chat.naming import DEFAULT_NAME, name_of
 from services.chat.replay import stored_frames
 from services.chat.stream import ChatResult, ChatStream
 from services.database import Database
-from services.run_viewers import RunViewer
+from services.run_access import RunAccess
 from services.runs import RunService
+from services.sessions.locked_session import LockedSession, SessionAgent, lock_session
 from services.sessions.lookup import find_session, find_turn
-from services.sessions.opened import OpenedSession, SessionAgent, open_session
 from services.sessions.turns.accept import TurnService
-from services.sessions.turns.finish import Settler
+from services.sessions.turns.finalize import Finalizer
 from services.sessions.turns.types import NewTurn, StartedTurn
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class ChatService:
         runs: RunService,
         end_users: EndUserService,
         turns: TurnService,
-        settler: Settler,
+        finalizer: Finalizer,
         namer: Namer,
         rules: ChatRules,
     ) -> None:
@@ -83,7 +83,7 @@ class ChatService:
         self._runs = runs
         self._end_users = end_users
         self._turns = turns
-        self._settler = settler
+        self._finalizer = finalizer
         self._namer = namer
         self._rules = rules
 
@@ -100,7 +100,7 @@ class ChatService:
             raise RequestRefused(STREAMING_ONLY)
         end_user_id = self._end_users.find_or_make(app, user)
 
-        def opened(session: Session) -> OpenedSession:
+        def lock(session: Session) -> LockedSession:
             if wanted.conversation_id is not None:
                 return _find(session, app, end_user_id, wanted.conversation_id)
             return _make(session, app, end_user_id, wanted)
@@ -112,7 +112,7 @@ class ChatService:
             user_id=user,
         )
         try:
-            started = self._turns.start_turn(opened, turn)
+            started = self._turns.start_turn(lock, turn)
         except AgentArchived:
             raise AppForbidden from None
         if wanted.conversation_id is None and wanted.auto_generate_name:
@@ -191,7 +191,7 @@ class ChatService:
             yield tail
 
     def _stored(self, tenant_id: str, turn: ChatTurn) -> bytes:
-        """The frames of a turn whose run is gone. It may have been rolled back, or not be settled yet."""
+        """The frames of a turn whose run is gone. It may have been rolled back, or not be finalized yet."""
         form = self._find_form(tenant_id, turn)
         with self._database.reading() as session:
             row = session.get(SessionTurn, turn.message_id)
@@ -200,12 +200,12 @@ class ChatService:
             return stored_frames(turn, row, form)
 
     def _follower(self, tenant_id: str, turn: ChatTurn) -> Follower:
-        viewer = RunViewer(frozenset({tenant_id}))
-        return self._runs.follow_run(turn.run_id, viewer=viewer, after=BEGINNING, heartbeat=PING_SECONDS)
+        access = RunAccess(frozenset({tenant_id}))
+        return self._runs.follow_run(turn.run_id, access=access, after=BEGINNING, heartbeat=PING_SECONDS)
 
     def _find_form(self, tenant_id: str, turn: ChatTurn) -> FormTicket | None:
-        """The form of the question that a turn has ended with: settling makes it."""
-        self._settler.settle_session(tenant_id, turn.conversation_id)
+        """The form of the question that a turn has ended with: finalizing makes it."""
+        self._finalizer.finalize_session(tenant_id, turn.conversation_id)
         with self._database.reading() as session:
             row = session.scalar(select(HumanInputForm).where(HumanInputForm.turn_id == turn.message_id))
             return FormTicket(row.token, row.expires_at) if row is not None else None
@@ -226,9 +226,9 @@ def _batches(follower: Follower) -> Iterator[Any]:
         is_first = False
 
 
-def _find(session: Session, app: App, end_user_id: str, conversation_id: str) -> OpenedSession:
+def _find(session: Session, app: App, end_user_id: str, conversation_id: str) -> LockedSession:
     try:
-        row = open_session(session, app.tenant_id, conversation_id)
+        row = lock_session(session, app.tenant_id, conversation_id)
     except SessionNotFound:
         raise ItemNotFound(CONVERSATION_NOT_FOUND) from None
     if row.agent is None or (row.agent.id, row.end_user_id) != (app.agent_id, end_user_id):
@@ -242,13 +242,13 @@ _APP = select(Agent.status, Agent.app_id, Agent.active_config_snapshot_id).where
 )
 
 
-def _make(session: Session, app: App, end_user_id: str, wanted: ChatMessageRequest) -> OpenedSession:
+def _make(session: Session, app: App, end_user_id: str, wanted: ChatMessageRequest) -> LockedSession:
     """A new conversation, with the version that is active now."""
     given = {"agent": app.agent_id, "tenant": app.tenant_id}
     status, app_id, version_id = session.connection().execute(_APP, given).one()
     if version_id is None:
         raise AppUnavailable
-    return OpenedSession(
+    return LockedSession(
         id=new_id(),
         tenant_id=app.tenant_id,
         agent=SessionAgent(app.agent_id, status, app_id),

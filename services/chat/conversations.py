@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from services.chat.end_users import EndUserService
 from services.chat.openings import Openings
 from services.chat.requests import ConversationsQuery, RenameRequest
 from services.database import Database
-from services.souls.variables import fill_prompt
+from services.souls.variables import FilledTextTooLong, fill_prompt
 
 CONVERSATION_NOT_FOUND = "Conversation Not Exists."
 LAST_NOT_FOUND = "Last Conversation Not Exists."
@@ -189,7 +189,15 @@ def _as_json(row: AgentSession, opening: str) -> dict[str, Any]:
         "name": row.name,
         "inputs": row.inputs,
         "status": "normal",
-        "introduction": fill_prompt(opening, row.inputs),
+        "introduction": _introduction(opening, row.inputs),
         "created_at": int(row.created_at.timestamp()),
         "updated_at": int(row.updated_at.timestamp()),
     }
+
+
+def _introduction(opening: str, inputs: Mapping[str, Any]) -> str:
+    """The opening with the inputs in it; without them where it would be far too long to be one."""
+    try:
+        return fill_prompt(opening, inputs)
+    except FilledTextTooLong:
+        return opening

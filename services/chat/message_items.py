@@ -12,18 +12,18 @@ from services.chat.replay import stored_failure
 
 
 def message_item(turn: SessionTurn, *, parent_id: str | None) -> dict[str, Any]:
-    """The message that a turn is. What is prepared for a turn that is not settled yet is nobody's to see."""
-    is_settled = turn.status is not TurnStatus.RUNNING
-    usage = ModelUsage.model_validate(turn.usage or {}) if is_settled else ModelUsage()
+    """The message that a turn is. What is prepared for a turn that is not finalized yet is nobody's to see."""
+    is_finalized = turn.status is not TurnStatus.RUNNING
+    usage = ModelUsage.model_validate(turn.usage or {}) if is_finalized else ModelUsage()
     created_at = int(turn.created_at.timestamp())
-    thoughts = turn.thoughts if is_settled else []
+    thoughts = turn.thoughts if is_finalized else []
     return {
         "id": turn.id,
         "conversation_id": turn.session_id,
         "parent_message_id": parent_id,
         "inputs": turn.inputs,
         "query": query_of(turn),
-        "answer": turn.answer if is_settled else "",
+        "answer": turn.answer if is_finalized else "",
         "feedback": {"rating": turn.rating} if turn.rating else None,
         "retriever_resources": [],
         "created_at": created_at,
@@ -32,7 +32,7 @@ def message_item(turn: SessionTurn, *, parent_id: str | None) -> dict[str, Any]:
         "message_tokens": usage.prompt_tokens,
         "answer_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
-        "provider_response_latency": turn.latency if is_settled else 0.0,
+        "provider_response_latency": turn.latency if is_finalized else 0.0,
         "total_price": format(usage.total_price, "f"),
         "currency": usage.currency,
         "status": "error" if turn.status is TurnStatus.FAILED else "normal",

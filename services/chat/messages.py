@@ -31,10 +31,10 @@ SuggestQuestions = Callable[[App, SessionTurn], list[str]]
 """Thinks of what the end user may ask next. It is called outside of any transaction."""
 
 
-class SettlesTurns(Protocol):
+class FinalizesTurns(Protocol):
     """Takes over what has become of a session's turns since anybody looked last."""
 
-    def settle_session(self, tenant_id: str, session_id: str, /) -> object: ...
+    def finalize_session(self, tenant_id: str, session_id: str, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,16 @@ class MessageService:
     """What end users read of their messages. Its methods raise DatabaseUnavailable besides what they say."""
 
     def __init__(
-        self, database: Database, end_users: EndUserService, *, settler: SettlesTurns, suggest: SuggestQuestions | None
+        self,
+        database: Database,
+        end_users: EndUserService,
+        *,
+        finalizer: FinalizesTurns,
+        suggest: SuggestQuestions | None,
     ) -> None:
         self._database = database
         self._end_users = end_users
-        self._settler = settler
+        self._finalizer = finalizer
         self._suggest = suggest
 
     def list_messages(self, app: App, query: MessagesQuery) -> MessagePage:
@@ -67,7 +72,7 @@ class MessageService:
         end_user_id = self._end_users.find(app, query.user_or_default)
         with self._database.reading() as session:
             conversation = find_conversation(session, app, end_user_id, query.conversation_id)
-        self._settler.settle_session(app.tenant_id, conversation.id)
+        self._finalizer.finalize_session(app.tenant_id, conversation.id)
         with self._database.reading() as session:
             return _page(session, conversation.id, query)
 
@@ -79,7 +84,7 @@ class MessageService:
         end_user_id = self._end_users.find(app, user)
         with self._database.reading() as session:
             turn = find_message(session, app, end_user_id, message_id)
-        self._settler.settle_session(app.tenant_id, turn.session_id)
+        self._finalizer.finalize_session(app.tenant_id, turn.session_id)
         with self._database.reading() as session:
             turn = find_message(session, app, end_user_id, message_id)
             soul = session.scalar(

@@ -1,4 +1,4 @@
-"""A settled turn as a chat client sees it when the events of its run are gone, made of the turn's row alone."""
+"""A finalized turn as a chat client sees it when the events of its run are gone, made of the turn's row alone."""
 
 from __future__ import annotations
 

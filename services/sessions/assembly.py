@@ -17,7 +17,7 @@ from services.sessions.forms import FormService
 from services.sessions.sessions import SessionService
 from services.sessions.sweeper import Sweeper
 from services.sessions.turns.accept import TurnService
-from services.sessions.turns.finish import Settler
+from services.sessions.turns.finalize import Finalizer
 from services.sessions.turns.line import Line
 from services.sessions.turns.pending import PendingFinalizations
 
@@ -36,7 +36,7 @@ class SessionRules:
 class SessionParts:
     """The services of sessions of one process."""
 
-    settler: Settler
+    finalizer: Finalizer
     pending: PendingFinalizations
     line: Line
     turns: TurnService
@@ -56,14 +56,14 @@ class SessionParts:
     ) -> SessionParts:
         runs = RunService(runtime)
         compositions = SessionCompositions(credentials, key_ring, runs)
-        settler = Settler(database, runtime, form_seconds=rules.form_seconds)
-        pending = PendingFinalizations(settler)
-        line = Line(database, runtime, runs, settler, pending)
+        finalizer = Finalizer(database, runtime, form_seconds=rules.form_seconds)
+        pending = PendingFinalizations(finalizer)
+        line = Line(database, runtime, runs, finalizer, pending)
         turns = TurnService(
-            database, runtime, runs, compositions, settler, pending, line, cancels_forms=rules.cancels_forms
+            database, runtime, runs, compositions, finalizer, pending, line, cancels_forms=rules.cancels_forms
         )
         cleanup = SessionCleanup(database, runtime, runs)
-        sessions = SessionService(database, compositions, turns, settler, cleanup)
+        sessions = SessionService(database, compositions, turns, finalizer, cleanup)
         forms = FormService(database, turns)
-        sweeper = Sweeper(database, settler, line, cleanup, expire_form=forms.expire)
-        return cls(settler, pending, line, turns, cleanup, sessions, forms, sweeper)
+        sweeper = Sweeper(database, finalizer, line, cleanup, expire_form=forms.expire)
+        return cls(finalizer, pending, line, turns, cleanup, sessions, forms, sweeper)

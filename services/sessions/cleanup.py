@@ -20,7 +20,7 @@ from runtime.protocol.snapshots import SessionSnapshot
 from runtime.runs import CLEANUP, HeardEnd, Job, Origin, ProvenRun, RunHooks
 from runtime.runtime import Runtime
 from services.database import Database
-from services.run_viewers import RunViewer
+from services.run_access import RunAccess
 from services.runs import RunService
 from services.sessions.lookup import TurnKey, unfinished_turns
 from services.sessions.projection import project
@@ -42,7 +42,7 @@ class SessionCleanup:
     def clean(self, session_id: str) -> None:
         """Run the delete hooks of what the session remembers, and delete it once they have run.
 
-        Without anything to run it is deleted at once. While a turn of it is not settled that turn is only cancelled.
+        Without anything to run it is deleted at once. While a turn of it is not finalized that turn is only cancelled.
         Raises ShuttingDown, CapacityReached, StorageUnavailable and DatabaseUnavailable; it may be called again.
         """
         with self._database.reading() as session:
@@ -67,9 +67,9 @@ class SessionCleanup:
 
     def _cancel_runs(self, keys: Sequence[TurnKey]) -> None:
         for key in keys:
-            viewer = RunViewer(frozenset({key.tenant_id}))
+            access = RunAccess(frozenset({key.tenant_id}))
             with suppress(RunNotFound, RunAlreadyEnded):
-                self._runs.cancel_run(key.run_id, CancelRunRequest(reason=CANCELLED_LATE), viewer=viewer)
+                self._runs.cancel_run(key.run_id, CancelRunRequest(reason=CANCELLED_LATE), access=access)
 
     def hear(self, heard: Sequence[HeardEnd]) -> None:
         """Delete the sessions whose cleanup runs have succeeded; the others are tried again later.

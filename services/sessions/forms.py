@@ -20,7 +20,7 @@ from runtime.protocol.ask_human import AskHumanArguments, AskHumanResult
 from runtime.protocol.requests import DeferredToolResults
 from services.database import Database
 from services.sessions.form_answers import TIMED_OUT, submitted
-from services.sessions.opened import OpenedSession, open_session
+from services.sessions.locked_session import LockedSession, lock_session
 from services.sessions.turns.accept import TurnService
 from services.sessions.turns.types import NewTurn
 
@@ -136,8 +136,8 @@ class FormService:
         """Close the form and start the turn that goes on, both or neither."""
         known, value = found.form, result.model_dump(mode="json")
 
-        def opened(session: Session) -> OpenedSession:
-            row = open_session(session, known.tenant_id, known.session_id)
+        def lock(session: Session) -> LockedSession:
+            row = lock_session(session, known.tenant_id, known.session_id)
             form = session.get_one(HumanInputForm, known.id)
             if status is FormStatus.SUBMITTED or form.status is not FormStatus.WAITING:
                 _require_waiting(form)
@@ -152,7 +152,7 @@ class FormService:
             user_id=found.user_id,
             deferred_results=DeferredToolResults(calls={known.tool_call_id: value}),
         )
-        return self._turns.start_turn(opened, turn).key.turn_id
+        return self._turns.start_turn(lock, turn).key.turn_id
 
     def _give_up(self, form_id: str) -> None:
         closed = {"status": FormStatus.TIMEOUT, "result": TIMED_OUT.model_dump(mode="json")}

@@ -66,7 +66,7 @@ def find_session(session: Session, tenant_id: str, session_id: str, *, is_locked
 
 
 def unfinished_turns(session: Session, session_id: str, *, before: int = LAST_POSITION) -> list[SessionTurn]:
-    """The turns that are not settled, in their order; ``before`` is the position to stop at."""
+    """The turns that are not finalized, in their order; ``before`` is the position to stop at."""
     return list(session.scalars(_UNFINISHED, {"session_id": session_id, "before": before}))
 
 

@@ -8,10 +8,10 @@ from sqlalchemy.orm import Session
 from errors import HumanInputPending
 from models import HumanInputForm
 from models.enums import FormStatus
-from services.sessions.opened import OpenedSession
+from services.sessions.locked_session import LockedSession
 
 
-def settle_question(session: Session, row: OpenedSession, *, is_answer: bool, cancels: bool) -> None:
+def resolve_question(session: Session, row: LockedSession, *, is_answer: bool, cancels: bool) -> None:
     """Let a turn go on past the question that waits, if one does.
 
     An ordinary turn gives it up with ``cancels``, and without cannot come between a question and its answer: it

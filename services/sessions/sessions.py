@@ -25,7 +25,7 @@ from services.sessions.descriptions import SessionDescription, SessionPage, Turn
 from services.sessions.lookup import TurnKey, find_session, find_turn, unfinished_turns
 from services.sessions.requests import ChangeSessionRequest, CreateSessionRequest
 from services.sessions.turns.accept import TurnService
-from services.sessions.turns.finish import Settler
+from services.sessions.turns.finalize import Finalizer
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +40,13 @@ class SessionService:
         database: Database,
         compositions: SessionCompositions,
         turns: TurnService,
-        settler: Settler,
+        finalizer: Finalizer,
         cleanup: SessionCleanup,
     ) -> None:
         self._database = database
         self._compositions = compositions
         self._turns = turns
-        self._settler = settler
+        self._finalizer = finalizer
         self._cleanup = cleanup
 
     def create_session(
@@ -89,7 +89,7 @@ class SessionService:
 
     def get_session(self, tenant_id: str, session_id: str) -> dict[str, Any]:
         """A session with what it remembers. Raises SessionNotFound and StorageUnavailable."""
-        self._settler.settle_session(tenant_id, session_id)
+        self._finalizer.finalize_session(tenant_id, session_id)
         with self._database.reading() as session:
             row = find_session(session, tenant_id, session_id)
             body = {**SessionDescription.of(row).body, "session_snapshot": row.session_snapshot}
@@ -132,7 +132,7 @@ class SessionService:
 
         Raises SessionNotFound, and SessionBusy while a turn runs, unless ``cancel``; StorageUnavailable.
         """
-        self._settler.settle_session(tenant_id, session_id)
+        self._finalizer.finalize_session(tenant_id, session_id)
         with self._database.transaction() as session:
             row = find_session(session, tenant_id, session_id, is_locked=True)
             running = unfinished_turns(session, row.id)
@@ -146,7 +146,7 @@ class SessionService:
             keys = [TurnKey.of(turn) for turn in running]
         for key in keys:
             self._turns.cancel_run(key.tenant_id, key.run_id, reason=DELETED)
-            self._settler.settle(key)
+            self._finalizer.finalize(key)
         try:
             self._cleanup.clean(session_id)
         except (CapacityReached, ShuttingDown, StorageUnavailable):
@@ -154,7 +154,7 @@ class SessionService:
 
     def list_turns(self, tenant_id: str, session_id: str, *, after: str | None, limit: int) -> TurnPage:
         """Turns of a session in their order, behind the one that ``after`` names. Raises SessionNotFound."""
-        self._settler.settle_session(tenant_id, session_id)
+        self._finalizer.finalize_session(tenant_id, session_id)
         with self._database.reading() as session:
             row = find_session(session, tenant_id, session_id)
             wanted = select(SessionTurn).where(SessionTurn.session_id == row.id)
@@ -165,7 +165,7 @@ class SessionService:
 
     def get_turn(self, tenant_id: str, session_id: str, turn_id: str) -> TurnDescription:
         """Raises SessionNotFound and TurnNotFound."""
-        self._settler.settle_session(tenant_id, session_id)
+        self._finalizer.finalize_session(tenant_id, session_id)
         with self._database.reading() as session:
             row = find_session(session, tenant_id, session_id)
             return TurnDescription.of(find_turn(session, row, turn_id))

@@ -1,4 +1,4 @@
-"""The sweeper: settles what nobody has come for, ends deleted sessions, and gives up on questions in time.
+"""The sweeper: finalizes what nobody has come for, ends deleted sessions, and gives up on questions in time.
 
 Each worker has one. They may meet: what they do is done once, whoever comes first.
 """
@@ -20,7 +20,7 @@ from models.enums import FormStatus, TurnStatus
 from services.database import Database
 from services.sessions.cleanup import SessionCleanup, claim_deleted
 from services.sessions.lookup import TurnKey
-from services.sessions.turns.finish import Settler
+from services.sessions.turns.finalize import Finalizer
 from services.sessions.turns.line import Line
 
 logger = logging.getLogger(__name__)
@@ -38,10 +38,10 @@ class Sweeper:
     """A greenlet that looks every few seconds, if there is a database."""
 
     def __init__(
-        self, database: Database, settler: Settler, line: Line, cleanup: SessionCleanup, *, expire_form: ExpireForm
+        self, database: Database, finalizer: Finalizer, line: Line, cleanup: SessionCleanup, *, expire_form: ExpireForm
     ) -> None:
         self._database = database
-        self._settler = settler
+        self._finalizer = finalizer
         self._line = line
         self._cleanup = cleanup
         self._expire_form = expire_form
@@ -69,7 +69,7 @@ class Sweeper:
         except DatabaseUnavailable:
             return
         for key in left:
-            self._try(partial(self._settler.settle, key), f"turn {key.turn_id}")
+            self._try(partial(self._finalizer.finalize, key), f"turn {key.turn_id}")
         for session_id in {key.session_id for key in left}:
             self._try(partial(self._line.advance, session_id), f"line of session {session_id}")
         for form_id in expired:

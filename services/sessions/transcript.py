@@ -131,7 +131,7 @@ class _Transcript:
         match event:
             case PartStartEvent():
                 if event.previous_part_kind is None or not self._steps:
-                    self._settle_last_step()
+                    self._end_last_step()
                     self._steps.append(_Step())
                 self._steps[-1].said[event.index] = _Said(event.part)
             case PartDeltaEvent():
@@ -156,10 +156,10 @@ class _Transcript:
 
     def _tell(self, *parts: ModelRequestPart) -> None:
         """Before the first response these are results of an earlier run's calls."""
-        self._settle_last_step()
+        self._end_last_step()
         (self._steps[-1].told if self._steps else self._first).extend(parts)
 
-    def _settle_last_step(self) -> None:
+    def _end_last_step(self) -> None:
         if self._steps:
             self._steps[-1].is_whole = True
 

@@ -111,7 +111,7 @@ def counts(server: GunicornServer, redis: Redis) -> dict[str, Any]:
 
 
 def is_quiet(found: dict[str, Any]) -> bool:
-    return not found["runs"] and not found["viewers"] and not found["leases"]
+    return not found["runs"] and not found["subscribers"] and not found["leases"]
 
 
 def grown(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Many sessions and many turns, on two servers and with a Redis Cluster: every turn is settled and remembered."""
+"""Many sessions and many turns, on two servers and with a Redis Cluster: every turn is finalized and remembered."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def speak_in_turn(one: SessionClient, other: SessionClient, daemon: ScriptedDaem
 
 
 @on_sqlite
-def test_a_turn_that_nobody_asks_for_is_settled_however_many_run_for_long(
+def test_a_turn_that_nobody_asks_for_is_finalized_however_many_run_for_long(
     site: Site, clients: tuple[SessionClient, SessionClient]
 ) -> None:
     client = clients[0]

@@ -89,7 +89,7 @@ def test_a_session_that_somebody_has_locked_holds_up_no_other_one(
     wait_until(lambda: site.rows(locked)[0].unfinished == 0, timeout=PATIENCE)
 
 
-def test_a_turn_that_was_to_be_stopped_and_succeeded_all_the_same_is_settled_by_its_worker(
+def test_a_turn_that_was_to_be_stopped_and_succeeded_all_the_same_is_finalized_by_its_worker(
     site: Site,
     clients: tuple[SessionClient, SessionClient],
     daemon: ScriptedDaemon,

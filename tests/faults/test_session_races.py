@@ -117,7 +117,7 @@ def test_two_turns_that_stop_the_one_that_ends_leave_it_whole_or_stopped(
 
 
 @on_postgresql
-def test_what_an_owner_prepares_while_somebody_settles_its_cancelled_turn_is_dropped(
+def test_what_an_owner_prepares_while_somebody_finalizes_its_cancelled_turn_is_dropped(
     site: Site, clients: tuple[SessionClient, SessionClient], daemon: ScriptedDaemon, model: str, database_url: str
 ) -> None:
     one, other = clients
@@ -139,7 +139,7 @@ def test_what_an_owner_prepares_while_somebody_settles_its_cancelled_turn_is_dro
         wait_until(lambda: waiting() == 1)
         assert other.runs().cancel(run_id).status_code == 200
         reading = pool.submit(other.turns, session)
-        wait_until(lambda: waiting() >= 2)  # whoever hears of the end settles it too
+        wait_until(lambda: waiting() >= 2)  # whoever hears of the end finalizes it too
         locks.rollback()
         turn = reading.result()[1]
 

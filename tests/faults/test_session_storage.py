@@ -248,7 +248,7 @@ def drop_connections(admin: psycopg.Connection[Any], name: str) -> None:
     admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
 
 
-def test_a_turn_that_succeeds_while_the_database_is_away_is_settled_when_it_is_back(
+def test_a_turn_that_succeeds_while_the_database_is_away_is_finalized_when_it_is_back(
     site: Site, clients: tuple[SessionClient, SessionClient], daemon: ScriptedDaemon, model: str, database_url: str
 ) -> None:
     one, other = clients

@@ -514,12 +514,12 @@ def test_a_turn_can_be_followed_when_its_events_are_gone(
     assert again.last == first.last
 
 
-@pytest.mark.parametrize("is_settled", [True, False])
+@pytest.mark.parametrize("is_finalized", [True, False])
 def test_a_turn_whose_run_was_lost_can_be_followed_to_its_end(
-    chat: ChatClient, stored: Stored, is_settled: bool
+    chat: ChatClient, stored: Stored, is_finalized: bool
 ) -> None:
     conversation = stored.conversation(chat)
-    turn = stored.turn(chat, conversation, created_at=FIRST_TIME if is_settled else datetime.now(UTC))
+    turn = stored.turn(chat, conversation, created_at=FIRST_TIME if is_finalized else datetime.now(UTC))
 
     response = chat.call("GET", f"/sessions/{conversation}/turns/{turn}/chat-events")
 
@@ -527,7 +527,7 @@ def test_a_turn_whose_run_was_lost_can_be_followed_to_its_end(
     assert (frame["event"], frame["code"], frame["status"]) == ("error", "internal_server_error", 500)
 
 
-def test_a_conversation_keeps_its_place_of_the_list_when_its_turn_is_settled(
+def test_a_conversation_keeps_its_place_of_the_list_when_its_turn_is_finalized(
     chat: ChatClient, daemon: ScriptedDaemon, model: str
 ) -> None:
     daemon.script(model, [{"pause": 1.5}, *says("ok")])

@@ -481,8 +481,8 @@ def test_a_client_that_vanishes_leaves_nothing_behind(
     code = viewing.stop()
 
     assert code == 0
-    assert time.monotonic() - begun < 15  # the worker waits for its viewers as long as the grace
-    assert "draining: 0 runs, 0 viewers" in viewing.log
+    assert time.monotonic() - begun < 15  # the worker waits for its subscribers as long as the grace
+    assert "draining: 0 runs, 0 subscribers" in viewing.log
     for run_id in runs:
         executing.cancel(run_id)
 

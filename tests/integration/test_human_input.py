@@ -96,7 +96,7 @@ class Asked:
     token: str = ""
 
     def read_token(self) -> str:
-        """Of the last question. Whoever reads the turns settles them, and with that makes the form."""
+        """Of the last question. Whoever reads the turns finalizes them, and with that makes the form."""
         self.client.turns(self.session)
         self.token = forms_of(self.database, self.session)[-1].token
         return self.token

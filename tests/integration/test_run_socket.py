@@ -365,7 +365,7 @@ def test_a_client_that_has_gone_is_no_viewer_any_more(
     code = viewing.stop()
 
     assert code == 0
-    assert time.monotonic() - begun < 15  # the worker waits for its viewers as long as the grace
+    assert time.monotonic() - begun < 15  # the worker waits for its subscribers as long as the grace
     executing.cancel(run_id)
 
 

@@ -142,7 +142,7 @@ def test_how_a_turn_ended_is_told(
     assert bool(item["total_tokens"]) == bool(item["agent_thoughts"]) == (status is not TurnStatus.RUNNING)
 
 
-def test_a_turn_whose_run_is_lost_is_settled_by_who_reads_it(app: AppClient, stored: Stored) -> None:
+def test_a_turn_whose_run_is_lost_is_finalized_by_who_reads_it(app: AppClient, stored: Stored) -> None:
     mine = stored.conversation(app, unfinished=1, turns=1)
     stored.turn(app, mine, created_at=datetime.now(UTC) - timedelta(hours=1))
 
@@ -285,13 +285,13 @@ def test_questions_are_suggested_only_where_the_agent_says_so(app: AppClient, me
     app.error("GET", f"/messages/{message}/suggested", 400, "bad_request", params={"user": USER})
 
 
-class Settles:
-    """Settles every turn that runs, as if its run had just succeeded."""
+class Finalizes:
+    """Finalizes every turn that runs, as if its run had just succeeded."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def settle_session(self, tenant_id: str, session_id: str, /) -> None:
+    def finalize_session(self, tenant_id: str, session_id: str, /) -> None:
         with self.database.transaction() as session:
             assert session.get_one(AgentSession, session_id).tenant_id == tenant_id
             for turn in session.query(SessionTurn).where(SessionTurn.session_id == session_id):
@@ -314,7 +314,7 @@ def suggests() -> Suggests:
 
 @pytest.fixture
 def messages(database: Database, suggests: Suggests) -> MessageService:
-    return MessageService(database, EndUserService(database), settler=Settles(database), suggest=suggests)
+    return MessageService(database, EndUserService(database), finalizer=Finalizes(database), suggest=suggests)
 
 
 def test_who_reads_sees_what_has_become_of_a_turn(
@@ -327,7 +327,7 @@ def test_who_reads_sees_what_has_become_of_a_turn(
     assert page.data[0]["answer"] == "Noon."
 
 
-def test_suggestions_are_made_for_a_settled_turn(
+def test_suggestions_are_made_for_a_finalized_turn(
     roster: AgentClient, stored: Stored, messages: MessageService, suggests: Suggests
 ) -> None:
     app = AppClient(roster, app_features=ASKS_NEXT)

@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from runtime.events.keys import Keys
+from runtime.protocol.records import NOBODY, RunRecord
 from tests.conftest import StartServer
 from tests.support.agent_client import ADMIN_TOKEN
 from tests.support.agent_server import SECRET_KEYS
 from tests.support.databases import migrate
 from tests.support.plugin_daemon import ScriptedDaemon
+from tests.support.redis_server import RedisServer
 from tests.support.session_client import SessionClient, says, says_and_waits, shown
 
 IN_LINE = 20
@@ -91,3 +94,31 @@ def test_readers_that_came_while_a_turn_was_in_line_see_each_of_its_events_once(
     stored = [event["id"] for event in client.runs().page(second, limit=500)["events"]]
     assert len(stored) == len(set(stored))
     assert seen == [stored] * READERS
+
+
+@pytest.mark.parametrize("worker", [None, ""], ids=["of this version", "of an earlier version"])
+def test_the_record_of_a_turn_in_line_names_no_worker_and_its_run_begins(
+    start_server: StartServer,
+    tmp_path: Path,
+    daemon: ScriptedDaemon,
+    redis_server: RedisServer,
+    model: str,
+    worker: str | None,
+) -> None:
+    """Workers of an earlier version, in a cluster, can name the control stream of whatever stands there."""
+    prefix = f"line-nobody-{worker is None}"
+    client = start(start_server, tmp_path, prefix)
+    daemon.script(model, says_and_waits("a1", until=model), says("a2"))
+    session = client.session(client.scripted_agent(model))
+    first, second = (client.start(session, query)["run_id"] for query in ("q1", "q2"))
+    key = f"{prefix}:runs:{second}:record"
+
+    with redis_server.client() as redis:
+        record = RunRecord.model_validate_json(redis.get(key))
+        if worker is not None:
+            redis.set(key, record.model_copy(update={"worker": worker}).model_dump_json())
+    daemon.release(model)
+
+    assert (record.owner, record.is_in_line) == (None, True)
+    assert Keys("prefix", buckets=16).control(record.worker) == f"prefix:workers:{{00}}:{NOBODY}:control"
+    assert [client.finish(run_id)["type"] for run_id in (first, second)] == ["run_succeeded"] * 2

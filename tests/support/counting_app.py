@@ -33,7 +33,7 @@ def count() -> Response:
         python_threads=threading.active_count(),
         tasks=Counter(_named(one) for one in objects if isinstance(one, asyncio.Task)),
         runs=len(runtime.runs.active),
-        viewers=runtime.runs.viewer_count,
+        subscribers=runtime.runs.subscriber_count,
         kilobytes=int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_KILOBYTES,
         objects=_own_objects(objects),
     )

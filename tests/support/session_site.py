@@ -38,17 +38,17 @@ RACERS = 8
 
 NEVER = "never"
 
-LATE = "tests.support.late_settling_app:app"
-"""A server that settles a success when somebody needs it, or at its own end."""
+LATE = "tests.support.late_finalizing_app:app"
+"""A server that finalizes a success when somebody needs it, or at its own end."""
 
 PREFIX = "session-faults"
 LEASE_SECONDS = 3
 DATABASE_SECONDS = 2
-SETTLED_SECONDS = 60.0
+FINALIZED_SECONDS = 60.0
 LATE_SECONDS = 1.0
 BUFFER_BYTES = 65_536
 SOON_SECONDS = 10.0
-"""Much longer than a worker leaves a turn unsettled, and less than the time after which sweepers look for one."""
+"""Much longer than a worker leaves a turn unfinalized, and less than the time after which sweepers look for one."""
 ENDED = {"succeeded", "failed", "cancelled"}
 
 CONTACTS = {"contacts": [{"id": "c1", "name": "Bo", "email": "bo@example.com"}]}
@@ -95,18 +95,18 @@ class Site:
             os.kill(worker, signal.SIGCONT)
 
     def rows(self, session_id: str) -> tuple[AgentSession, list[SessionTurn]]:
-        """A session and its turns as they are stored, whoever would have to settle them."""
+        """A session and its turns as they are stored, whoever would have to finalize them."""
         with self.database.reading() as session:
             row = session.get_one(AgentSession, session_id)
             wanted = select(SessionTurn).where(SessionTurn.session_id == session_id).order_by(SessionTurn.position)
             return row, list(session.scalars(wanted))
 
-    def is_settled(self, session_id: str) -> bool:
-        """Whether the rows say so, without a look that would settle anything."""
+    def is_finalized(self, session_id: str) -> bool:
+        """Whether the rows say so, without a look that would finalize anything."""
         row, turns = self.rows(session_id)
         return row.unfinished == 0 and not [turn for turn in turns if turn.status is TurnStatus.RUNNING]
 
-    def assert_settled(self, session_id: str, end: dict[str, Any]) -> None:
+    def assert_finalized(self, session_id: str, end: dict[str, Any]) -> None:
         """The last turn of a session is, which has succeeded with this end."""
         row, turns = self.rows(session_id)
         assert (row.unfinished, turns[-1].status, turns[-1].prepared_snapshot) == (0, TurnStatus.SUCCEEDED, None)
@@ -125,8 +125,8 @@ class Site:
         )
 
     def assert_sound(self, client: SessionClient, session_id: str) -> list[SessionTurn]:
-        """All turns are settled as their runs have ended, and the session remembers just what it has to."""
-        wait_until(lambda: {turn["status"] for turn in client.turns(session_id)} <= ENDED, timeout=SETTLED_SECONDS)
+        """All turns are finalized as their runs have ended, and the session remembers just what it has to."""
+        wait_until(lambda: {turn["status"] for turn in client.turns(session_id)} <= ENDED, timeout=FINALIZED_SECONDS)
         row, turns = self.rows(session_id)
         assert row.unfinished == 0
         positions = [turn.position for turn in turns]

@@ -10,12 +10,12 @@ import pytest
 
 from runtime.events.entries import StreamEntry
 from runtime.events.feed import CursorLost, FeedSnapshot
-from runtime.events.viewer import Viewer
+from runtime.events.subscriber import Subscriber
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.records import RunRecord, RunStatus
 from runtime.runs.feed import RunFeed
 from services.feed import SNAPSHOT_PAGE_RUNS, ListReader
-from services.run_viewers import EVERY_RUN, RUNS_WITHOUT_TENANT, RunViewer
+from services.run_access import EVERY_RUN, RUNS_WITHOUT_TENANT, RunAccess
 
 RUN = RunRecord.begin("01a1f884-b753-710d-b464-93120ce7b7ee", dialect=Dialect.CURRENT, worker="worker")
 
@@ -45,22 +45,22 @@ class QuietHub:
     """A hub whose streams are of other workers, and silent."""
 
     def __init__(self) -> None:
-        self.viewers: list[Viewer] = []
+        self.subscribers: list[Subscriber] = []
 
-    def admit(self, viewer: Viewer) -> None:
-        self.viewers.append(viewer)
+    def admit(self, subscriber: Subscriber) -> None:
+        self.subscribers.append(subscriber)
 
-    def leave(self, viewer: Viewer) -> None:
-        self.viewers.remove(viewer)
+    def leave(self, subscriber: Subscriber) -> None:
+        self.subscribers.remove(subscriber)
 
-    def join_owned(self, viewer: Viewer) -> bool:
+    def join_owned(self, subscriber: Subscriber) -> bool:
         return False
 
 
 def test_a_list_that_fell_too_far_behind_begins_with_what_runs_now() -> None:
     hub = QuietHub()
     runtime: Any = SimpleNamespace(runs=SimpleNamespace(feed=RunFeed(cast(Any, ForgetfulFeed()), cast(Any, hub))))
-    batches = iter(ListReader(runtime, None, viewer=EVERY_RUN))
+    batches = iter(ListReader(runtime, None, access=EVERY_RUN))
 
     empty, snapshot, end = (json.loads(next(batches)[0]) for _ in range(3))
     del batches
@@ -70,7 +70,7 @@ def test_a_list_that_fell_too_far_behind_begins_with_what_runs_now() -> None:
     assert snapshot["runs"][0]["status"] == "running", "as it was at the snapshot: its end comes behind"
     assert snapshot["runs"][0]["updated_at"] == RUN.created_at
     assert end == {"type": "run", "id": "10-0", "run": {"status": "succeeded"}}
-    assert hub.viewers == []
+    assert hub.subscribers == []
 
 
 class MixedFeed:
@@ -103,21 +103,21 @@ class MixedFeed:
 
 
 @pytest.mark.parametrize(
-    ("viewer", "pages", "ended"),
+    ("access", "pages", "ended"),
     [
         (EVERY_RUN, 25, ["run-0", "run-1", "run-2"]),
         (RUNS_WITHOUT_TENANT, 20, ["run-2"]),
-        (RunViewer(frozenset({"acme"})), 3, ["run-0"]),
-        (RunViewer(frozenset({"acme", None})), 23, ["run-0", "run-2"]),
-        (RunViewer(frozenset({"acm"})), 1, []),
+        (RunAccess(frozenset({"acme"})), 3, ["run-0"]),
+        (RunAccess(frozenset({"acme", None})), 23, ["run-0", "run-2"]),
+        (RunAccess(frozenset({"acm"})), 1, []),
     ],
 )
-def test_a_list_is_full_pages_of_what_its_reader_may_see(viewer: RunViewer, pages: int, ended: list[str]) -> None:
+def test_a_list_is_full_pages_of_what_its_reader_may_see(access: RunAccess, pages: int, ended: list[str]) -> None:
     feed = MixedFeed()
     runtime: Any = SimpleNamespace(runs=SimpleNamespace(feed=RunFeed(cast(Any, feed), cast(Any, QuietHub()))))
-    visible = [run_id for run_id, run in feed.runs.items() if viewer.may_see(run)]
+    visible = [run_id for run_id, run in feed.runs.items() if access.may_see(run)]
 
-    batches = iter(ListReader(runtime, None, viewer=viewer))
+    batches = iter(ListReader(runtime, None, access=access))
     snapshot = [json.loads(next(batches)[0]) for _ in range(pages)]
     news = [json.loads(message) for message in next(batches)] if ended else []
     del batches
@@ -129,7 +129,7 @@ def test_a_list_is_full_pages_of_what_its_reader_may_see(viewer: RunViewer, page
 
 
 def test_a_list_that_is_stopped_before_it_begins_reads_nothing() -> None:
-    reader = ListReader(SimpleNamespace(), None, viewer=EVERY_RUN)  # type: ignore[arg-type]
+    reader = ListReader(SimpleNamespace(), None, access=EVERY_RUN)  # type: ignore[arg-type]
 
     reader.stop()
 

@@ -19,19 +19,19 @@ from services.database import Database
 from services.runs import RunService
 from services.sessions.cleanup import purge
 from services.sessions.compositions import SessionCompositions, TurnInput, lasting_specs
+from services.sessions.locked_session import LockedSession
 from services.sessions.lookup import TurnKey, unfinished_turns
-from services.sessions.opened import OpenedSession
-from services.sessions.questions import settle_question
+from services.sessions.questions import resolve_question
 from services.sessions.turns.execute import ProvenTurn, TurnHooks
-from services.sessions.turns.finish import Settler
+from services.sessions.turns.finalize import Finalizer
 from services.sessions.turns.line import INTERRUPTED, Line
 from services.sessions.turns.pending import PendingFinalizations
-from services.sessions.turns.rows import Unsettled, add_turn, find_claimed, make_way
+from services.sessions.turns.rows import Unfinalized, add_turn, find_claimed, make_way
 from services.sessions.turns.types import NewTurn, StartedTurn
 
 logger = logging.getLogger(__name__)
 
-SessionOpener = Callable[[Session], OpenedSession]
+SessionLock = Callable[[Session], LockedSession]
 """Finds or makes a session, and locks it until the transaction ends."""
 
 
@@ -58,7 +58,7 @@ class TurnService:
         runtime: Runtime,
         runs: RunService,
         compositions: SessionCompositions,
-        settler: Settler,
+        finalizer: Finalizer,
         pending: PendingFinalizations,
         line: Line,
         *,
@@ -68,20 +68,20 @@ class TurnService:
         self._runtime = runtime
         self._runs = runs
         self._compositions = compositions
-        self._settler = settler
+        self._finalizer = finalizer
         self._cancels_forms = cancels_forms
         self._pending = pending
         self._line = line
 
-    def start_turn(self, opened: SessionOpener, wanted: NewTurn) -> StartedTurn:
-        """Start a turn of the session that ``opened`` finds or makes, within the transaction that it is called in.
+    def start_turn(self, lock: SessionLock, wanted: NewTurn) -> StartedTurn:
+        """Start a turn of the session that ``lock`` finds or makes, within the transaction that it is called in.
 
-        A refused turn leaves nothing behind. Raises what ``opened`` and ``SessionCompositions.prove`` raise,
+        A refused turn leaves nothing behind. Raises what ``lock`` and ``SessionCompositions.prove`` raise,
         SessionBusy, HumanInputPending, IdempotencyKeyReused, ShuttingDown, CapacityReached, StorageUnavailable and
         DatabaseUnavailable.
         """
         with self._runs.admission():
-            accepted = self._accept(opened, wanted)
+            accepted = self._accept(lock, wanted)
             if accepted.proven is not None:
                 self._begin(accepted, accepted.proven, wanted)
                 self._cancel_runs(accepted.to_cancel)
@@ -101,29 +101,29 @@ class TurnService:
         """Cancel the run of a turn, if it is there and has not ended."""
         self._line.cancel_run(tenant_id, run_id, reason=reason)
 
-    def _accept(self, opened: SessionOpener, wanted: NewTurn) -> _Accepted:
+    def _accept(self, lock: SessionLock, wanted: NewTurn) -> _Accepted:
         try:
-            return self._accept_once(opened, wanted, is_settled=False)
-        except Unsettled as found:
+            return self._accept_once(lock, wanted, is_finalized=False)
+        except Unfinalized as found:
             for key in found.keys:
-                self._settler.settle(key)
-        return self._accept_once(opened, wanted, is_settled=True)
+                self._finalizer.finalize(key)
+        return self._accept_once(lock, wanted, is_finalized=True)
 
-    def _accept_once(self, opened: SessionOpener, wanted: NewTurn, *, is_settled: bool) -> _Accepted:
+    def _accept_once(self, lock: SessionLock, wanted: NewTurn, *, is_finalized: bool) -> _Accepted:
         with self._database.transaction() as session:
-            row = opened(session)
-            if not is_settled:
+            row = lock(session)
+            if not is_finalized:
                 self._take_over_last(row)
             unfinished = unfinished_turns(session, row.id) if row.unfinished else []
-            if unfinished and not is_settled:
-                raise Unsettled([TurnKey.of(turn) for turn in unfinished])
+            if unfinished and not is_finalized:
+                raise Unfinalized([TurnKey.of(turn) for turn in unfinished])
             earlier = find_claimed(session, row, wanted.claim)
             if earlier is not None:
                 return _Accepted(StartedTurn(TurnKey.of(earlier), earlier.task_id, earlier.created_at, 0))
             unstopped = [turn.id for turn in unfinished if turn.stop is None]
             to_cancel = make_way(unfinished, wanted.multitask_strategy or row.multitask_strategy)
             is_answer = wanted.deferred_results is not None
-            settle_question(session, row, is_answer=is_answer, cancels=self._cancels_forms)
+            resolve_question(session, row, is_answer=is_answer, cancels=self._cancels_forms)
             if wanted.version_id is not None:
                 agent_id = row.agent.id if row.agent else None
                 row.version_id = self._compositions.version_of(session, row.tenant_id, agent_id, wanted.version_id)
@@ -136,8 +136,8 @@ class TurnService:
         stopped = unstopped if to_cancel else []
         return _Accepted(started, proven, row.version_id, to_cancel, stopped, row.before, row.is_new)
 
-    def _take_over_last(self, row: OpenedSession) -> None:
-        """Settle the last turn by the way, if nothing else is unfinished and this process knows that it succeeded."""
+    def _take_over_last(self, row: LockedSession) -> None:
+        """Finalize the last turn by the way, if nothing else is unfinished and this process knows that it succeeded."""
         last = row.last_turn
         if row.unfinished == 1 and last is not None and self._pending.has(last.key):
             row.take_over(last)
@@ -180,7 +180,7 @@ class TurnService:
             turn = session.get(SessionTurn, key.turn_id, with_for_update=True) if row is not None else None
             if row is None or turn is None:
                 return
-            if turn.status is TurnStatus.RUNNING:  # else somebody has found its end and settled it
+            if turn.status is TurnStatus.RUNNING:  # else somebody has found its end and finalized it
                 row.unfinished -= 1
             session.delete(turn)
             going_on = (SessionTurn.id.in_(accepted.stopped), SessionTurn.status == TurnStatus.RUNNING)

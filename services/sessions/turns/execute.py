@@ -20,10 +20,10 @@ from runtime.protocol.records import RunStatus
 from runtime.runs import Job, ProvenRun, RunHooks, RunNotBegun
 from services.database import Database
 from services.sessions.compositions import SessionCompositions, TurnInput, history_of
+from services.sessions.locked_session import lock_session
 from services.sessions.lookup import TurnKey, session_and_turn
-from services.sessions.opened import open_session
-from services.sessions.questions import settle_question
-from services.sessions.turns.finish import PREPARED_COLUMNS, prepared
+from services.sessions.questions import resolve_question
+from services.sessions.turns.finalize import PREPARED_COLUMNS, prepared
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ RETRY_SECONDS = 0.2
 
 
 class _Gone(Exception):
-    """The turn has been stopped or finished by somebody else."""
+    """The turn has been stopped or finalized by somebody else."""
 
 
 # Made once: to write a statement takes SQLAlchemy longer than to execute it.
@@ -106,7 +106,7 @@ class TurnHooks(RunHooks):
         values = prepared(turn.key.turn_id, end.data, messages, turn.created_at)
         try:
             self._database.execute(_PREPARE, {"turn_id": turn.key.turn_id, **values})
-        except DatabaseUnavailable:  # who finishes it takes it from the run's events
+        except DatabaseUnavailable:  # who finalizes it takes it from the run's events
             logger.warning("run %s: its turn was not prepared: the database is away", self._job.run_id)
 
     def _compose_patiently(self) -> ProvenTurn:
@@ -128,12 +128,12 @@ class TurnHooks(RunHooks):
         if key is None:
             raise _Gone
         with self._database.transaction() as session:
-            row = open_session(session, key.tenant_id, key.session_id)
+            row = lock_session(session, key.tenant_id, key.session_id)
             turn = session.get(SessionTurn, key.turn_id)
             if self._stopped.is_set() or turn is None or turn.status is not TurnStatus.RUNNING:
                 raise _Gone
             # Those before it may have ended with a question. An answer to one never waits in line.
-            settle_question(session, row, is_answer=False, cancels=self._cancels_forms)
+            resolve_question(session, row, is_answer=False, cancels=self._cancels_forms)
             row.store(session)
             wanted = TurnInput(turn.query, turn.inputs, self._job.user_id)
             proven = self._compositions.prove(session, row, wanted, version_id=turn.version_id)

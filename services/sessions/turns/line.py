@@ -1,4 +1,4 @@
-"""The line of a session: a turn that ends is finished, and the one behind it begins."""
+"""The line of a session: a turn that ends is finalized, and the one behind it begins."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import aliased
 
 from errors import RunAlreadyEnded, RunNotFound
@@ -18,20 +18,18 @@ from runtime.protocol.requests import CancelRunRequest
 from runtime.runs import HeardEnd
 from runtime.runtime import Runtime
 from services.database import Database
-from services.run_viewers import RunViewer
+from services.run_access import RunAccess
 from services.runs import RunService
 from services.sessions.lookup import TurnKey, session_and_turn, unfinished_turns
-from services.sessions.turns.finish import Settler
+from services.sessions.turns.finalize import Finalizer
 from services.sessions.turns.pending import PendingFinalizations
+from services.sessions.turns.successes import IS_PLAIN
 
 logger = logging.getLogger(__name__)
 
 INTERRUPTED = "interrupted"
 
 _behind = aliased(SessionTurn)
-_is_plain = and_(
-    SessionTurn.prepared_snapshot.is_not(None), SessionTurn.deferred_call.is_(None), SessionTurn.stop.is_(None)
-)
 
 # Made once: to write a statement takes SQLAlchemy longer than to execute it.
 _HEARD = select(
@@ -41,7 +39,7 @@ _HEARD = select(
     SessionTurn.run_id,
     SessionTurn.position,
     SessionTurn.status,
-    _is_plain.label("is_plain"),
+    IS_PLAIN.label("is_plain"),
     select(_behind.id)
     .where(
         _behind.session_id == SessionTurn.session_id,
@@ -57,16 +55,21 @@ class Line:
     """Lets the turns of sessions follow each other, on whichever worker hears of an end."""
 
     def __init__(
-        self, database: Database, runtime: Runtime, runs: RunService, settler: Settler, pending: PendingFinalizations
+        self,
+        database: Database,
+        runtime: Runtime,
+        runs: RunService,
+        finalizer: Finalizer,
+        pending: PendingFinalizations,
     ) -> None:
         self._database = database
         self._runtime = runtime
         self._runs = runs
-        self._settler = settler
+        self._finalizer = finalizer
         self._pending = pending
 
     def hear(self, heard: Sequence[HeardEnd]) -> None:
-        """Finish turns whose runs have ended, and let those behind them begin.
+        """Finalize turns whose runs have ended, and let those behind them begin.
 
         Raises DatabaseUnavailable, StorageUnavailable and ShuttingDown; it may be told again of all of them.
         """
@@ -77,13 +80,13 @@ class Line:
             session_id, turn_id = session_and_turn(one.end.origin)
             row = rows.get(turn_id)
             if row is not None:
-                self._finish(one, row)
+                self._finalize(one, row)
             else:  # it was rolled back, and others may be in line behind it; or its session is gone
                 self.advance(session_id)
                 one.acknowledge()
 
     def advance(self, session_id: str) -> None:
-        """Finish the first turns of a session as far as their runs have ended, and start the next one if it waits.
+        """Finalize the first turns of a session as far as their runs have ended, and start the next one if it waits.
 
         Raises DatabaseUnavailable, StorageUnavailable and ShuttingDown.
         """
@@ -91,13 +94,13 @@ class Line:
             turns = unfinished_turns(session, session_id)
         for turn in turns:
             key = TurnKey.of(turn)
-            if self._settler.settle(key):
+            if self._finalizer.finalize(key):
                 continue
             if turn.stop is None:
                 self._runtime.runs.start_waiting(key.run_id)
                 return
             self.cancel(key, reason=INTERRUPTED)  # its run may not have been there when it was to be cancelled
-            if not self._settler.settle(key):
+            if not self._finalizer.finalize(key):
                 return
 
     def cancel(self, key: TurnKey, *, reason: str) -> None:
@@ -106,18 +109,17 @@ class Line:
 
     def cancel_run(self, tenant_id: str, run_id: str, *, reason: str) -> None:
         """As ``cancel``, by the run's id."""
-        viewer = RunViewer(frozenset({tenant_id}))
+        access = RunAccess(frozenset({tenant_id}))
         with suppress(RunNotFound, RunAlreadyEnded):
-            self._runs.cancel_run(run_id, CancelRunRequest(reason=reason), viewer=viewer)
+            self._runs.cancel_run(run_id, CancelRunRequest(reason=reason), access=access)
 
-    def _finish(self, one: HeardEnd, row: Any) -> None:
+    def _finalize(self, one: HeardEnd, row: Any) -> None:
         key = TurnKey(row.tenant_id, row.session_id, row.id, row.run_id, row.position)
-        is_running = row.status is TurnStatus.RUNNING
-        if is_running and row.is_plain and not row.is_followed and one.end.status == RunStatus.SUCCEEDED:
+        if row.is_plain and not row.is_followed and one.end.status == RunStatus.SUCCEEDED:
             self._pending.add(key, one.acknowledge)
             return
-        if is_running:
-            self._settler.settle(key)
+        if row.status is TurnStatus.RUNNING:
+            self._finalizer.finalize(key)
         if row.is_followed:
             self.advance(key.session_id)
         one.acknowledge()

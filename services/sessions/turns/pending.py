@@ -22,12 +22,12 @@ CLOSE_SECONDS = 1.0
 """How long what is left may take at the end of the process."""
 
 
-class SettlesTurns(Protocol):
+class FinalizesTurns(Protocol):
     """What finalizes turns."""
 
-    def settle_successes(self, keys: list[TurnKey]) -> set[str]: ...
+    def finalize_successes(self, keys: list[TurnKey]) -> set[str]: ...
 
-    def settle(self, key: TurnKey) -> bool: ...
+    def finalize(self, key: TurnKey) -> bool: ...
 
 
 class PendingFinalizations:
@@ -37,8 +37,8 @@ class PendingFinalizations:
     another one would hear of it.
     """
 
-    def __init__(self, settler: SettlesTurns) -> None:
-        self._settler = settler
+    def __init__(self, finalizer: FinalizesTurns) -> None:
+        self._finalizer = finalizer
         self._succeeded: dict[str, None] = {}
         """Ids of runs that this process has seen to succeed, the oldest first."""
         self._turns: dict[str, tuple[TurnKey, Callable[[], None]]] = {}
@@ -95,10 +95,10 @@ class PendingFinalizations:
         """The ids of the turns that are finalized. This process hears of the others again."""
         done: set[str] = set()
         try:
-            done |= self._settler.settle_successes(keys)
+            done |= self._finalizer.finalize_successes(keys)
             for key in keys:
                 # Its session is busy, or somebody has marked it; or the next turn has taken it over meanwhile.
-                if key.turn_id not in done and self._is_here(key) and self._settler.settle(key):
+                if key.turn_id not in done and self._is_here(key) and self._finalizer.finalize(key):
                     done.add(key.turn_id)
         except (DatabaseUnavailable, StorageUnavailable):
             logger.warning("some of %d turns were not finalized yet: the storage is away", len(keys))

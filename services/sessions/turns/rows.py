@@ -14,8 +14,8 @@ from models import SessionTurn
 from models.enums import MultitaskStrategy, TurnStatus, TurnStop
 from runtime.protocol.ids import new_id
 from runtime.runs import Claim
+from services.sessions.locked_session import LockedSession
 from services.sessions.lookup import TurnKey
-from services.sessions.opened import OpenedSession
 from services.sessions.turns.types import NewTurn, StartedTurn
 
 STOPS = {MultitaskStrategy.INTERRUPT: TurnStop.INTERRUPT, MultitaskStrategy.ROLLBACK: TurnStop.ROLLBACK}
@@ -24,7 +24,7 @@ STOPS = {MultitaskStrategy.INTERRUPT: TurnStop.INTERRUPT, MultitaskStrategy.ROLL
 _ADD = insert(SessionTurn)
 
 
-def find_claimed(session: Session, row: OpenedSession, claim: Claim | None) -> SessionTurn | None:
+def find_claimed(session: Session, row: LockedSession, claim: Claim | None) -> SessionTurn | None:
     """The turn that was made under the same idempotency key. Raises IdempotencyKeyReused.
 
     The key of a turn that has failed or was cancelled is free again.
@@ -45,7 +45,7 @@ def find_claimed(session: Session, row: OpenedSession, claim: Claim | None) -> S
 
 
 def make_way(unfinished: list[SessionTurn], strategy: MultitaskStrategy) -> list[TurnKey]:
-    """What becomes of the turns that are not finished: those whose runs are to be cancelled. Raises SessionBusy."""
+    """What becomes of the turns that are not finalized: those whose runs are to be cancelled. Raises SessionBusy."""
     if unfinished and strategy is MultitaskStrategy.REJECT:
         raise SessionBusy
     stop = STOPS.get(strategy)
@@ -56,18 +56,18 @@ def make_way(unfinished: list[SessionTurn], strategy: MultitaskStrategy) -> list
     return [TurnKey.of(turn) for turn in unfinished]
 
 
-class Unsettled(Exception):
-    """Turns of the session are to be settled first, and then it is tried again."""
+class Unfinalized(Exception):
+    """Turns of the session are to be finalized first, and then it is tried again."""
 
     def __init__(self, keys: Sequence[TurnKey]) -> None:
         super().__init__()
         self.keys = keys
 
 
-def add_turn(session: Session, row: OpenedSession, wanted: NewTurn, *, ahead: int) -> StartedTurn:
+def add_turn(session: Session, row: LockedSession, wanted: NewTurn, *, ahead: int) -> StartedTurn:
     """Store a new turn, and what it changes of its session.
 
-    Raises Unsettled when somebody else has settled or stopped the turn meanwhile that the session has taken over.
+    Raises Unfinalized when somebody else has finalized or stopped the turn meanwhile that the session has taken over.
     """
     now = datetime.now(UTC)
     row.turns += 1
@@ -94,6 +94,6 @@ def add_turn(session: Session, row: OpenedSession, wanted: NewTurn, *, ahead: in
         "updated_at": now,
     }
     if not row.store(session) and row.taken is not None:
-        raise Unsettled([row.taken.key])
+        raise Unfinalized([row.taken.key])
     session.connection().execute(_ADD, values)
     return started

@@ -110,5 +110,6 @@ def test_an_unforeseen_error_is_logged_without_secrets_and_told_as_internal(capl
         end = failed_end("run-1", RuntimeError(f"boom {SECRET}"), Redactor([SECRET]))
 
     assert end.error == "the run failed because of an internal error"
-    assert "run-1: RuntimeError: boom [REDACTED]" in caplog.text
+    assert "run run-1: unexpected error" in caplog.text
+    assert "builtins.RuntimeError" in caplog.text
     assert SECRET not in caplog.text

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.events import RunEnd, ended_record
-from runtime.protocol.records import RunRecord, RunStatus, feed_payload_start
+from runtime.protocol.records import NOBODY, RunRecord, RunStatus, feed_payload_start
 
 BASE_KEYS = {"run_id", "status", "created_at", "updated_at", "error"}
 SUCCEEDED = RunEnd.succeeded(output="done", snapshot={"schema_version": 1, "layers": []}, usage=None)
@@ -154,3 +154,14 @@ def test_a_record_cannot_be_changed_in_place() -> None:
 
     with pytest.raises(ValidationError, match="frozen"):
         setattr(record(), *changes.popitem())
+
+
+@pytest.mark.parametrize(
+    ("worker", "waits", "is_in_line"),
+    [(NOBODY, True, True), ("", True, True), ("worker-1", True, False), ("worker-1", False, False)],
+)
+def test_a_run_is_in_line_while_it_waits_and_nobody_owns_it(worker: str, waits: bool, is_in_line: bool) -> None:
+    waiting = RunRecord.begin("run-1", dialect=Dialect.CURRENT, worker=worker, waits=waits)
+
+    assert waiting.is_in_line is is_in_line
+    assert (waiting.owner is None) is is_in_line

@@ -36,8 +36,8 @@ def _executor_with(bridge: LoopBridge, run_log: object) -> LocalExecutor:
     origins = Origins()
     origins.register(RUN, lambda job: Plain())
     log = SimpleNamespace(open_run=lambda record: run_log, close_run=lambda run_log: None)
-    runner = SimpleNamespace(execute=_succeed)
-    return LocalExecutor(bridge=bridge, runner=cast(Any, runner), log=cast(Any, log), origins=origins, size=1)
+    limiter = SimpleNamespace(execute=_succeed)
+    return LocalExecutor(bridge=bridge, limiter=cast(Any, limiter), log=cast(Any, log), origins=origins, size=1)
 
 
 class RefusingRunLog:

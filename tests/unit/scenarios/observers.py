@@ -17,7 +17,7 @@ from errors import DatabaseUnavailable
 from runtime.events import store as store_module
 from runtime.events.end_stream import EndStream
 from runtime.events.keys import Keys
-from runtime.events.shared_link import Requests
+from runtime.events.pipelined_connection import Requests
 from runtime.events.store import EndOutcome, Lifetimes, RunStore
 from runtime.events.topology import Cluster, SingleServer
 from runtime.protocol.announcements import AnnouncedEnd

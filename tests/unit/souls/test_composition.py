@@ -18,7 +18,7 @@ from runtime.config import OperatorRules
 from runtime.layers.dify_identity import ExecutionContextConfig
 from runtime.protocol.dialects import Dialect, choose_dialect
 from runtime.protocol.requests import CompositionSpec, CreateRunRequest, LayerSpec
-from services.run_checks import prove_run
+from services.run_checks import proven_run
 from services.souls import ToolDeclaration, composition_of, parse_node_job, parse_soul
 from tests.unit.souls.documents import DEMO, SEARCH
 
@@ -37,7 +37,7 @@ def build(soul: dict[str, Any], *, job: dict[str, Any] | None = None, **rest: An
 def prove(spec: CompositionSpec) -> Composition:
     """What a run would be made of. Raises InvalidComposition when it could not run."""
     request = CreateRunRequest(composition=spec)
-    return prove_run(request, choose_dialect(request), RULES)
+    return proven_run(request, choose_dialect(request), RULES).composition
 
 
 def layer(spec: CompositionSpec, name: str) -> LayerSpec:
@@ -313,3 +313,15 @@ def test_inputs_that_are_missing_or_of_another_type_are_refused(
         weather(inputs)
 
     assert [item["loc"] for item in caught.value.items] == places
+
+
+def test_a_prompt_that_inputs_would_blow_up_is_refused_before_it_is_made() -> None:
+    soul = {"model": DEMO, "prompt": {"system_prompt": "{{city}}" * 1250}, "app_variables": VARIABLES}
+
+    with pytest.raises(MalformedRequest) as refused:
+        build(soul, inputs={"city": "x" * 100_000})
+
+    assert refused.value.items[0]["loc"] == ["body", "inputs"]
+    assert "1,048,576 characters" in str(refused.value.items[0]["msg"])
+    spec = build(soul, inputs={"city": "x" * 800})
+    assert prove(spec).system_prompts() == ["x" * 1_000_000]

@@ -1,4 +1,4 @@
-"""Sessions as a transaction that changes them has them.
+"""Sessions, locked for the transaction that changes them.
 
 Past SQLAlchemy's unit of work, which takes longer than all the rest of accepting a turn.
 """
@@ -19,7 +19,7 @@ from models import Agent, AgentSession, SessionTurn
 from models.enums import AgentStatus, MultitaskStrategy, SessionState, TurnStatus
 from runtime.protocol.ids import is_id
 from services.sessions.lookup import TurnKey
-from services.sessions.turns.successes import SUCCEED
+from services.sessions.turns.successes import succeed, taking_over
 
 CHANGING = ("turns", "last_run_id", "version_id", "waiting_form_id", "layer_specs", "updated_at")
 """What a turn changes of its session, besides what it remembers and how many are unfinished."""
@@ -35,7 +35,7 @@ class SessionAgent:
 
 
 @dataclass(frozen=True, slots=True)
-class UnsettledTurn:
+class PreparedTurn:
     """The last turn of a session, as it was when the session was looked for: somebody may have changed it since."""
 
     key: TurnKey
@@ -44,7 +44,7 @@ class UnsettledTurn:
 
 
 @dataclass(slots=True)
-class OpenedSession:
+class LockedSession:
     """A session that nobody else changes until the transaction ends. What is changed here, ``store`` stores."""
 
     id: str
@@ -63,9 +63,9 @@ class OpenedSession:
     last_run_id: str | None = None
     waiting_form_id: str | None = None
     updated_at: datetime | None = None
-    last_turn: UnsettledTurn | None = None
-    """None when it is settled, or not yet prepared."""
-    taken: UnsettledTurn | None = None
+    last_turn: PreparedTurn | None = None
+    """None when it is finalized, or not yet prepared."""
+    taken: PreparedTurn | None = None
     """The last turn, when the session has taken it over in this transaction."""
     name: str | None = None
     """Of a session that is not stored yet; None for all others."""
@@ -79,7 +79,7 @@ class OpenedSession:
     def is_new(self) -> bool:
         return self.name is not None
 
-    def take_over(self, turn: UnsettledTurn) -> None:
+    def take_over(self, turn: PreparedTurn) -> None:
         """Remember what its last turn has learnt, whose run has succeeded."""
         self.session_snapshot, self.unfinished, self.taken = turn.prepared_snapshot, self.unfinished - 1, turn
 
@@ -96,9 +96,9 @@ class OpenedSession:
         if self.taken is None:
             connection.execute(_change(*changed), given)
             return True
-        turn = {"turn_id": self.taken.key.turn_id}
-        connection.execute(_change(*changed, takes_over=True), {**given, **turn})
-        return bool(connection.execute(SUCCEED, turn).rowcount)
+        turn_ids = [self.taken.key.turn_id]
+        has_taken = connection.execute(_change(*changed, takes_over=True), {**given, "turn_ids": turn_ids}).rowcount
+        return bool(has_taken and succeed(session, turn_ids))
 
     def _columns(self) -> dict[str, Any]:
         """Of a session that is not stored yet."""
@@ -119,7 +119,7 @@ class OpenedSession:
 
 _MAKE = insert(AgentSession)
 
-_OPENED = (
+_LOCKED = (
     select(
         AgentSession.state,
         AgentSession.sealed_composition,
@@ -147,14 +147,12 @@ _OPENED = (
 
 @cache
 def _change(*names: str, takes_over: bool = False) -> Update:
-    learnt = select(SessionTurn.prepared_snapshot).where(SessionTurn.id == bindparam("turn_id")).scalar_subquery()
     values: dict[str, Any] = {name: bindparam(name) for name in ("unfinished", *names)}
-    if takes_over:
-        values["session_snapshot"] = learnt
-    return update(AgentSession).where(AgentSession.id == bindparam("session")).values(values)
+    statement = taking_over(**values) if takes_over else update(AgentSession).values(values)
+    return statement.where(AgentSession.id == bindparam("session"))
 
 
-def open_session(session: Session, tenant_id: str, session_id: str) -> OpenedSession:
+def lock_session(session: Session, tenant_id: str, session_id: str) -> LockedSession:
     """A session that nobody else changes until the transaction ends, with its agent and last turn, by one query.
 
     Raises SessionNotFound, also for one that is deleted.
@@ -162,11 +160,11 @@ def open_session(session: Session, tenant_id: str, session_id: str) -> OpenedSes
     found: Row[Any] | None = None
     if is_id(session_id):
         given = {"session": session_id, "tenant": tenant_id}
-        found = session.connection().execute(_OPENED, given).one_or_none()
+        found = session.connection().execute(_LOCKED, given).one_or_none()
     if found is None or found.state is SessionState.DELETED:
         raise SessionNotFound
     agent = SessionAgent(found.agent_id, found.agent_status, found.app_id) if found.agent_id is not None else None
-    return OpenedSession(
+    return LockedSession(
         id=session_id,
         tenant_id=tenant_id,
         agent=agent,
@@ -186,10 +184,10 @@ def open_session(session: Session, tenant_id: str, session_id: str) -> OpenedSes
     )
 
 
-def _last_turn(found: Row[Any], tenant_id: str, session_id: str) -> UnsettledTurn | None:
+def _last_turn(found: Row[Any], tenant_id: str, session_id: str) -> PreparedTurn | None:
     # The session is as it is now, and the turn as it was before PostgreSQL waited for the lock: meanwhile it may have
-    # been prepared or settled, or another one may have come.
+    # been prepared or finalized, or another one may have come.
     if not found.unfinished or found.prepared_snapshot is None or found.run_id != found.last_run_id:
         return None
     key = TurnKey(tenant_id, session_id, found.turn_id, found.run_id, found.position)
-    return UnsettledTurn(key, found.prepared_snapshot)
+    return PreparedTurn(key, found.prepared_snapshot)

@@ -1,7 +1,7 @@
-"""Settling: what a run's end makes of its turn, and of what the session remembers.
+"""The finalizing of turns: what a run's end makes of its turn, and of what the session remembers.
 
-A run's owner prepares its success before anybody can see it; who settles goes by the run's record, which alone says how
-it ended. So it does not matter who does it, nor how often: the next turn, a reader, the owner, the sweeper.
+A run's owner prepares its success before anybody can see it; who finalizes goes by the run's record, which alone says
+how it ended. So it does not matter who does it, nor how often: the next turn, a reader, the owner, the sweeper.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from sqlalchemy.orm.attributes import flag_modified
 
 from models import AgentSession, HumanInputForm, SessionTurn
 from models.enums import TurnStatus
-from runtime.protocol.events import RunEnd
 from runtime.protocol.ids import is_id, new_id
 from runtime.protocol.records import RunRecord, RunStatus
 from runtime.runtime import Runtime
@@ -29,7 +28,7 @@ from services.sessions.lookup import TurnKey, unfinished_turns
 from services.sessions.run_events import RunEvents, read_events
 from services.sessions.thoughts import thoughts_of, thoughts_so_far
 from services.sessions.transcript import answer_so_far, rebuild_messages
-from services.sessions.turns.successes import SUCCEEDED, take_over
+from services.sessions.turns.successes import succeed, take_over
 from services.sessions.turns.transitions import STATUSES, Outcome, outcome
 
 UNSTORED_SECONDS = 30.0
@@ -48,25 +47,25 @@ class _NotPrepared(Exception):
     """A success that its owner could not write down: what it was is in the run's events."""
 
 
-class Settler:
-    """Settles turns. Its methods raise DatabaseUnavailable and StorageUnavailable."""
+class Finalizer:
+    """Finalizes turns. Its methods raise DatabaseUnavailable and StorageUnavailable."""
 
     def __init__(self, database: Database, runtime: Runtime, *, form_seconds: float) -> None:
         self._database = database
         self._runtime = runtime
         self._form_life = timedelta(seconds=form_seconds)
 
-    def settle_session(self, tenant_id: str, session_id: str) -> None:
-        """Settle each turn of a session whose run has ended."""
+    def finalize_session(self, tenant_id: str, session_id: str) -> None:
+        """Finalize each turn of a session whose run has ended."""
         if not is_id(session_id):
             return
         with self._database.reading() as session:
             keys = [TurnKey.of(row) for row in unfinished_turns(session, session_id) if row.tenant_id == tenant_id]
         for key in keys:
-            self.settle(key)
+            self.finalize(key)
 
-    def settle(self, key: TurnKey) -> bool:
-        """Settle a turn; False while its run goes on."""
+    def finalize(self, key: TurnKey) -> bool:
+        """Finalize a turn; False while its run goes on."""
         self._runtime.start()
         record = self._runtime.runs.get(key.run_id)
         if record is not None and not record.has_ended:
@@ -80,16 +79,16 @@ class Settler:
         except _NotPrepared:
             return self._apply(key, record, read_events(self._runtime.runs, key.run_id))
 
-    def settle_successes(self, keys: Sequence[TurnKey]) -> set[str]:
-        """Settle prepared turns whose runs have succeeded, at most one of each session.
+    def finalize_successes(self, keys: Sequence[TurnKey]) -> set[str]:
+        """Finalize prepared turns whose runs have succeeded, at most one of each session.
 
-        Answers the ids of those that it has settled: not of one that somebody has marked, or whose session is busy.
+        Answers the ids of those that it has finalized: not of one that somebody has marked, or whose session is busy.
         """
         with self._database.transaction() as session:
             return take_over(session, keys, waits=False)
 
     def _take_over(self, key: TurnKey) -> bool:
-        """Settle a prepared success without reading what it has learnt; False when it is no such."""
+        """Finalize a prepared success without reading what it has learnt; False when it is no such."""
         with self._database.transaction() as session:
             if take_over(session, [key]):
                 return True
@@ -122,12 +121,12 @@ class Settler:
                 raise _NotPrepared
             _prepare_late(turn, events)
         row.session_snapshot = turn.prepared_snapshot or row.session_snapshot
-        for name, value in SUCCEEDED.items():
-            setattr(turn, name, value)
         if turn.deferred_call is not None:
             form = self._form(turn)
             session.add(form)
             row.waiting_form_id = form.id
+        session.flush()
+        succeed(session, [turn.id])
 
     def _form(self, turn: SessionTurn) -> HumanInputForm:
         call = turn.deferred_call or {}
@@ -141,11 +140,6 @@ class Settler:
             question=call["args"],
             expires_at=datetime.now(UTC) + self._form_life,
         )
-
-
-def is_plain_success(end: RunEnd) -> bool:
-    """Whether the session takes over what was prepared for this end, and that is all."""
-    return end.status is RunStatus.SUCCEEDED and "deferred_tool_call" not in end.data
 
 
 def prepared(

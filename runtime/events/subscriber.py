@@ -1,4 +1,4 @@
-"""A viewer: one reader of one stream, with a queue that cannot grow without bound."""
+"""A subscriber: one reader of one stream, with a queue that cannot grow without bound."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from greenlet import getcurrent
 from runtime.events.entries import StreamEntry
 
 MAX_QUEUED_BYTES = 256 * 1024
-"""Beyond this the queue is dropped and the viewer reads from Redis by its own cursor until it has caught up."""
+"""Beyond this the queue is dropped and the subscriber reads from Redis by its own cursor until it has caught up."""
 
 
-class Viewer:
+class Subscriber:
     """Filled by the hub, emptied by the greenlet of one request.
 
-    A viewer is ``lagging`` while it reads pages from Redis; the hub then leaves it alone.
+    A subscriber is ``lagging`` while it reads pages from Redis; the hub then leaves it alone.
     """
 
     def __init__(self, stream: str) -> None:
@@ -28,7 +28,7 @@ class Viewer:
         self._arrived = Event()
 
     def offer(self, entry: StreamEntry) -> None:
-        """Queue an entry, unless the viewer lags behind anyway."""
+        """Queue an entry, unless the subscriber lags behind anyway."""
         if self.lagging:
             return
         self._queue.append(entry)

@@ -1,4 +1,4 @@
-"""The turnstile: lets so many runs of a worker execute at once, and the others in the order in which they came."""
+"""The concurrency limit of a worker: so many runs execute at once, and the others in the order in which they came."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runtime.execution.stray_tasks import leaving_no_tasks
 from runtime.protocol.events import RunEnd
 
 
-class Turnstile:
+class ConcurrencyLimiter:
     """Executes runs as its runner does, ``places`` of them at once.
 
     How many may wait is the pool's to bound. None waits for ever: a run whose turn has not come after ``wait_seconds``

@@ -1,4 +1,4 @@
-"""Scenarios of the connection that requests share, in a process that is patched."""
+"""Scenarios of the pipelined connection, in a process that is patched."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import gevent
 from gevent.server import StreamServer
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from runtime.events.shared_link import PATIENCE_SECONDS, SharedLink
+from runtime.events.pipelined_connection import PATIENCE_SECONDS, PipelinedConnection
 
 
 def nobody_waits_long_for_a_redis_that_answers_each_command_late() -> None:
@@ -20,7 +20,7 @@ def nobody_waits_long_for_a_redis_that_answers_each_command_late() -> None:
 
     server = StreamServer(("127.0.0.1", 0), answer_late)
     server.start()
-    link = SharedLink(f"redis://127.0.0.1:{server.server_port}/0", name="late")
+    link = PipelinedConnection(f"redis://127.0.0.1:{server.server_port}/0", name="late")
     link.start()
     begun = time.monotonic()
     try:

@@ -1,4 +1,4 @@
-"""The server, whose workers settle turns that succeed only when somebody needs them, or at their end."""
+"""The server, whose workers finalize turns that succeed only when somebody needs them, or at their end."""
 
 from __future__ import annotations
 

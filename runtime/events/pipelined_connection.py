@@ -1,4 +1,4 @@
-"""The connection that all requests of a worker share.
+"""The pipelined connection by which all requests of a worker ask Redis.
 
 What is asked while one batch is on its way goes out together in the next one, and everybody gets the answers to their
 own commands. So one connection carries as much as Redis can take, and a request costs no connection.
@@ -25,15 +25,15 @@ logger = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 3.0
 """For one answer."""
 PATIENCE_SECONDS = 4.0
-"""For all that a caller waits for: his turn, perhaps a new connection, and his answers."""
+"""For all that a caller waits for: their turn, perhaps a new connection, and the answers."""
 PATIENCE_PARTS = 8
-"""He waits in parts, and looks between them: where the hub is late, because hundreds of requests came at once, one part
+"""They wait in parts, and look between them: where the hub is late, because hundreds of requests came at once, one part
 takes one of its turns, so that a worker that is busy is not taken for a Redis that is silent."""
 MAX_BATCH_COMMANDS = 512
 
 
 class Requests(Protocol):
-    """What asks Redis for many greenlets at once, as ``SharedLink`` does."""
+    """What asks Redis for many greenlets at once, as ``PipelinedConnection`` does."""
 
     def start(self) -> None: ...
 
@@ -52,7 +52,7 @@ class _Question:
     answers: AsyncResult[list[Any]] = field(default_factory=AsyncResult)
 
 
-class SharedLink:
+class PipelinedConnection:
     """Asks for many greenlets at once. No command on it may block."""
 
     def __init__(self, url: str, *, name: str) -> None:

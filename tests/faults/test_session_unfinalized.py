@@ -1,4 +1,4 @@
-"""What breaks between the end of a turn and its settling: servers stop, workers die, and nothing can be written."""
+"""What breaks between the end of a turn and its finalizing: servers stop, workers die, and nothing can be written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.session_site import (
 )
 
 ATTEMPTS = 5
-"""A turn may be settled before a busy machine gets to what is to come first."""
+"""A turn may be finalized before a busy machine gets to what is to come first."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def model(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("moment", ["before", "within its grace"])
-def test_a_server_that_is_stopped_settles_what_has_ended(
+def test_a_server_that_is_stopped_finalizes_what_has_ended(
     daemon: ScriptedDaemon, redis_server: RedisServer, empty_database_url: str, model: str, moment: str
 ) -> None:
     """Nobody else is there to do it."""
@@ -64,7 +64,7 @@ def test_a_server_that_is_stopped_settles_what_has_ended(
             daemon.release(model)
             server.wait()
         assert "Traceback" not in server.log
-        assert "not settled" not in server.log
+        assert "not finalized" not in server.log
 
     database = open_database(empty_database_url)
     with database.reading() as rows:
@@ -117,7 +117,7 @@ def changes_refused(url: str) -> Iterator[None]:
         yield
 
 
-def test_a_turn_that_could_not_be_settled_together_with_others_is_settled_by_a_reader(
+def test_a_turn_that_could_not_be_finalized_together_with_others_is_finalized_by_a_reader(
     site: Site, clients: tuple[SessionClient, SessionClient], daemon: ScriptedDaemon, model: str, database_url: str
 ) -> None:
     one, other = clients
@@ -125,30 +125,30 @@ def test_a_turn_that_could_not_be_settled_together_with_others_is_settled_by_a_r
     agent = one.scripted_agent(model)
 
     def left() -> tuple[list[str], list[dict[str, Any]]] | None:
-        """Sessions whose turns are not settled, and their ends; None when they were settled too soon."""
+        """Sessions whose turns are not finalized, and their ends; None when they were finalized too soon."""
         sessions, seen = [one.session(agent) for _ in range(2)], len(site.one.log)
         run_ids = [one.start(session, "q0")["run_id"] for session in sessions]
         ends = [one.finish(run_id) for run_id in run_ids]
         with changes_refused(database_url):
-            if any(site.is_settled(session) for session in sessions):
+            if any(site.is_finalized(session) for session in sessions):
                 return None
             wait_until(lambda: "turns were not finalized yet" in site.one.log[seen:])
             other.refused("GET", f"/sessions/{sessions[0]}/turns", 503, "database_unavailable")
         return sessions, ends
 
     sessions, ends = next(tried for _ in range(ATTEMPTS) if (tried := left()) is not None)
-    assert not any(site.is_settled(session) for session in sessions)
+    assert not any(site.is_finalized(session) for session in sessions)
 
     for session, end in zip(sessions, ends, strict=True):
         assert [turn["status"] for turn in other.turns(session)] == ["succeeded"]
-        site.assert_settled(session, end)
+        site.assert_finalized(session, end)
         site.assert_sound(one, session)
 
 
-def test_a_message_that_redis_does_not_take_leaves_the_last_turn_settled_or_to_be_settled(
+def test_a_message_that_redis_does_not_take_leaves_the_last_turn_finalized_or_to_be_finalized(
     site: Site, daemon: ScriptedDaemon, model: str
 ) -> None:
-    """It comes to the worker that has not settled the last turn yet."""
+    """It comes to the worker that has not finalized the last turn yet."""
     with running_server(site.env, app=LATE) as late:
         one = SessionClient(late.url)
         session = begun(one, daemon, model, says("a1"), says("a2"))
@@ -158,7 +158,7 @@ def test_a_message_that_redis_does_not_take_leaves_the_last_turn_settled_or_to_b
             one.refused("POST", f"/sessions/{session}/runs", 503, "storage_unavailable", json={"query": "?"})
         assert [turn["status"] for turn in one.turns(session)] == ["succeeded", "succeeded"]
 
-        site.assert_settled(session, end)
+        site.assert_finalized(session, end)
         assert site.rows(session)[0].turns == 2
         assert one.say(session, "q2")["type"] == "run_succeeded"
         assert shown(daemon.calls(model)[-1]) == [*told(2), ("user", "q2")]

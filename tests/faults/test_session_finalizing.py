@@ -1,4 +1,4 @@
-"""Turns that succeed are settled a moment later, together or by the next message, and nobody can tell."""
+"""Turns that succeed are finalized a moment later, together or by the next message, and nobody can tell."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def model(request: pytest.FixtureRequest) -> str:
     return str(request.node.name)
 
 
-def test_a_turn_that_nobody_looks_at_is_settled_by_its_worker_a_moment_later(
+def test_a_turn_that_nobody_looks_at_is_finalized_by_its_worker_a_moment_later(
     site: Site, clients: tuple[SessionClient, SessionClient], daemon: ScriptedDaemon, model: str
 ) -> None:
     session = begun(clients[0], daemon, model, says("a1"))
-    wait_until(lambda: site.is_settled(session), timeout=SOON_SECONDS)
+    wait_until(lambda: site.is_finalized(session), timeout=SOON_SECONDS)
 
     end = clients[0].say(session, "q1")
-    wait_until(lambda: site.is_settled(session), timeout=SOON_SECONDS)
+    wait_until(lambda: site.is_finalized(session), timeout=SOON_SECONDS)
 
-    site.assert_settled(session, end)
+    site.assert_finalized(session, end)
 
 
-def test_turns_of_many_sessions_that_end_together_are_settled_though_nobody_looks_at_them(
+def test_turns_of_many_sessions_that_end_together_are_finalized_though_nobody_looks_at_them(
     site: Site, clients: tuple[SessionClient, SessionClient], daemon: ScriptedDaemon, model: str
 ) -> None:
     one = clients[0]
@@ -64,14 +64,14 @@ def test_turns_of_many_sessions_that_end_together_are_settled_though_nobody_look
 
     daemon.release(model)
     ends = [one.finish(run_id) for run_id in run_ids]
-    wait_until(lambda: all(site.is_settled(session) for session in sessions), timeout=SOON_SECONDS)
+    wait_until(lambda: all(site.is_finalized(session) for session in sessions), timeout=SOON_SECONDS)
 
     for session, end in zip(sessions, ends, strict=True):
-        site.assert_settled(session, end)
+        site.assert_finalized(session, end)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_message_that_is_sent_when_the_last_ones_end_is_seen_settles_it_and_finds_the_told(
+def test_a_message_that_is_sent_when_the_last_ones_end_is_seen_finalizes_it_and_finds_the_told(
     site: Site, clients: tuple[SessionClient, SessionClient], daemon: ScriptedDaemon, model: str, workers: int
 ) -> None:
     one = clients[0]
@@ -143,7 +143,7 @@ def test_a_session_that_is_deleted_when_its_turns_end_was_seen_is_gone(
 
     race(DELETES, end)
     wait_until(lambda: rows_left(site, sessions) == 0, timeout=SOON_SECONDS)
-    time.sleep(1)  # whatever was left to be settled has been tried by now
+    time.sleep(1)  # whatever was left to be finalized has been tried by now
 
     assert rows_left(site, sessions) == 0
     for server, length in zip((site.one, site.other), seen, strict=True):
@@ -165,9 +165,9 @@ def test_a_question_is_a_form_at_once_though_nobody_reads_its_session(
         session = client.session(client.scripted_agent(model, human=CONTACTS))
 
         end = client.say(session, "q0")
-        wait_until(lambda: site.is_settled(session), timeout=SOON_SECONDS)
+        wait_until(lambda: site.is_finalized(session), timeout=SOON_SECONDS)
 
-        site.assert_settled(session, end)
+        site.assert_finalized(session, end)
         assert site.rows(session)[0].waiting_form_id is not None
 
 

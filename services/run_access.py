@@ -1,4 +1,4 @@
-"""Who looks at runs, and which of them are there for him."""
+"""Access to runs: which of them somebody may see."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from runtime.protocol.records import RunRecord
 
 
 @dataclass(frozen=True, slots=True)
-class RunViewer:
-    """Somebody to whom the runs of some tenants are open. All others do not exist for him."""
+class RunAccess:
+    """What somebody may see: the runs of some tenants. All others do not exist for them."""
 
     tenants: frozenset[str | None] | None
     """None among them stands for the runs without a tenant, and None in their place for all runs."""
@@ -25,5 +25,5 @@ class RunViewer:
         return record
 
 
-EVERY_RUN = RunViewer(None)
-RUNS_WITHOUT_TENANT = RunViewer(frozenset({None}))
+EVERY_RUN = RunAccess(None)
+RUNS_WITHOUT_TENANT = RunAccess(frozenset({None}))
