@@ -298,6 +298,13 @@ class RequestTimedOut(GreenrunError):
     code = "request_timeout"
 
 
+class ValueTooLarge(GreenrunError):
+    """a value of the request is larger than it may be"""
+
+    status = 422
+    code = "value_too_large"
+
+
 class RequestTooLarge(GreenrunError):
     """the request body is larger than this server accepts"""
 

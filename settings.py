@@ -193,6 +193,9 @@ class Settings(BaseSettings):
     max_json_values: int = Field(
         default=150_000, ge=1000, description="Values that the JSON of one request body may hold."
     )
+    max_input_bytes: int = Field(
+        default=262_144, ge=1024, description="Largest JSON of the inputs of one request, which are kept."
+    )
     stalled_reader_seconds: int = Field(
         default=120, ge=1, description="How long a reader may take nothing of what it is sent before it is cut."
     )
@@ -201,7 +204,7 @@ class Settings(BaseSettings):
     )
     rate_limit: str = Field(
         default="",
-        description="Requests a second that a worker takes from one caller, and after a slash how many at once.",
+        description="Requests a second of one caller, and after a slash how many at once.",
     )
     max_subscriptions: int = Field(
         default=200, ge=1, description="Runs that one connection to the dashboard's feed may follow at once."

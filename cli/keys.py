@@ -104,8 +104,8 @@ def _all_keys(keys: ApiKeyService, tenant: str) -> list[KeyDescription]:
     found: list[KeyDescription] = []
     while True:
         page = keys.list_keys(tenant, page=len(found) // PAGE + 1, limit=PAGE)
-        found += page.keys
-        if len(page.keys) < PAGE:
+        found += page.data
+        if len(page.data) < PAGE:
             return found
 
 

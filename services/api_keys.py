@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from errors import AgentNotFound, DatabaseUnavailable, KeyNotActive, KeyNotFound
@@ -18,7 +18,8 @@ from services.database import Database
 from services.key_cache import KeyCache, KeyHolder
 from services.key_lookups import KeyLookups
 from services.key_secrets import digest_of, may_be_key, new_secret
-from services.key_types import CreateKeyRequest, KeyDescription, KeyPage, NewKey
+from services.key_types import CreateKeyRequest, KeyDescription, NewKey
+from services.pages import NumberedPage, counted, window
 
 logger = logging.getLogger(__name__)
 
@@ -65,14 +66,13 @@ class ApiKeyService:
         change.log()
         return made
 
-    def list_keys(self, tenant_id: str, *, page: int, limit: int) -> KeyPage:
+    def list_keys(self, tenant_id: str, *, page: int, limit: int) -> NumberedPage[KeyDescription]:
         """Keys of a tenant, the newest first; those that are no longer valid as well."""
         with self._database.reading() as session:
             mine = ApiKey.tenant_id == tenant_id
-            total = session.scalar(select(func.count()).select_from(ApiKey).where(mine)) or 0
-            order = (ApiKey.created_at.desc(), ApiKey.id.desc())
-            rows = session.scalars(select(ApiKey).where(mine).order_by(*order).offset((page - 1) * limit).limit(limit))
-            return KeyPage([KeyDescription.of(row) for row in rows], page=page, limit=limit, total=total)
+            wanted = select(ApiKey).where(mine).order_by(ApiKey.created_at.desc(), ApiKey.id.desc())
+            found = [KeyDescription.of(row) for row in session.scalars(window(wanted, page=page, limit=limit))]
+            return NumberedPage.of(found, page=page, limit=limit, total=counted(session, ApiKey, mine))
 
     def rotate_key(self, tenant_id: str, key_id: str, *, overlap_seconds: int, created_by: str | None) -> NewKey:
         """Make a key in the place of another, which stays valid for the overlap.

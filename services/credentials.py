@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -19,7 +19,6 @@ from services.credential_marks import marks_of
 from services.credential_types import (
     NAME_RULE,
     CredentialDescription,
-    CredentialPage,
     PutCredentialRequest,
     RekeyReport,
     StoredCredential,
@@ -28,6 +27,7 @@ from services.credential_types import (
 )
 from services.credential_uses import agents_that_need
 from services.database import Database
+from services.pages import NumberedPage, counted, window
 from services.rekeying import rekey_all
 
 MAX_AGENTS_TOLD = 5
@@ -71,15 +71,13 @@ class CredentialService:
         change.log()
         return stored
 
-    def list_credentials(self, tenant_id: str, *, page: int, limit: int) -> CredentialPage:
+    def list_credentials(self, tenant_id: str, *, page: int, limit: int) -> NumberedPage[CredentialDescription]:
         """Credentials of a tenant, the one that was changed last first."""
         with self._database.reading() as session:
             mine = Credential.tenant_id == tenant_id
-            total = session.scalar(select(func.count()).select_from(Credential).where(mine)) or 0
-            order = (Credential.updated_at.desc(), Credential.id.desc())
-            start = (page - 1) * limit
-            rows = session.scalars(select(Credential).where(mine).order_by(*order).offset(start).limit(limit))
-            return CredentialPage([CredentialDescription.of(row) for row in rows], page=page, limit=limit, total=total)
+            wanted = select(Credential).where(mine).order_by(Credential.updated_at.desc(), Credential.id.desc())
+            found = [CredentialDescription.of(row) for row in session.scalars(window(wanted, page=page, limit=limit))]
+            return NumberedPage.of(found, page=page, limit=limit, total=counted(session, Credential, mine))
 
     def delete_credential(self, tenant_id: str, name: str, *, deleted_by: str | None, force: bool = False) -> None:
         """Delete a credential; runs that have begun keep its values.

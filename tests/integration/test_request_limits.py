@@ -174,6 +174,31 @@ def test_other_routes_are_bounded_as_well(server: GunicornServer) -> None:
     assert response.status_code == 413
 
 
+# Objects that are kept
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "most"),
+    [
+        ("/runs", "metadata", 65_536),
+        ("/sessions", "metadata", 65_536),
+        ("/sessions/x/runs", "inputs", 262_144),
+        ("/sessions/x/runs", "metadata", 65_536),
+        ("/agents/x/runs", "inputs", 262_144),
+    ],
+)
+def test_an_object_that_is_kept_has_a_bound_that_the_refusal_names(
+    server: GunicornServer, path: str, name: str, most: int
+) -> None:
+    for size, is_refused in ((most - 20, False), (most, True)):
+        body = {name: {"text": "x" * size}}
+        response = server.post(path, json=body, headers={"Authorization": "Bearer admin"})
+
+        assert (response.json()["code"] == "value_too_large") is is_refused
+        assert (f"{name} may have {most:,} bytes of JSON" in response.text) is is_refused
+        assert response.status_code == 422 or not is_refused
+
+
 # Names of the server
 
 

@@ -142,7 +142,7 @@ class PluginDaemonStreamedResponse(StreamedResponse):
             raise WireError("a frame of the plugin daemon's answer has a malformed content")
 
     def _tool_call_events(self, edit: ToolCallEdit) -> Iterator[ModelResponseStreamEvent]:
-        arguments = self._texts.feed(edit.key, edit.arguments)
+        arguments = self._texts.feed(edit.key, edit.arguments, is_json=True)
         if edit.replaces:
             yield self._parts_manager.handle_tool_call_part(
                 vendor_part_id=edit.key, tool_name=edit.name, args=arguments, tool_call_id=edit.id

@@ -78,6 +78,8 @@ def _provider_error(model: str, error: ModelAPIError | httpx2.HTTPError) -> Prov
         return ProviderError(model, f"{model}: {refused}", reason=reason, passes_on=True)
     status = error.status_code if isinstance(error, ModelHTTPError) else None
     told = _kind(error, status)
+    if told is None and isinstance(error, ModelAPIError) and error.in_stream:
+        return _not_understood(model, "the provider reported an error inside its answer")
     if told is None:
         return _not_understood(model)
     reason, text = told
@@ -130,8 +132,7 @@ def _wire_error(model: str, error: WireError) -> ProviderError:
     return ProviderError(model, f"{model}: {error}", reason=reason, passes_on=True)
 
 
-def _not_understood(model: str) -> ProviderError:
-    text = "the answer is not in the form of the provider's API"
+def _not_understood(model: str, text: str = "the answer is not in the form of the provider's API") -> ProviderError:
     return ProviderError(model, f"{model}: {text}", reason=PROTOCOL_ERROR, passes_on=True)
 
 

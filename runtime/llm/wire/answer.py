@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -30,6 +29,7 @@ from pydantic_ai.usage import RequestUsage
 
 from runtime.llm.wire.errors import WireError
 from runtime.llm.wire.text import AnswerText
+from runtime.protocol.wordless import wordless
 
 logger = logging.getLogger(__name__)
 
@@ -155,9 +155,7 @@ class _Readable:
         except (StopAsyncIteration, WireError, AgentRunError, httpx2.HTTPError, httpx2.StreamError):
             raise
         except Exception as error:
-            # Its text may quote the answer.
-            stack = "".join(traceback.format_tb(error.__traceback__))
-            logger.warning("the answer of a model cannot be read: %s\n%s", type(error).__name__, stack)
+            logger.warning("the answer of a model cannot be read", exc_info=wordless(error))
         raise WireError("the answer is not in the form of the provider's API")
 
 

@@ -46,7 +46,6 @@ class AnthropicWire(Wire):
     def __init__(self) -> None:
         super().__init__()
         self._usage = LastUsage("input_tokens", "output_tokens")
-        self._has_begun = False
         self._blocks: dict[int, int] = {}
         self._count = 0
         self._call_ids: set[str] = set()
@@ -60,11 +59,9 @@ class AnthropicWire(Wire):
         if kind == "error":
             yield {**data, "type": "error"}
         elif kind in KINDS and not self.is_whole:
-            if not self._has_begun:
+            if not self.has_begun:
                 yield self._message_start(object_of(data, "message"))
             yield from self._event(kind, data)
-        elif not kind:
-            raise WireError("an event of the answer has no type")
 
     def _event(self, kind: str, data: Json) -> Iterator[Json]:
         match kind:
@@ -88,7 +85,7 @@ class AnthropicWire(Wire):
 
     def _message_start(self, message: Json) -> Json:
         """The first event, also of a server that leaves it out."""
-        self._has_begun = True
+        self.has_begun = True
         known = {"id": text_of(message, "id"), "model": text_of(message, "model"), "type": "message"}
         usage = self._counted(message)
         return {"type": "message_start", "message": {**message, **known, "content": [], "usage": usage}}
@@ -134,7 +131,7 @@ class AnthropicWire(Wire):
         if kind in TEXT_OF_DELTA:
             name = TEXT_OF_DELTA[kind]
             self._deltas[own] = kind
-            text = self.texts.feed(own, text_of(delta, name))
+            text = self.texts.feed(own, text_of(delta, name), is_json=name == "partial_json")
             if not text:
                 return
             if kind == "input_json_delta":

@@ -23,7 +23,6 @@ class ChatWire(Wire):
         self._ends_with_done = ends_with_done
         self._calls = ToolCallAssembler(repeats_ids=True)
         self._usage = LastUsage("prompt_tokens", "completion_tokens", "total_tokens")
-        self._has_choices = False
         self._last: Json = {}
 
     def read(self, data: Json, name: str) -> Iterator[Json]:
@@ -34,12 +33,10 @@ class ChatWire(Wire):
         self._last = {**data, "created": whole_number(data.get("created")), "choices": [], "usage": None}
         chunk = {**self._last, "usage": self._usage.take(data.get("usage"))}
         choices = objects_of(data, "choices")
+        self.has_begun = self.has_begun or bool(choices)
         if not choices:
-            if "choices" not in data and chunk["usage"] is None:
-                raise WireError("an event of the answer is no chunk of a chat completion")
             yield chunk
             return
-        self._has_choices = True
         choice = choices[0]
         reason = text_of(choice, "finish_reason")
         if reason.lower() == "error":
@@ -52,7 +49,7 @@ class ChatWire(Wire):
 
     def done(self) -> None:
         """Count the answer as whole, where a server may leave out the reason."""
-        self.is_whole = self.is_whole or (self._ends_with_done and self._has_choices)
+        self.is_whole = self.is_whole or (self._ends_with_done and self.has_begun)
 
     def end(self) -> Iterator[Json]:
         """Yield what was held back of the texts. Raises WireError for a call without a name."""
@@ -76,7 +73,7 @@ class ChatWire(Wire):
     def _call(self, edit: ToolCallEdit) -> Json:
         if edit.replaces:
             raise WireError("the answer gives one tool call two sets of arguments")
-        return _call(edit.key, self.texts.feed(edit.key, edit.arguments), name=edit.name, call_id=edit.id)
+        return _call(edit.key, self.texts.feed(edit.key, edit.arguments, is_json=True), name=edit.name, call_id=edit.id)
 
 
 def _fragment(call: Json) -> ToolCallFragment:

@@ -33,8 +33,9 @@ class GoogleWire(Wire):
         candidates = objects_of(data, "candidates")
         if object_of(data, "promptFeedback").get("blockReason"):
             self.is_whole = True
-        elif not candidates and usage is None:
-            raise WireError("an event of the answer is no part of a Gemini answer")
+        self.has_begun = self.has_begun or self.is_whole or bool(candidates)
+        if not self.has_begun:
+            return
         yield {**self._last, "candidates": [self._candidate(candidates[0])] if candidates else None}
 
     def end(self) -> Iterator[Json]:

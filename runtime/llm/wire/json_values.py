@@ -39,10 +39,15 @@ def read_json(text: str | bytes) -> Any:
     except (ValueError, TypeError):  # the latter for a text that holds such a half itself
         pass
     try:
-        return json.loads(text)
+        whole = text.decode() if isinstance(text, bytes) else text
+        return json.loads(whole, parse_constant=_refuse)
     except (ValueError, RecursionError):
         pass
     raise ValueError("not JSON")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)  # NaN and Infinity are no numbers of JSON
 
 
 def without_halves(value: Any) -> Any:

@@ -21,14 +21,16 @@ Json = dict[str, Any]
 class Wire(ABC):
     """What the events of one provider's API mean. One object reads one answer.
 
-    ``is_whole`` is set once the provider has said that the answer is whole. Raises WireError for what is not in the
-    form of the API, and FailedAnswer when the provider says that it failed.
+    ``has_begun`` is set by the first event that is one of the API's: others are passed over, since servers have signs
+    of life of their own. ``is_whole`` is set once the provider has said that the answer is whole. Raises WireError
+    for what is not in the form of the API, and FailedAnswer when the provider says that it failed.
     """
 
     names_events: ClassVar[bool] = False
     """Whether events have a name beside their data; it is the ``type`` in the data."""
 
     def __init__(self) -> None:
+        self.has_begun = False
         self.is_whole = False
         self.texts = SurrogateJoiner()
 
@@ -48,14 +50,14 @@ class AnswerReader:
     """Turns the pieces of one body into the pieces of a clean one.
 
     What came before a mistake is told before the mistake is raised. An answer that ends before it is whole raises
-    IncompleteAnswer, and WireError when there was nothing in it.
+    IncompleteAnswer, and WireError when it has not even begun.
     """
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._decoder = EventDecoder()
         self._is_done = False
-        self._has_events = False
+        self._is_cut_off = False
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """The clean pieces that follow from this one."""
@@ -68,7 +70,7 @@ class AnswerReader:
             for event in self._decoder.end():
                 yield from self._read(event)
         except ValueError:  # the body was cut off inside its last event
-            self._has_events = True
+            self._is_cut_off = True
         if not self._is_done:
             yield from self._finish()
 
@@ -81,18 +83,15 @@ class AnswerReader:
             yield f"data: {DONE}\n\n".encode()
             return
         for data in _objects(event.data):
-            self._has_events = True
             for frame in self._wire.read(data, event.name):
                 yield self._frame(frame)
 
     def _finish(self) -> Iterator[bytes]:
         self._is_done = True
         if not self._wire.is_whole:
-            raise (
-                IncompleteAnswer("the answer ended before it was whole")
-                if self._has_events
-                else WireError("the answer is empty")
-            )
+            if self._wire.has_begun or self._is_cut_off:
+                raise IncompleteAnswer("the answer ended before it was whole")
+            raise WireError("there is no answer in what the provider sent")
         for frame in self._wire.end():
             yield self._frame(frame)
 

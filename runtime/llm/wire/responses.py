@@ -12,7 +12,7 @@ from openai.types.responses import ResponseStreamEvent
 from runtime.llm.wire.errors import FailedAnswer, WireError
 from runtime.llm.wire.fields import object_of, objects_of, text_of, whole_number
 from runtime.llm.wire.reader import Json, Wire
-from runtime.llm.wire.surrogates import mended
+from runtime.llm.wire.surrogates import mended_json
 from runtime.llm.wire.tool_calls import arguments_text, sent_id
 from runtime.llm.wire.usage import LastUsage
 
@@ -30,13 +30,16 @@ KNOWN = _types_of_union(ResponseStreamEvent)
 BEGINNINGS = frozenset({"response.created", "response.in_progress", "response.queued"})
 ENDS = frozenset({"response.completed", "response.incomplete", "response.failed"})
 FAILURES = frozenset({"failed", "cancelled"})
-DELTAS = {
-    "response.output_text.delta": "delta",
-    "response.refusal.delta": "delta",
-    "response.function_call_arguments.delta": "delta",
-    "response.reasoning_text.delta": "delta",
-    "response.reasoning_summary_text.delta": "delta",
-}
+ARGUMENTS_DELTA = "response.function_call_arguments.delta"
+DELTAS = frozenset(
+    {
+        ARGUMENTS_DELTA,
+        "response.output_text.delta",
+        "response.refusal.delta",
+        "response.reasoning_text.delta",
+        "response.reasoning_summary_text.delta",
+    }
+)
 PLACE = ("output_index", "content_index", "summary_index")
 
 
@@ -70,10 +73,9 @@ class ResponsesWire(Wire):
         kind = text_of(data, "type") or name
         if not kind and data.get("error"):
             kind = "error"
-        if not kind:
-            raise WireError("an event of the answer has no type")
         if kind not in KNOWN or self.is_whole:
             return
+        self.has_begun = True
         event = {**data, "type": kind, "sequence_number": self._number}
         self._number += 1
         if kind == "error":
@@ -135,7 +137,7 @@ class ResponsesWire(Wire):
             is_new = item.sent_call_id and item.sent_call_id not in self._call_ids
             item.call_id = item.sent_call_id if is_new else f"call_{uuid.uuid4().hex}"
             self._call_ids.add(item.call_id)
-        arguments = mended(arguments_text(call.get("arguments")))
+        arguments = mended_json(arguments_text(call.get("arguments")))
         return {"name": item.name, "call_id": item.call_id, "arguments": arguments}
 
     def _piece(self, kind: str, event: Json) -> Iterator[Json]:
@@ -144,10 +146,13 @@ class ResponsesWire(Wire):
         place = {name: whole_number(event.get(name)) or 0 for name in PLACE}
         event = {**event, **place, "item_id": item_id}
         if kind in DELTAS:
-            text = self.texts.feed((kind, item_id, *place.values()), text_of(event, "delta"))
+            is_json = kind == ARGUMENTS_DELTA
+            text = self.texts.feed((kind, item_id, *place.values()), text_of(event, "delta"), is_json=is_json)
             if not text:
                 return
             event["delta"] = text
+        elif isinstance(event.get("arguments"), str):
+            event["arguments"] = mended_json(event["arguments"])
         yield event
 
     def _rest(self) -> Iterator[Json]:

@@ -103,4 +103,9 @@ def shapes() -> list[Shape]:
             text="Hello",
         ),
         shape("the whole twice", answer("anthropic", "Hello") * 2, text="Hello"),
+        shape(
+            "half a character as an escape in arguments",
+            begin + call('{"a":"\\ud8', '3d"}') + end,
+            calls=(("get", '{"a":"\\ufffd"}'),),
+        ),
     ]

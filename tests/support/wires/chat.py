@@ -190,4 +190,9 @@ def shapes() -> list[Shape]:
             .replace(b"data: [DONE]", b"\ndata: [DONE]\n"),
             text="Hello",
         ),
+        shape(
+            "half a character as an escape in arguments",
+            begin + call('{"a":"\\ud8', name="get", call_id="a") + call('3d"}') + end,
+            calls=(("get", '{"a":"\\ufffd"}'),),
+        ),
     ]

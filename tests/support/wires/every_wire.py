@@ -34,6 +34,9 @@ def shapes() -> list[Shape]:
         add("HTML", HTML, fails="model_protocol_error")
         add("JSON", json.dumps({"error": {"message": "no"}}, indent=1).encode(), fails="model_protocol_error")
         add("null", b"data: null\n\n", fails="model_protocol_error")
+        if wire != "plugin":
+            add("JSON of another kind", b'data: {"hello": 1}\n\n', fails="model_protocol_error")
+            add("signs of life of its own", b'data: {"alive": true}\n\n' + whole, **hello)
         add("no JSON in the middle", begin + text("He") + b"data: <html>\n\n", fails="model_protocol_error")
         add("a list for an event", begin + text("He") + b"data: [1]\n\n", fails="model_protocol_error")
         add("a character cut in two", answer(wire, "a " + FIRST, SECOND + " b"), text=f"a {EMOJI} b")

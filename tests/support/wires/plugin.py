@@ -73,4 +73,9 @@ def shapes() -> list[Shape]:
             frames.plugin("Hello") + frames.plugin(finish="stop", usage={**CHAT_USAGE, "prompt_unit_price": None}),
             text="Hello",
         ),
+        shape(
+            "half a character as an escape in arguments",
+            call('{"a":"\\ud8', name="get", call_id="a") + call('3d"}') + end,
+            calls=(("get", '{"a":"\\ufffd"}'),),
+        ),
     ]

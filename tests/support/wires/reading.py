@@ -171,7 +171,7 @@ def _plugin_model(transport: httpx2.AsyncBaseTransport, usage: UsageLedger) -> P
         provider="openai",
         model="model",
         credentials={},
-        secrets=(),
+        secrets=[],
         model_settings=None,
         usage=usage,
     )

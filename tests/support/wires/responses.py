@@ -108,4 +108,9 @@ def shapes() -> list[Shape]:
             text="Hello",
             tokens=(0, 0),
         ),
+        shape(
+            "half a character as an escape in arguments",
+            begin + call('{"a":"\\ud8', '3d"}') + end,
+            calls=(("get", '{"a":"\\ufffd"}'),),
+        ),
     ]

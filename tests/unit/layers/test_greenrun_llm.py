@@ -203,7 +203,7 @@ def test_a_provider_without_its_package_is_refused_with_the_extra_to_install(mon
         "2130706433",
         "10.1.2.3",
         "192.168.0.9",
-        "169.254.1.2",
+        "169.254.1.1",
         "100.64.0.1",
         "localhost",
         "LOCALHOST.",
