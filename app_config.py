@@ -45,6 +45,8 @@ def runtime_config(settings: Settings) -> RuntimeConfig:
         rules=OperatorRules(
             allowed_providers=settings.allowed_provider_names,
             allow_private_urls=settings.allow_private_urls,
+            max_file_bytes=settings.max_file_bytes,
+            max_request_file_bytes=settings.max_request_file_bytes,
             mcp_commands=settings.mcp_commands or {},
         ),
         default_model=DefaultModelConfig(default.type, default.config) if default is not None else None,

@@ -154,6 +154,12 @@ class Settings(BaseSettings):
     allow_private_urls: bool = Field(
         default=False, description="Whether a URL in a request may lead to a private address."
     )
+    max_file_bytes: int = Field(
+        default=20_971_520, ge=1024, description="Largest file that is fetched because a message names it by URL."
+    )
+    max_request_file_bytes: int = Field(
+        default=41_943_040, ge=1024, description="Bytes of all files that are fetched for one model request."
+    )
     mcp_commands: dict[str, Annotated[list[str], Field(min_length=1)]] | None = Field(
         default=None,
         repr=False,

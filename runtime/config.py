@@ -54,6 +54,10 @@ class OperatorRules:
     """The providers whose models may be called without Dify."""
     allow_private_urls: bool = False
     """Whether a URL in a request may lead to a private address."""
+    max_file_bytes: int = 20 << 20
+    """Of a file that a message names by URL, where this server fetches it."""
+    max_request_file_bytes: int = 40 << 20
+    """Of all such files of one model request."""
     mcp_commands: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
     """The programs that requests may start as MCP servers, by the names used in requests, each with its arguments."""
 

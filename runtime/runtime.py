@@ -31,6 +31,7 @@ from runtime.execution.runner import Runner
 from runtime.execution.stray_errors import log_stray_errors
 from runtime.layers.default_model import default_model_layer
 from runtime.llm.clients import ModelClients
+from runtime.llm.files import FileFetcher
 from runtime.llm.plugin_daemon import PluginDaemonClient
 from runtime.llm.providers import ProviderClient
 from runtime.output import close_shared_pool
@@ -115,6 +116,13 @@ class Runtime:
         )
         self._bridge = LoopBridge(config.event_loop)
         self._clients = _clients(config)
+        files = FileFetcher(
+            allow_private=config.rules.allow_private_urls,
+            max_file_bytes=config.rules.max_file_bytes,
+            max_request_bytes=config.rules.max_request_file_bytes,
+        )
+        files.install()
+        self.at_close(files.uninstall)
         runner = Runner(self._clients, default_model=self._default_model, limits=config.limits)
         limiter = ConcurrencyLimiter(runner, places=config.max_active_runs, wait_seconds=config.max_wait_seconds)
         size = config.max_active_runs + config.max_waiting_runs

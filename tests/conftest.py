@@ -18,6 +18,7 @@ from tests.support.redis_server import RedisServer, running_redis
 pytest_plugins = [
     "tests.support.no_skips",
     "tests.support.slowest",
+    "tests.support.certificates",
     "tests.support.databases",
     "tests.support.agent_server",
     "tests.support.service_api",

@@ -21,6 +21,7 @@ from errors import OutputCheckUnavailable
 from runtime.events.run_log import EventBytesExceeded
 from runtime.execution.checked_output import OutputValidationFailed
 from runtime.execution.limits import RunLimitExceeded
+from runtime.llm.files import FileNotFetched
 from runtime.llm.plugin_daemon import PluginDaemonError
 from runtime.llm.providers import ProviderError
 from runtime.protocol.events import RunEnd
@@ -56,6 +57,8 @@ def failed_end(run_id: str, error: BaseException, redactor: Redactor) -> RunEnd:
             return RunEnd.failed(redactor.clean(error.daemon_message), reason=error.error_type)
         case UsageLimitExceeded():
             return RunEnd.failed("the run reached its limit of model requests", error_type=RUN_LIMIT_EXCEEDED)
+        case FileNotFetched():
+            return RunEnd.failed(str(error), reason=error.reason)
         case ProviderError():
             return RunEnd.failed(redactor.clean(str(error)), reason=error.reason)
         case RunCannotProceed():

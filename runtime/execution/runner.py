@@ -72,13 +72,14 @@ class Runner:
         if model_layer is None:
             raise RunCannotProceed(f"the composition has no layer named {MODEL_LAYER_NAME}, and no default is set")
         composition = run.composition
+        clients = self._clients.of_tenant(run.record.tenant_id)
         history = _history_layer(composition)
         result: AgentRunResult[AgentOutput] = await self._agent.run(
             _user_prompt(composition.user_prompts()) if run.deferred_results is None else None,
             deferred_tool_results=deferred_results(run.deferred_results, history),
-            model=model_layer.create_model(self._clients, usage),
+            model=model_layer.create_model(clients, usage),
             message_history=_messages(composition.system_prompts(), history),
-            toolsets=self._toolsets(composition, model_layer),
+            toolsets=self._toolsets(composition, model_layer, clients),
             usage_limits=self._usage_limits,
             event_stream_handler=_event_writer(run, self._limits),
             infer_name=False,
@@ -91,11 +92,13 @@ class Runner:
     def _timed_out(self) -> RunEnd:
         return RunEnd.failed(f"the run took longer than {self._limits.seconds:g} seconds", reason="timeout")
 
-    def _toolsets(self, composition: Composition, model_layer: AnyModelLayer) -> list[AbstractToolset[None]] | None:
+    def _toolsets(
+        self, composition: Composition, model_layer: AnyModelLayer, clients: ModelClients
+    ) -> list[AbstractToolset[None]] | None:
         layers = [layer for layer in composition.layers if isinstance(layer, ToolLayer)]
         if model_layer is self._default_model:
             layers.append(model_layer)
-        return [toolset for layer in layers for toolset in layer.toolsets(self._clients)] or None
+        return [toolset for layer in layers for toolset in layer.toolsets(clients)] or None
 
 
 def _model_layer(composition: Composition) -> AnyModelLayer | None:

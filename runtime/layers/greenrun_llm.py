@@ -12,10 +12,10 @@ from pydantic_ai.settings import ModelSettings
 from runtime.composition.layer_config import LayerConfigModel
 from runtime.config import OperatorRules
 from runtime.layers.model_layer import Credentials, ModelLayer, ModelSettingsConfig, Scalar
-from runtime.llm.address_guard import check_url
 from runtime.llm.clients import ModelClients
 from runtime.llm.providers import Compatibility, ModelTarget, build_model, family_of
 from runtime.llm.usage import UsageLedger
+from runtime.outbound.address_guard import check_url
 
 API_KEY = "api_key"
 MAX_FALLBACKS = 10
@@ -112,9 +112,10 @@ class GreenrunLlmLayer(ModelLayer[GreenrunLlmConfig]):
                 _check_base_url(model.base_url, allow_private=rules.allow_private_urls)
 
     def create_model(self, clients: ModelClients, usage: UsageLedger) -> Model[Any]:
-        return build_model([self._target(model) for model in self.config.models()], clients.providers, usage)
+        targets = [self._target(model, clients.tenant_id) for model in self.config.models()]
+        return build_model(targets, clients.providers, usage)
 
-    def _target(self, model: DirectModelConfig) -> ModelTarget:
+    def _target(self, model: DirectModelConfig, tenant_id: str | None) -> ModelTarget:
         key = self.config.api_key(model)
         settings = model.model_settings
         return ModelTarget(
@@ -123,6 +124,7 @@ class GreenrunLlmLayer(ModelLayer[GreenrunLlmConfig]):
             api_key=SecretStr(key) if key is not None else None,
             settings=cast(ModelSettings, settings.given()) if settings is not None else None,
             compatibility=model.compatibility,
+            tenant_id=tenant_id,
         )
 
 

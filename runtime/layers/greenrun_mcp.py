@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -16,29 +15,18 @@ from runtime.composition.layer import NoState
 from runtime.composition.layer_config import LayerConfigModel, header_secrets, unmarked_secrets
 from runtime.config import OperatorRules
 from runtime.layers.tool_layer import ToolLayer
-from runtime.llm.address_guard import check_url
 from runtime.llm.clients import ModelClients
 from runtime.llm.unsupported import UnsupportedRequest
 from runtime.mcp.limits import MAX_TOOLS
 from runtime.mcp.names import public_tool_name
+from runtime.outbound.address_guard import check_url
+from runtime.outbound.headers import check_headers
 from runtime.protocol.redaction import Redactor
 
 if TYPE_CHECKING:
     from runtime.mcp.session import Connect
 
 EXTRA = "mcp"
-MAX_HEADERS = 32
-MAX_HEADER_CHARS = 8192
-
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_HEADER_VALUE = re.compile(r"[\t -~]*")
-
-OURS = frozenset(
-    {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "last-event-id", "te",
-     "transfer-encoding", "upgrade"}
-)  # fmt: skip
-"""Headers that the connection itself sets."""
-
 OURS_PREFIX = "mcp-"
 
 
@@ -65,14 +53,7 @@ class McpConfig(LayerConfigModel):
     @field_validator("headers")
     @classmethod
     def _can_be_sent(cls, value: Secret[dict[str, str]]) -> Secret[dict[str, str]]:
-        headers = value.get_secret_value()
-        if len(headers) > MAX_HEADERS:
-            raise ValueError(f"has more than {MAX_HEADERS} headers")
-        for name, text in headers.items():
-            if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(text) or len(text) > MAX_HEADER_CHARS:
-                raise ValueError("has a name or a value that HTTP cannot send")
-            if name.lower() in OURS or name.lower().startswith(OURS_PREFIX):
-                raise ValueError(f"has a header that is set by the connection: {name.lower()}")
+        check_headers(value.get_secret_value(), refused_prefix=OURS_PREFIX)
         return value
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, Secret
+from pydantic import AfterValidator, Field, Secret
 from pydantic.types import StrictBool, StrictFloat, StrictInt, StrictStr
 from pydantic_ai.models import Model
 
@@ -15,6 +15,7 @@ from runtime.composition.layer_config import LayerConfigModel, header_secrets, u
 from runtime.layers.tool_layer import ToolLayer
 from runtime.llm.clients import ModelClients
 from runtime.llm.usage import UsageLedger
+from runtime.outbound.headers import CREDENTIALS, check_headers
 
 MODEL_LAYER_NAME = "llm"
 
@@ -35,6 +36,15 @@ class ModelLayer(ToolLayer[ConfigT, NoState]):
         """The model of this run. It reports the usage of each of its calls to the ledger."""
 
 
+def _can_be_sent(value: Secret[dict[str, str]]) -> Secret[dict[str, str]]:
+    check_headers(value.get_secret_value(), refused=CREDENTIALS)
+    return value
+
+
+ExtraHeaders = Annotated[Secret[dict[str, str]], AfterValidator(_can_be_sent)]
+"""Headers of a model call beside those that this server and the credentials set."""
+
+
 class ModelSettingsConfig(LayerConfigModel):
     """Settings of a model call. Unknown keys and nulls are refused; ``extra_body`` is free."""
 
@@ -50,7 +60,7 @@ class ModelSettingsConfig(LayerConfigModel):
     logit_bias: dict[str, int] = Field(default_factory=dict)
     stop_sequences: list[str] = Field(default_factory=list)
     tool_choice: Annotated[str | list[str], Field(min_length=1)] = "auto"
-    extra_headers: Secret[dict[str, str]] = Field(default_factory=lambda: Secret[dict[str, str]]({}))
+    extra_headers: ExtraHeaders = Field(default_factory=lambda: Secret[dict[str, str]]({}))
     extra_body: Secret[Any] = Field(default_factory=lambda: Secret[Any](None))
 
     def given(self) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from dataclasses import dataclass, field
+from typing import Self
 
 from runtime.config import OperatorRules
 from runtime.llm.plugin_daemon import PluginDaemonClient
@@ -22,6 +24,12 @@ class ModelClients:
     rules: OperatorRules = field(default_factory=OperatorRules)
     command_turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_COMMANDS))
     """Held by each command that runs as an MCP server."""
+    tenant_id: str | None = None
+    """On whose behalf they call: tenants share no connections to what their runs name."""
+
+    def of_tenant(self, tenant_id: str | None) -> Self:
+        """The same clients, for the runs of a tenant or those without one."""
+        return dataclasses.replace(self, tenant_id=tenant_id)
 
     async def aclose(self) -> None:
         await self.plugin_daemon.aclose()

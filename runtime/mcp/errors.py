@@ -7,7 +7,8 @@ from mcp import MCPError
 from pydantic import ValidationError
 from pydantic_ai.exceptions import AgentRunError
 
-from runtime.llm.address_guard import AddressNotAllowed
+from runtime.outbound.address_guard import AddressNotAllowed
+from runtime.outbound.errors import AnswerRefused
 
 SESSION_LOST = -39_404
 """The code of the MCP error that an HTTP refusal becomes which means that the session is lost."""
@@ -32,7 +33,7 @@ class ServerRefused(httpx2.TransportError):
     """An answer below MCP that no later call would change, such as a wrong key's."""
 
 
-class AnswerTooLarge(httpx2.StreamError):
+class AnswerUnread(httpx2.StreamError):
     """An answer above the size limit; its rest was not read."""
 
 
@@ -53,7 +54,7 @@ def _leaves(error: BaseException) -> list[BaseException]:
 def _told(error: BaseException) -> tuple[int, str] | None:
     """How much the error says, the most first, and what."""
     match error:
-        case AddressNotAllowed() | ServerRefused() | AnswerTooLarge():
+        case AddressNotAllowed() | ServerRefused() | AnswerUnread() | AnswerRefused():
             return 0, str(error)
         case httpx2.TimeoutException():
             return 1, "it took too long to connect"

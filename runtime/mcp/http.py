@@ -11,15 +11,23 @@ import httpx2
 from mcp.client._transport import TransportStreams
 from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
 
-from runtime.llm.address_guard import guarded_transport
-from runtime.llm.transport import client_over
-from runtime.mcp.errors import SESSION_LOST, AnswerTooLarge, ServerRefused
+from runtime.mcp.errors import SESSION_LOST, AnswerUnread, ServerRefused
 from runtime.mcp.limits import MAX_MESSAGE_BYTES
+from runtime.outbound.address_guard import guarded_transport
+from runtime.outbound.bounds import AnswerBounds
+from runtime.outbound.errors import AnswerEncoded, AnswerTooLarge
+from runtime.outbound.transport import client_over
 
 KEEPALIVE_SECONDS = 3.0
 """Shorter than servers keep idle connections, so that none is used just as it is closed."""
 
 WRITE_SECONDS = 30.0
+
+BOUNDS = AnswerBounds(success_bytes=MAX_MESSAGE_BYTES, other_bytes=MAX_MESSAGE_BYTES, seconds=None)
+"""An answer may take as long as its call may: whoever waits for it has the clock."""
+
+MAX_NEWS_STREAMS = 100
+"""Streams of the server's own news that one session opens. A server may end each at once, and ask for the next."""
 
 REFUSALS = frozenset({401, 403, 502, 503, 504})
 """Statuses that say nothing of the message that was sent: of who sent it, or of a server that is away."""
@@ -46,25 +54,33 @@ async def connect_http(
     connect_timeout: float,
 ) -> AsyncGenerator[TransportStreams]:
     """The streams of a session with the server at ``url``. Nothing is sent before the first message."""
-    # An answer may take as long as its call may: whoever waits for it has the clock.
     timeout = httpx2.Timeout(connect=connect_timeout, read=None, write=WRITE_SECONDS, pool=None)
     limits = httpx2.Limits(max_connections=None, keepalive_expiry=KEEPALIVE_SECONDS)
-    transport = _BoundedTransport(guarded_transport(allow_private=allow_private, limits=limits), lost)
-    sent = {**headers, "Accept-Encoding": "identity"}  # a small body must not unpack to a large one
+    transport = _SessionTransport(guarded_transport(allow_private=allow_private, bounds=BOUNDS, limits=limits), lost)
     async with (
-        client_over(transport, timeout=timeout, headers=sent) as client,
+        client_over(transport, timeout=timeout, headers=headers) as client,
         streamable_http_client(url, http_client=client, max_sse_event_size=MAX_MESSAGE_BYTES) as streams,
     ):
         yield streams
 
 
-class _BoundedTransport(httpx2.AsyncBaseTransport):
+class _SessionTransport(httpx2.AsyncBaseTransport):
+    """Tells the failures that end a session from those of one call, in the SDK's terms."""
+
     def __init__(self, inner: httpx2.AsyncBaseTransport, lost: Callable[[str], None]) -> None:
         self._inner = inner
         self._lost = lost
+        self._news_streams = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        response = await self._inner.handle_async_request(request)
+        if request.method == "GET":
+            self._news_streams += 1
+            if self._news_streams > MAX_NEWS_STREAMS:
+                raise ServerRefused("its streams of news end too often")
+        try:
+            response = await self._inner.handle_async_request(request)
+        except AnswerEncoded:
+            raise ServerRefused("it compresses its answers, which it was asked not to") from None
         problem = _refusal(request, response)
         if problem is not None:
             await response.aclose()
@@ -74,7 +90,7 @@ class _BoundedTransport(httpx2.AsyncBaseTransport):
         bounded = httpx2.Response(
             response.status_code,
             headers=response.headers,
-            stream=_BoundedBody(cast(httpx2.AsyncByteStream, response.stream), lost, _too_large(response)),
+            stream=_SessionBody(cast(httpx2.AsyncByteStream, response.stream), lost, _too_large(response)),
             extensions=response.extensions,
         )
         return await _session_lost(request, bounded) or bounded
@@ -83,26 +99,20 @@ class _BoundedTransport(httpx2.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-class _BoundedBody(httpx2.AsyncByteStream):
+class _SessionBody(httpx2.AsyncByteStream):
     def __init__(
-        self, inner: httpx2.AsyncByteStream, lost: Callable[[str], None], too_large: type[Exception] = AnswerTooLarge
+        self, inner: httpx2.AsyncByteStream, lost: Callable[[str], None], too_large: type[Exception] = AnswerUnread
     ) -> None:
         self._inner = inner
         self._lost = lost
         self._too_large = too_large
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        async for piece in self._pieces():
-            size += len(piece)
-            if size > MAX_MESSAGE_BYTES:
-                raise self._too_large(f"its answer is larger than {MAX_MESSAGE_BYTES} bytes")
-            yield piece
-
-    async def _pieces(self) -> AsyncIterator[bytes]:
         try:
             async for piece in self._inner:
                 yield piece
+        except AnswerTooLarge:
+            raise self._too_large(f"its answer is larger than {MAX_MESSAGE_BYTES} bytes") from None
         except httpx2.TransportError:
             self._lost("the connection broke in the middle of an answer")
             raise
@@ -117,8 +127,6 @@ def _refusal(request: httpx2.Request, response: httpx2.Response) -> str | None:
     status = response.status_code
     if status in REFUSALS:
         return f"it answered with status {status}"
-    if response.headers.get("content-encoding", "identity") != "identity":
-        return "it compresses its answers, which it was asked not to"
     return None
 
 
@@ -140,7 +148,7 @@ async def _session_lost(request: httpx2.Request, response: httpx2.Response) -> h
 def _too_large(response: httpx2.Response) -> type[Exception]:
     """What the SDK makes the failure of one call of, rather than of the session."""
     content_type = response.headers.get("content-type", "")
-    return httpx2.SSEError if content_type.lower().startswith("text/event-stream") else AnswerTooLarge
+    return httpx2.SSEError if content_type.lower().startswith("text/event-stream") else AnswerUnread
 
 
 def _ignore(_: str) -> None:

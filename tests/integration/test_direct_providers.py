@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import StartServer, environment
 from tests.support.client import RunClient, prompt, wait_until
 from tests.support.gunicorn_server import GunicornServer, running_server
+from tests.support.hostile_server import running_hostile_server
 from tests.support.openai_server import running_openai_server
 from tests.support.plugin_daemon import ScriptedDaemon, Step
 from tests.support.provider_wires import FINISH, HELLO
@@ -240,6 +241,25 @@ def test_it_is_the_default_model_when_the_operator_says_so(
     assert end["data"]["output"] == "Hello there"
     assert list(end["data"]["session_snapshot"]["layers"][0]) == ["name", "lifecycle_state", "runtime_state"]
     assert len(end["data"]["session_snapshot"]["layers"]) == 1
+
+
+@pytest.mark.parametrize("attack", ["endless_line", "gzip_twice"])
+def test_a_file_of_a_snapshot_cannot_exhaust_a_worker(
+    client: RunClient, provider: ScriptedDaemon, name: str, attack: str
+) -> None:
+    provider.script(name, HELLO)
+    layers = [llm(model(provider, name)), {"name": "history", "type": "pydantic_ai.history"}]
+    snapshot = client.finish(client.create(prompt("First."), *layers))["data"]["session_snapshot"]
+    [history] = [layer for layer in snapshot["layers"] if layer["name"] == "history"]
+    [said, *_] = history["runtime_state"]["messages"]
+
+    with running_hostile_server() as hostile:
+        image = {"kind": "image-url", "url": f"{hostile}/{attack}/a.png", "force_download": True}
+        said["parts"][-1]["content"] = ["Look:", image]
+        end = client.finish(client.create(prompt("Second."), *layers, session_snapshot=snapshot))
+
+    assert (end["type"], end["data"]["reason"]) == ("run_failed", "file_not_fetched")
+    assert len(provider.calls(name)) == 1
 
 
 # What the operator has not allowed

@@ -320,6 +320,16 @@ def test_a_refusal_and_a_filter_are_told_in_a_sentence(site: Site, name: str, wi
     assert reason == ("content_filter" if wire in ("google", "plugin") else "refusal")
 
 
+@pytest.mark.parametrize("place", ["blockReason", "blockReasonMessage"])
+def test_why_a_prompt_was_blocked_is_not_told_in_the_providers_words(site: Site, name: str, place: str) -> None:
+    blocked = {"blockReason": "SAFETY", "blockReasonMessage": "no", place: SECRET_TEXT}
+
+    end = site.run("google", name, frames.frame({"promptFeedback": blocked, "candidates": []}))
+
+    assert failure(end) == "content_filter"
+    assert SECRET_TEXT not in str(end)
+
+
 def test_a_model_that_never_answers_anything_of_use_is_told_in_a_sentence(site: Site, name: str) -> None:
     call = frames.chat_call("{broken " + SECRET_TEXT, name="get", call_id="1") + ENDS["openai"]
 

@@ -1,7 +1,5 @@
 """The event loops that share a thread with greenlets. Every scenario runs in a Python that gevent has patched."""
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,19 +26,6 @@ def test_on_the_hub_loop(scenario: str) -> None:
 @pytest.mark.parametrize("error", ["KeyboardInterrupt", "SystemExit"])
 def test_an_exit_raised_by_a_callback_leaves_the_loop_usable(error: str) -> None:
     run_scenario(HUB, EXITS, error)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is needed to make a certificate")
-    folder = tmp_path_factory.mktemp("tls")
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    command = f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -out {certificate} -keyout {key}"
-    names = ["-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run([openssl, *command.split(), *names], check=True, capture_output=True, timeout=60)
-    return certificate, key
 
 
 @pytest.mark.parametrize("kind", ["hub", "selector"])

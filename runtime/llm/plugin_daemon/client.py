@@ -14,10 +14,15 @@ from pydantic import SecretStr
 
 from runtime.llm.plugin_daemon.body import BodyReader
 from runtime.llm.plugin_daemon.failures import Failures
-from runtime.llm.transport import PooledTransport, client_over
+from runtime.outbound.bounds import AnswerBounds
+from runtime.outbound.transport import OutboundTransport, client_over
 
 MAX_ERROR_BYTES = 1 << 20
 """How much of the body of a refusal is read."""
+
+
+BOUNDS = AnswerBounds(success_bytes=256 << 20, other_bytes=16 << 20, seconds=None)
+"""The daemon is the operator's own: what its answers may take in time, the read timeout says."""
 
 
 class CallKind(StrEnum):
@@ -150,8 +155,6 @@ class PluginDaemonClient:
                 "X-Plugin-ID": plugin_id,
                 "Content-Type": "application/json",
                 "Accept": "text/event-stream",
-                # Compressing a stream of small pieces costs more than it saves, and delays them.
-                "Accept-Encoding": "identity",
             },
         )
         try:
@@ -163,13 +166,13 @@ class PluginDaemonClient:
         if self._closed:
             raise RuntimeError("the plugin daemon client is closed")
         if self._http is None:
-            self._http = client_over(PooledTransport(self._limits), timeout=self._timeout)
+            self._http = client_over(OutboundTransport(self._limits, BOUNDS), timeout=self._timeout)
         return self._http
 
 
 async def _error_body(response: httpx2.Response) -> bytes:
     """The body of a refusal, as far as it came: its status alone says enough."""
-    body = b""
+    body = bytearray()
     try:
         async for piece in response.aiter_bytes():
             body += piece
@@ -177,4 +180,4 @@ async def _error_body(response: httpx2.Response) -> bytes:
                 break
     except httpx2.HTTPError:
         return b""
-    return body
+    return bytes(body)

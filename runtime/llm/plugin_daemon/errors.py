@@ -26,7 +26,7 @@ from pydantic_ai.exceptions import (
     UserError,
 )
 
-from runtime.llm.wire.errors import FAILED, PROTOCOL_ERROR, STREAM_INCOMPLETE
+from runtime.llm.wire.errors import FAILED, PROTOCOL_ERROR, STREAM_INCOMPLETE, TOO_LARGE
 
 
 class PluginDaemonError(Exception):
@@ -136,6 +136,12 @@ class PluginDaemonFailedError(PluginDaemonAnswerError):
     """The model ended its answer with the word that it had failed."""
 
     reason = FAILED
+
+
+class PluginDaemonOversizedError(PluginDaemonAnswerError):
+    """The answer is larger than this server reads."""
+
+    reason = TOO_LARGE
 
 
 class PluginDaemonConnectionError(PluginDaemonError, ModelConnectionError):

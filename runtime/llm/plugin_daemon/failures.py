@@ -15,13 +15,15 @@ from runtime.llm.plugin_daemon.errors import (
     PluginDaemonError,
     PluginDaemonFailedError,
     PluginDaemonIncompleteError,
+    PluginDaemonOversizedError,
     PluginDaemonProtocolError,
     PluginDaemonTimeoutError,
     PluginDaemonUserError,
     http_error_class,
 )
 from runtime.llm.plugin_daemon.reports import DaemonReport, read_report
-from runtime.llm.wire.errors import FailedAnswer, IncompleteAnswer, WireError
+from runtime.llm.wire.errors import FailedAnswer, IncompleteAnswer, OversizedAnswer, WireError
+from runtime.outbound.errors import AnswerRefused, AnswerTooLarge
 from runtime.protocol.redaction import Redactor
 
 STATUS_OF_TYPE: Mapping[str, int] = {
@@ -85,8 +87,10 @@ class Failures:
                 return self._lost("the plugin daemon cannot be reached", "connect")
             case httpx2.WriteError() | httpx2.LocalProtocolError():
                 return self._lost("the request could not be sent to the plugin daemon", "write")
-            case httpx2.DecodingError():
-                return self.protocol("the plugin daemon's answer cannot be decompressed")
+            case AnswerTooLarge():
+                return PluginDaemonOversizedError(self._model_name, f"the plugin daemon: {error}")
+            case AnswerRefused():
+                return self.protocol(f"the plugin daemon: {error}")
         if answered:
             return self._lost("the plugin daemon's answer broke off", "read")
         return self._lost("the plugin daemon closed the connection without an answer", "read")
@@ -106,6 +110,8 @@ class Failures:
                 return PluginDaemonIncompleteError(self._model_name, str(error))
             case FailedAnswer():
                 return PluginDaemonFailedError(self._model_name, str(error))
+            case OversizedAnswer():
+                return PluginDaemonOversizedError(self._model_name, str(error))
         return self.protocol(str(error))
 
     def _lost(self, text: str, phase: TransportPhase) -> PluginDaemonError:

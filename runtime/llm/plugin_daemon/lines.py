@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol, Self
 
-from runtime.llm.wire.errors import WireError
+from runtime.llm.wire.errors import OversizedAnswer
 
 MAX_LINE_BYTES = 16 << 20
 """A generated image comes as one line of base64; nothing legitimate is longer than this."""
@@ -25,7 +25,7 @@ class LineBatches(AsyncIterator[list[bytes]]):
     is a line too, since a body cut off in the middle of a line then fails to parse. Not a generator, so that nothing
     is left to finalise when a run stops in the middle.
 
-    Raises WireError when a line is too long, and what the source raises.
+    Raises OversizedAnswer when a line is too long, and what the source raises.
     """
 
     def __init__(self, source: ByteSource, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
@@ -70,5 +70,5 @@ class LineBatches(AsyncIterator[list[bytes]]):
         self._ended = True
         return [b"".join(self._begun)] if self._begun else []
 
-    def _too_long(self) -> WireError:
-        return WireError(f"a line of the plugin daemon's answer is longer than {self._max_line_bytes} bytes")
+    def _too_long(self) -> OversizedAnswer:
+        return OversizedAnswer(f"a line of the plugin daemon's answer is longer than {self._max_line_bytes} bytes")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from runtime.llm.usage import ModelUsage
 from runtime.llm.wire.errors import WireError
-from runtime.llm.wire.json_values import read_json, without_halves
+from runtime.llm.wire.json_values import check_values, read_json, without_halves
 from runtime.llm.wire.sse import BYTE_ORDER_MARK
 from runtime.llm.wire.surrogates import mended
 from runtime.llm.wire.tool_calls import ToolCallFragment, arguments_text, sent_id
@@ -52,6 +52,7 @@ def read_frame(line: bytes) -> dict[str, Any] | ReportedFailure | None:
     text = line.removeprefix(b"data:").strip()
     if not text or line.startswith(b":"):
         return None
+    check_values(text)
     try:
         frame = read_json(text)
     except ValueError:

@@ -20,7 +20,7 @@ ANTHROPIC_URL = "https://api.anthropic.com"
 
 def build(target: ModelTarget, client: ProviderClient) -> Model[Any]:
     """The model, over this client."""
-    provider = AnthropicProvider(anthropic_client=_client(target, client.http(AnthropicWire)))
+    provider = AnthropicProvider(anthropic_client=_client(target, client.http(AnthropicWire, target)))
     model = AnthropicModel if target.base_url is None else _CompatibleModel
     return model(target.name, provider=provider, settings=target.settings)
 

@@ -21,8 +21,18 @@ from pydantic_ai.exceptions import (
     UnexpectedModelBehavior,
 )
 
-from runtime.llm.address_guard import AddressNotAllowed
-from runtime.llm.wire.errors import FAILED, PROTOCOL_ERROR, STREAM_INCOMPLETE, FailedAnswer, IncompleteAnswer, WireError
+from runtime.llm.wire.errors import (
+    FAILED,
+    PROTOCOL_ERROR,
+    STREAM_INCOMPLETE,
+    TOO_LARGE,
+    FailedAnswer,
+    IncompleteAnswer,
+    OversizedAnswer,
+    WireError,
+)
+from runtime.outbound.address_guard import AddressNotAllowed
+from runtime.outbound.errors import AnswerRefused, AnswerTooLarge
 
 REQUEST_TIMEOUT = 408
 TOO_MANY_REQUESTS = 429
@@ -62,6 +72,10 @@ def _provider_error(model: str, error: ModelAPIError | httpx2.HTTPError) -> Prov
     if any(isinstance(cause, AddressNotAllowed) for cause in _causes(error)):
         text = "base_url leads to a private address, which this server's operator does not allow"
         return ProviderError(model, f"{model}: {text}", reason="base_url_not_allowed", passes_on=False)
+    refused = next((cause for cause in _causes(error) if isinstance(cause, AnswerRefused)), None)
+    if refused is not None:
+        reason = TOO_LARGE if isinstance(refused, AnswerTooLarge) else PROTOCOL_ERROR
+        return ProviderError(model, f"{model}: {refused}", reason=reason, passes_on=True)
     status = error.status_code if isinstance(error, ModelHTTPError) else None
     told = _kind(error, status)
     if told is None and isinstance(error, ModelAPIError) and error.in_stream:
@@ -113,7 +127,7 @@ def _passes_on(error: ModelAPIError | httpx2.HTTPError, status: int | None) -> b
 
 
 def _wire_error(model: str, error: WireError) -> ProviderError:
-    reasons = {IncompleteAnswer: STREAM_INCOMPLETE, FailedAnswer: FAILED}
+    reasons = {IncompleteAnswer: STREAM_INCOMPLETE, FailedAnswer: FAILED, OversizedAnswer: TOO_LARGE}
     reason = reasons.get(type(error), PROTOCOL_ERROR)
     return ProviderError(model, f"{model}: {error}", reason=reason, passes_on=True)
 

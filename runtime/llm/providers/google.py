@@ -22,7 +22,7 @@ GOOGLE_URL = "https://generativelanguage.googleapis.com/"
 
 def build(target: ModelTarget, client: ProviderClient) -> Model[Any]:
     """The model, over this client."""
-    provider = GoogleProvider(client=_client(target, client.http(GoogleWire)))
+    provider = GoogleProvider(client=_client(target, client.http(GoogleWire, target)))
     return GoogleModel(target.name, provider=provider, settings=target.settings)
 
 

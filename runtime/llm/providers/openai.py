@@ -55,10 +55,10 @@ def build(target: ModelTarget, client: ProviderClient) -> Model[Any]:
     is_generic = _is_generic(target)
     profile = GENERIC if is_generic else OpenAIModelProfile()
     if target.prefix == RESPONSES:
-        provider = _provider(target, _client(target, client.http(ResponsesWire)))
+        provider = _provider(target, _client(target, client.http(ResponsesWire, target)))
         return OpenAIResponsesModel(target.name, provider=provider, profile=profile, settings=target.settings)
     wire = generic_wire if is_generic else openai_wire
-    provider = _provider(target, _client(target, client.http(wire)))
+    provider = _provider(target, _client(target, client.http(wire, target)))
     model = _GenericChatModel if is_generic else _ChatModel
     return model(target.name, provider=provider, profile=profile, settings=target.settings)
 

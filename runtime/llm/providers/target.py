@@ -26,6 +26,8 @@ class ModelTarget:
     settings: ModelSettings | None = None
     compatibility: Compatibility | None = None
     """Decided by the address when it is not given."""
+    tenant_id: str | None = None
+    """On whose behalf it is called; None for a run without a tenant."""
 
     @property
     def prefix(self) -> str:

@@ -5,11 +5,16 @@ from __future__ import annotations
 PROTOCOL_ERROR = "model_protocol_error"
 STREAM_INCOMPLETE = "model_stream_incomplete"
 FAILED = "model_server_error"
+TOO_LARGE = "model_answer_too_large"
 """The reasons of a run that such an answer has failed."""
 
 
 class WireError(Exception):
     """The answer is not in the form of the provider's API."""
+
+
+class OversizedAnswer(WireError):
+    """The answer is larger than this server reads, or holds more than it works off."""
 
 
 class IncompleteAnswer(WireError):

@@ -7,7 +7,26 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from runtime.llm.wire.errors import OversizedAnswer
 from runtime.llm.wire.surrogates import mended
+
+MAX_VALUES = 200_000
+"""In one JSON text of an answer. An empty list takes three bytes of text, and more than sixty of memory."""
+
+UNCOUNTED_CHARS = 1 << 20
+"""A text that is no longer cannot hold so many values that it matters."""
+
+
+def check_values(text: str | bytes) -> None:
+    """Raise OversizedAnswer for a JSON text that may hold more values than this server works off."""
+    if len(text) <= UNCOUNTED_CHARS:
+        return
+    if isinstance(text, bytes):
+        values = text.count(b",") + text.count(b"[") + text.count(b"{")
+    else:
+        values = text.count(",") + text.count("[") + text.count("{")
+    if values > MAX_VALUES:
+        raise OversizedAnswer(f"an event of the answer has more than {MAX_VALUES} values")
 
 
 def read_json(text: str | bytes) -> Any:

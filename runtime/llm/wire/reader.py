@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from pydantic_core import to_json
 
 from runtime.llm.wire.errors import IncompleteAnswer, WireError
-from runtime.llm.wire.json_values import read_json, without_halves
+from runtime.llm.wire.json_values import check_values, read_json, without_halves
 from runtime.llm.wire.sse import EventDecoder, ServerSentEvent
 from runtime.llm.wire.surrogates import SurrogateJoiner
 
@@ -110,6 +110,7 @@ class _NotJson(WireError, ValueError):
 
 def _objects(data: str) -> Iterator[Json]:
     """The objects in the data of an event: one, none for null, or one a line where the blank lines are missing."""
+    check_values(data)
     try:
         values = [read_json(data)]
     except ValueError:

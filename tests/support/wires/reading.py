@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 from pydantic import SecretStr
@@ -27,6 +27,7 @@ from pydantic_ai.models import Model, ModelRequestParameters
 from runtime.llm.plugin_daemon import PluginDaemonClient, PluginDaemonError, PluginDaemonModel
 from runtime.llm.providers import ModelTarget, ProviderClient, ProviderError, build_model
 from runtime.llm.usage import UsageLedger
+from runtime.outbound.transport import OutboundTransport
 
 BASE_URL = "https://models.example.com/v1"
 PROMPT: list[ModelMessage] = [ModelRequest(parts=[UserPromptPart("hi")])]
@@ -124,7 +125,7 @@ def model_over(wire: str, transport: httpx2.AsyncBaseTransport, usage: UsageLedg
     if wire == "plugin":
         return _plugin_model(transport, usage)
     client = ProviderClient()
-    client._transport = transport
+    client._pools._make = lambda: cast(OutboundTransport, transport)
     return build_model([ModelTarget(**{"model": f"{wire}:model", "base_url": BASE_URL, **target})], client, usage)
 
 

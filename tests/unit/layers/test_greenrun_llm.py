@@ -230,19 +230,39 @@ def test_a_public_address_is_no_matter_of_the_operator() -> None:
     assert bind({**LOCAL, "base_url": "http://8.8.8.8/v1"}, STRICT)
 
 
+# Headers
+
+
+@pytest.mark.parametrize("header", ["Transfer-Encoding", "content-length", "HOST", "Connection", "Authorization"])
+@pytest.mark.parametrize("where", ["first", "fallback"])
+def test_a_header_that_frames_the_call_or_is_of_the_credentials_is_refused(header: str, where: str) -> None:
+    settings = {"model_settings": {"extra_headers": {header: CANARY}}}
+    config = {**OPENAI, **settings} if where == "first" else {**OPENAI, "fallback_models": [{**OPENAI, **settings}]}
+
+    with pytest.raises(InvalidComposition, match=f"extra_headers: .*{header.lower()}") as caught:
+        bind(config, STRICT)
+
+    assert CANARY not in str(caught.value)
+
+
+def test_a_header_of_two_lines_is_refused() -> None:
+    with pytest.raises(InvalidComposition, match=r"extra_headers: .*x-mine"):
+        bind({**OPENAI, "model_settings": {"extra_headers": {"X-Mine": "a\r\nHost: b"}}}, STRICT)
+
+
 # Secrets
 
 
 def test_keys_extra_headers_and_what_is_like_a_key_in_the_extra_body_are_secrets_and_not_shown() -> None:
     settings = {
-        "extra_headers": {"Authorization": "Bearer sk-header"},
+        "extra_headers": {"X-Key": "sk-header"},
         "extra_body": {"user_key": "sk-in-the-body", "mode": "fast"},
     }
     fallback = {"model": "openai:gpt-4", "credentials": {"api_key": "sk-second"}, "model_settings": settings}
 
     layer = bind({**OPENAI, "fallback_models": [fallback]}, STRICT)
 
-    assert layer.secrets() == [CANARY, "sk-second", "Bearer sk-header", "sk-header", "sk-in-the-body"]
+    assert layer.secrets() == [CANARY, "sk-second", "sk-header", "sk-in-the-body"]
     assert [secret for secret in layer.secrets() if secret in repr(layer.config)] == []
 
 

@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable
 import httpx2
 import pytest
 
-from runtime.llm.transport import PooledTransport, client_over
+from runtime.outbound.bounds import AnswerBounds
+from runtime.outbound.transport import OutboundTransport, client_over
 from tests.support.patched import run_scenario
 
+BOUNDS = AnswerBounds(success_bytes=1000, other_bytes=100, seconds=5)
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -48,7 +50,8 @@ def run(server: Server, scenario: Callable[[httpx2.AsyncClient], Awaitable[None]
     async def beside() -> None:
         listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
         server.port = listening.sockets[0].getsockname()[1]
-        async with listening, client_over(PooledTransport(httpx2.Limits()), timeout=httpx2.Timeout(10)) as http:
+        transport = OutboundTransport(httpx2.Limits(), BOUNDS)
+        async with listening, client_over(transport, timeout=httpx2.Timeout(10)) as http:
             await scenario(http)
         await asyncio.wait([task for task in server.serving if task is not None])
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import ipaddress
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import anyio
 import httpcore2
 import httpx2
 
-from runtime.llm.transport import PooledTransport, client_over
+from runtime.outbound.bounds import AnswerBounds
+from runtime.outbound.transport import OutboundTransport
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -112,25 +113,15 @@ def _plain(address: IPAddress) -> IPAddress:
     return address
 
 
-def guarded_transport(*, allow_private: bool, limits: httpx2.Limits | None = None) -> httpx2.AsyncBaseTransport:
+def guarded_transport(
+    *, allow_private: bool, bounds: AnswerBounds, limits: httpx2.Limits | None = None
+) -> OutboundTransport:
     """A transport that connects to public addresses only, or with ``allow_private`` to all but those of cloud metadata.
 
     A request to another address fails with AddressNotAllowed. It uses no proxy: a proxy would do the connecting.
     """
     backend = _GuardedBackend(allow_private=allow_private)
-    return PooledTransport(limits or httpx2.Limits(), backend=backend)
-
-
-def guarded_client(
-    *,
-    allow_private: bool,
-    timeout: httpx2.Timeout,
-    limits: httpx2.Limits | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> httpx2.AsyncClient:
-    """A client over a guarded transport; see ``client_over``."""
-    transport = guarded_transport(allow_private=allow_private, limits=limits)
-    return client_over(transport, timeout=timeout, headers=headers)
+    return OutboundTransport(limits or httpx2.Limits(), bounds, backend=backend)
 
 
 def _is_metadata_host(host: str) -> bool:

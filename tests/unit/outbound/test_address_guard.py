@@ -9,7 +9,15 @@ from collections.abc import Awaitable, Callable
 import httpx2
 import pytest
 
-from runtime.llm.address_guard import AddressNotAllowed, check_url, guarded_client, is_public, literal_address
+from runtime.outbound.address_guard import (
+    AddressNotAllowed,
+    check_url,
+    guarded_transport,
+    is_public,
+    literal_address,
+)
+from runtime.outbound.bounds import AnswerBounds
+from runtime.outbound.transport import client_over
 
 PRIVATE = [
     "0.1.2.3",
@@ -108,12 +116,12 @@ def test_a_name_that_leads_to_cloud_metadata_is_not_connected_to(monkeypatch: py
     async def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", port))]
 
-    monkeypatch.setattr("runtime.llm.address_guard.anyio.getaddrinfo", resolve)
+    monkeypatch.setattr("runtime.outbound.address_guard.anyio.getaddrinfo", resolve)
 
     async def ask() -> None:
-        async with guarded_client(allow_private=True, timeout=httpx2.Timeout(5)) as client:
+        async with client(allow_private=True) as http:
             with pytest.raises(AddressNotAllowed):
-                await client.get("http://models.example.com/")
+                await http.get("http://models.example.com/")
 
     asyncio.run(ask())
 
@@ -166,11 +174,13 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     async def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
-    monkeypatch.setattr("runtime.llm.address_guard.anyio.getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("runtime.outbound.address_guard.anyio.getaddrinfo", getaddrinfo)
 
 
 def client(*, allow_private: bool) -> httpx2.AsyncClient:
-    return guarded_client(allow_private=allow_private, timeout=httpx2.Timeout(10))
+    bounds = AnswerBounds(success_bytes=1000, other_bytes=1000, seconds=None)
+    transport = guarded_transport(allow_private=allow_private, bounds=bounds)
+    return client_over(transport, timeout=httpx2.Timeout(10))
 
 
 def test_a_name_that_turns_out_to_be_private_is_not_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +226,7 @@ def test_of_several_addresses_only_the_public_ones_are_tried(monkeypatch: pytest
         tried.append(host)
         raise httpcore2.ConnectError("no")
 
-    monkeypatch.setattr("runtime.llm.address_guard.httpcore2.AnyIOBackend.connect_tcp", connect_tcp)
+    monkeypatch.setattr("runtime.outbound.address_guard.httpcore2.AnyIOBackend.connect_tcp", connect_tcp)
 
     async def scenario(port: int) -> None:
         async with client(allow_private=False) as http:
@@ -231,7 +241,7 @@ def test_a_name_that_does_not_resolve_is_a_connect_error(monkeypatch: pytest.Mon
     async def getaddrinfo(*_: object, **__: object) -> list[object]:
         raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr("runtime.llm.address_guard.anyio.getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("runtime.outbound.address_guard.anyio.getaddrinfo", getaddrinfo)
 
     async def scenario(port: int) -> None:
         async with client(allow_private=False) as http:
