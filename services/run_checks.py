@@ -10,7 +10,6 @@ from errors import InvalidComposition, TenantNotAllowed
 from runtime.composition.binding import bind_composition
 from runtime.composition.composition import Composition
 from runtime.config import OperatorRules
-from runtime.layers.dify_identity import DifyPluginLayer, ExecutionContextLayer
 from runtime.layers.history import HistoryLayer
 from runtime.layers.model_layer import MODEL_LAYER_NAME
 from runtime.layers.registry import LAYER_TYPES
@@ -20,8 +19,6 @@ from runtime.protocol.dialects import RULES, Dialect
 from runtime.protocol.problems import problems_text
 from runtime.protocol.requests import CreateRunRequest, DeferredToolResults, ExitIntent, LayerSpec
 from runtime.runs import ProvenRun
-
-IDENTITY_TYPES = frozenset({DifyPluginLayer.type_id, ExecutionContextLayer.type_id})
 
 MAX_IDS_TOLD = 5
 MAX_ID_CHARS_TOLD = 100
@@ -41,21 +38,15 @@ def check_tenant(layers: Sequence[LayerSpec], tenant_id: str | None) -> None:
     if tenant_id is None:
         return
     for layer in layers:
-        named = (layer.config or {}).get("tenant_id", tenant_id) if layer.type in IDENTITY_TYPES else tenant_id
-        if named != tenant_id:
+        layer_type = LAYER_TYPES.get(layer.type)
+        if layer_type is None or not layer_type.tells_identity:
+            continue
+        if (layer.config or {}).get("tenant_id", tenant_id) != tenant_id:
             raise TenantNotAllowed(f"layer '{layer.name}': this key acts for its own tenant alone")
 
 
 def proven_run(request: CreateRunRequest, dialect: Dialect, rules: OperatorRules) -> ProvenRun:
     """What a request asks for, if it can run. Raises InvalidComposition."""
-    composition = prove_run(request, dialect, rules)
-    layers = request.composition.layers
-    results = awaited_results(request.deferred_tool_results, composition, dialect)
-    return ProvenRun(composition, dialect, layers, results, is_cleanup(request))
-
-
-def prove_run(request: CreateRunRequest, dialect: Dialect, rules: OperatorRules) -> Composition:
-    """The composition, if it can run. Raises InvalidComposition."""
     cleanup = is_cleanup(request)
     composition = bind_composition(
         request.composition,
@@ -66,29 +57,35 @@ def prove_run(request: CreateRunRequest, dialect: Dialect, rules: OperatorRules)
         rules=rules,
     )
     results = request.deferred_tool_results
-    if cleanup:
-        if results is not None:
-            raise InvalidComposition("deferred_tool_results: a cleanup run calls no model that could take them")
-        return composition
+    if not cleanup:
+        results = _checked_results(results, composition, dialect)
+    elif results is not None:
+        raise InvalidComposition("deferred_tool_results: a cleanup run calls no model that could take them")
+    return ProvenRun(composition, dialect, request.composition.layers, results, cleanup)
+
+
+def _checked_results(
+    results: DeferredToolResults | None, composition: Composition, dialect: Dialect
+) -> DeferredToolResults | None:
+    """The results that the model is to be given; without any there must be a prompt."""
     history = _history_of(composition)
     _check_deferring(composition, history, dialect)
-    results = awaited_results(results, composition, dialect)
-    if results is not None:
-        _check_results(results, history)
+    awaited = _awaited_results(results, history, dialect)
+    if awaited is not None:
+        _check_results(awaited, history)
     elif not composition.user_prompts():
         raise InvalidComposition("run.user_prompts must not be empty")
-    return composition
+    return awaited
 
 
-def awaited_results(
-    results: DeferredToolResults | None, composition: Composition, dialect: Dialect
+def _awaited_results(
+    results: DeferredToolResults | None, history: HistoryLayer | None, dialect: Dialect
 ) -> DeferredToolResults | None:
     """The results of a request, without those that in Dify's dialects only repeat what the history has.
 
     A workflow node of June whose outputs failed their check sends the results once more, with the snapshot of the run
     that took them: that run's user prompts begin its next attempt.
     """
-    history = _history_of(composition)
     if results is None or history is None or not dialect.is_dated or not results.calls or history.unanswered_calls():
         return results
     return None if all(map(history.is_answered, {**results.calls, **results.metadata})) else results

@@ -8,17 +8,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from runtime.composition.layer_config import LayerConfigModel, NoConfig
 from runtime.config import OperatorRules
-
-
-class LayerConfigModel(BaseModel):
-    """Base of layer configs: closed, so that a misspelt key is refused."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
-
-
-class NoConfig(LayerConfigModel):
-    """The config of a layer that has none: null or an empty object."""
 
 
 class NoState(BaseModel):
@@ -27,7 +18,7 @@ class NoState(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
-ConfigT = TypeVar("ConfigT", bound=BaseModel)
+ConfigT = TypeVar("ConfigT", bound=LayerConfigModel)
 StateT = TypeVar("StateT", bound=BaseModel)
 
 
@@ -48,7 +39,7 @@ class Layer(Generic[ConfigT, StateT]):
     """
 
     type_id: ClassVar[str]
-    config_type: ClassVar[type[BaseModel]] = NoConfig
+    config_type: ClassVar[type[LayerConfigModel]] = NoConfig
     state_type: ClassVar[type[BaseModel]] = NoState
     dependencies: ClassVar[tuple[Dependency, ...]] = ()
     required_name: ClassVar[str | None] = None
@@ -57,6 +48,11 @@ class Layer(Generic[ConfigT, StateT]):
     """A name that this layer need not have, and that only layers which reserve it may have."""
     at_most_one: ClassVar[bool] = False
     """Whether a composition may have only one layer of this type, under whatever name."""
+    config_may_last: ClassVar[bool] = False
+    """Whether the config may be stored in the clear and shown. Without it no session keeps the config, so that when one
+    is deleted the layer is not entered once more, and its ``on_delete`` not called."""
+    tells_identity: ClassVar[bool] = False
+    """Whether the config's ``tenant_id`` says on whose behalf the layer acts: it must be the caller's own."""
 
     def __init__(self, name: str, config: ConfigT, state: StateT) -> None:
         self.name = name
@@ -100,5 +96,5 @@ class Layer(Generic[ConfigT, StateT]):
         return []
 
     def secrets(self) -> list[str]:
-        """Values that must not appear in any text a caller or a log sees."""
-        return []
+        """Values that must not appear in any text a caller or a log sees. What they are, the config says."""
+        return list(self.config.secret_values())

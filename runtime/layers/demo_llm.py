@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_ai.toolsets import AbstractToolset, FunctionToolset
 
-from runtime.composition.layer import LayerConfigModel
+from runtime.composition.layer_config import LayerConfigModel
 from runtime.layers.model_layer import ModelLayer
 from runtime.llm.clients import ModelClients
 from runtime.llm.demo import DemoModel, DemoScript, count_words

@@ -13,7 +13,8 @@ from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from pydantic_core import SchemaValidator, core_schema
 
-from runtime.composition.layer import LayerConfigModel, NoState
+from runtime.composition.layer import NoState
+from runtime.composition.layer_config import LayerConfigModel
 from runtime.layers.tool_layer import ToolLayer
 from runtime.llm.clients import ModelClients
 from runtime.protocol.ask_human import FILE_FIELD_TYPES, IDENTIFIER_PATTERN, SUBMIT, AskHumanArguments, FieldType
@@ -71,6 +72,7 @@ class AskHumanLayer(ToolLayer[AskHumanConfig, NoState]):
     reserved_name = "ask_human"
     config_type = AskHumanConfig
     at_most_one = True
+    config_may_last = True
 
     def system_prefixes(self) -> list[str]:
         return [_hint(self.config)] if self.config.enabled else []

@@ -9,7 +9,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from runtime.composition.layer import Layer, LayerConfigModel, NoState
+from runtime.composition.layer import Layer, NoState
+from runtime.composition.layer_config import LayerConfigModel
 
 AgentMode = Literal["workflow_run", "single_step", "agent_app", "babysit", "fasten"]
 InvokeFrom = Literal[
@@ -40,6 +41,8 @@ class DifyPluginLayer(Layer[DifyPluginConfig, NoState]):
     type_id = "dify.plugin"
     reserved_name = "plugin"
     config_type = DifyPluginConfig
+    config_may_last = True
+    tells_identity = True
 
 
 class ExecutionContextConfig(LayerConfigModel):
@@ -68,3 +71,5 @@ class ExecutionContextLayer(Layer[ExecutionContextConfig, NoState]):
     type_id = "dify.execution_context"
     reserved_name = "execution_context"
     config_type = ExecutionContextConfig
+    config_may_last = True
+    tells_identity = True

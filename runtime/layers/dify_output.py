@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import Field
 
-from runtime.composition.layer import Layer, LayerConfigModel, NoState
+from runtime.composition.layer import Layer, NoState
+from runtime.composition.layer_config import LayerConfigModel
 from runtime.output import OutputChecker, OutputPolicy, OutputSchema
 from runtime.protocol.dialects import RULES, Dialect
 
@@ -31,6 +32,7 @@ class DifyOutputLayer(Layer[DifyOutputConfig, NoState]):
     type_id = "dify.output"
     required_name = "output"
     config_type = DifyOutputConfig
+    config_may_last = True
 
     def __init__(self, name: str, config: DifyOutputConfig, state: NoState) -> None:
         super().__init__(name, config, state)

@@ -8,9 +8,10 @@ from typing import cast
 from pydantic import Field
 from pydantic_ai.settings import ModelSettings
 
-from runtime.composition.layer import Dependency, LayerConfigModel
+from runtime.composition.layer import Dependency
+from runtime.composition.layer_config import LayerConfigModel
 from runtime.layers.dify_identity import DifyPluginLayer, ExecutionContextLayer
-from runtime.layers.model_layer import Credentials, ModelLayer, ModelSettingsConfig, secret_values
+from runtime.layers.model_layer import Credentials, ModelLayer, ModelSettingsConfig
 from runtime.llm.clients import ModelClients
 from runtime.llm.plugin_daemon import PluginDaemonModel
 from runtime.llm.usage import UsageLedger
@@ -57,10 +58,8 @@ class DifyPluginLlmLayer(ModelLayer[DifyPluginLlmConfig]):
             credentials=self.config.credentials.get_secret_value(),
             model_settings=cast(ModelSettings, settings.given()) if settings is not None else None,
             usage=usage,
+            secrets=self.secrets(),
         )
-
-    def secrets(self) -> list[str]:
-        return secret_values(self.config.credentials.get_secret_value())
 
 
 def transport_plugin_id(plugin_id: str) -> str:

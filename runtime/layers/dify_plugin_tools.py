@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, Secret, field_validator, model_validator
 from pydantic_ai.toolsets import AbstractToolset
 
-from runtime.composition.layer import Dependency, LayerConfigModel, NoState
+from runtime.composition.layer import Dependency, NoState
+from runtime.composition.layer_config import LayerConfigModel
 from runtime.layers.dify_identity import ExecutionContextLayer
 from runtime.layers.dify_plugin_llm import provider_name, transport_plugin_id
 from runtime.layers.model_layer import Credentials
@@ -54,6 +56,10 @@ class PluginToolConfig(LayerConfigModel):
         """The name the model knows the tool by."""
         return self.name or self.tool_name
 
+    def secret_values(self) -> Iterator[str]:
+        """Those of the tool as it is called. A runtime parameter is no secret unless it is declared as one."""
+        yield from self.prepared().secrets()
+
     def prepared(self) -> PreparedTool:
         """The tool as it is called."""
         return PreparedTool(
@@ -91,6 +97,3 @@ class DifyPluginToolsLayer(ToolLayer[DifyPluginToolsConfig, NoState]):
         identity = self.deps["execution_context"].config
         caller = PluginToolCaller(clients.plugin_daemon, tenant_id=identity.tenant_id, user_id=identity.user_id)
         return [PluginToolset([tool.prepared() for tool in self.config.tools], caller)]
-
-    def secrets(self) -> list[str]:
-        return [secret for tool in self.config.tools for secret in tool.prepared().secrets()]

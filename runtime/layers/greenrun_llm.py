@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Self, cast
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings
 
-from runtime.composition.layer import LayerConfigModel
+from runtime.composition.layer_config import LayerConfigModel
 from runtime.config import OperatorRules
-from runtime.layers.model_layer import Credentials, ModelLayer, ModelSettingsConfig, Scalar, secret_values
+from runtime.layers.model_layer import Credentials, ModelLayer, ModelSettingsConfig, Scalar
 from runtime.llm.address_guard import check_url
 from runtime.llm.clients import ModelClients
 from runtime.llm.providers import ModelTarget, build_model, family_of
@@ -104,9 +104,6 @@ class GreenrunLlmLayer(ModelLayer[GreenrunLlmConfig]):
     def create_model(self, clients: ModelClients, usage: UsageLedger) -> Model[Any]:
         return build_model([self._target(model) for model in self.config.models()], clients.providers, usage)
 
-    def secrets(self) -> list[str]:
-        return [value for model in self.config.models() for value in _secrets_of(model)]
-
     def _target(self, model: DirectModelConfig) -> ModelTarget:
         key = self.config.api_key(model)
         settings = model.model_settings
@@ -128,9 +125,3 @@ def _check_base_url(url: str, *, allow_private: bool) -> None:
 def _api_key(credentials: Mapping[str, Scalar]) -> str | None:
     key = credentials.get(API_KEY)
     return key if isinstance(key, str) and key.isascii() and key.isprintable() and key.strip() == key != "" else None
-
-
-def _secrets_of(model: DirectModelConfig) -> Iterator[str]:
-    yield from secret_values(model.credentials.get_secret_value())
-    if model.model_settings is not None:
-        yield from model.model_settings.extra_headers.values()  # an Authorization header may be among them

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, Self
 
 import httpx2
@@ -12,7 +13,8 @@ from pydantic import Field, Secret, field_validator, model_validator
 from pydantic_ai.exceptions import UserError
 from pydantic_ai.toolsets import AbstractToolset
 
-from runtime.composition.layer import LayerConfigModel, NoState
+from runtime.composition.layer import NoState
+from runtime.composition.layer_config import LayerConfigModel, header_secrets, unmarked_secrets
 from runtime.config import OperatorRules
 from runtime.layers.tool_layer import ToolLayer
 from runtime.llm.address_guard import check_url
@@ -37,10 +39,6 @@ OURS = frozenset(
 )  # fmt: skip
 """Headers that the connection itself sets."""
 
-MIN_QUERY_SECRET = 12
-"""Some servers want their key in the query; a shorter value there is more likely an ordinary word."""
-
-WITH_SCHEME = frozenset({"authorization", "proxy-authorization"})
 OURS_PREFIX = "mcp-"
 
 
@@ -85,6 +83,11 @@ class McpConfig(LayerConfigModel):
             raise ValueError("headers are for a url")
         self.known_tool_names()
         return self
+
+    def secret_values(self) -> Iterator[str]:
+        """The headers, and what in the query may be a key: some servers want theirs there."""
+        yield from header_secrets(self.headers.get_secret_value())
+        yield from unmarked_secrets(list(httpx2.URL(self.url or "").params.values()))
 
     def known_tool_names(self) -> list[str]:
         """The names of its tools in the run, if they are named. Raises ValueError when one is too long."""
@@ -156,13 +159,6 @@ class GreenrunMcpLayer(ToolLayer[McpConfig, NoState]):
             )
         argv = clients.rules.mcp_commands[config.command or ""]
         return functools.partial(connect_command, argv=argv, turn=clients.command_turns)
-
-    def secrets(self) -> list[str]:
-        headers = self.config.headers.get_secret_value()
-        # "Bearer key": the key alone is as secret.
-        keys = [word for name, value in headers.items() if name.lower() in WITH_SCHEME for word in value.split()[1:]]
-        in_query = httpx2.URL(self.config.url or "").params.values()
-        return [*headers.values(), *keys, *(value for value in in_query if len(value) >= MIN_QUERY_SECRET)]
 
 
 @functools.cache

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, SystemPromptPart, ToolCallPart
 
-from runtime.composition.layer import Layer, NoConfig
+from runtime.composition.layer import Layer
+from runtime.composition.layer_config import NoConfig
 from runtime.protocol.snapshots import HISTORY_LAYER_NAME
 
 
@@ -36,6 +37,7 @@ class HistoryLayer(Layer[NoConfig, HistoryState]):
     type_id = "pydantic_ai.history"
     required_name = HISTORY_LAYER_NAME
     state_type = HistoryState
+    config_may_last = True
 
     def append(self, messages: Iterable[ModelMessage]) -> None:
         """Keep the messages that a successful run has produced."""

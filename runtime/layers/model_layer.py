@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, Secret
 from pydantic.types import StrictBool, StrictFloat, StrictInt, StrictStr
 from pydantic_ai.models import Model
 
-from runtime.composition.layer import LayerConfigModel, NoState
+from runtime.composition.layer import NoState
+from runtime.composition.layer_config import LayerConfigModel, header_secrets, unmarked_secrets
 from runtime.layers.tool_layer import ToolLayer
 from runtime.llm.clients import ModelClients
 from runtime.llm.usage import UsageLedger
@@ -34,11 +35,6 @@ class ModelLayer(ToolLayer[ConfigT, NoState]):
         """The model of this run. It reports the usage of each of its calls to the ledger."""
 
 
-def secret_values(credentials: Mapping[str, Scalar]) -> list[str]:
-    """The credential values that must be kept out of texts."""
-    return [value for value in credentials.values() if isinstance(value, str)]
-
-
 class ModelSettingsConfig(LayerConfigModel):
     """Settings of a model call. Unknown keys and nulls are refused; ``extra_body`` is free."""
 
@@ -54,9 +50,15 @@ class ModelSettingsConfig(LayerConfigModel):
     logit_bias: dict[str, int] = Field(default_factory=dict)
     stop_sequences: list[str] = Field(default_factory=list)
     tool_choice: Annotated[str | list[str], Field(min_length=1)] = "auto"
-    extra_headers: dict[str, str] = Field(default_factory=dict)
-    extra_body: Any = None
+    extra_headers: Secret[dict[str, str]] = Field(default_factory=lambda: Secret[dict[str, str]]({}))
+    extra_body: Secret[Any] = Field(default_factory=lambda: Secret[Any](None))
 
     def given(self) -> dict[str, Any]:
         """The settings that were given, without the defaults that only state their types."""
-        return self.model_dump(exclude_unset=True)
+        given = self.model_dump(exclude_unset=True)
+        return {name: value.get_secret_value() if isinstance(value, Secret) else value for name, value in given.items()}
+
+    def secret_values(self) -> Iterator[str]:
+        """The headers, and what in the free body may be a credential."""
+        yield from header_secrets(self.extra_headers.get_secret_value())
+        yield from unmarked_secrets(self.extra_body.get_secret_value())

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from runtime.composition.layer import Layer, LayerConfigModel, NoState
+from runtime.composition.layer import Layer, NoState
+from runtime.composition.layer_config import LayerConfigModel
 
 MAX_TEXTS = 1000
 

@@ -9,9 +9,10 @@ from pydantic_ai.messages import ToolCallPart
 from pydantic_ai.toolsets import AbstractToolset
 
 from runtime.composition.layer import Layer
+from runtime.composition.layer_config import LayerConfigModel
 from runtime.llm.clients import ModelClients
 
-ConfigT = TypeVar("ConfigT", bound=BaseModel)
+ConfigT = TypeVar("ConfigT", bound=LayerConfigModel)
 StateT = TypeVar("StateT", bound=BaseModel)
 
 

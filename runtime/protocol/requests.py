@@ -55,8 +55,8 @@ class LayerSpec(WireModel):
     name: str
     type: str
     deps: dict[str, str] = Field(default_factory=dict)
-    metadata: dict[str, Any] = Field(default_factory=dict)
-    config: LayerConfig = None
+    metadata: dict[str, Any] = Field(default_factory=dict, repr=False)
+    config: LayerConfig = Field(default=None, repr=False)
 
 
 class CompositionSpec(WireModel):

@@ -14,7 +14,8 @@ from models.enums import AgentStatus
 from runtime.composition.composition import Composition
 from runtime.layers.dify_identity import ExecutionContextConfig
 from runtime.layers.history import HistoryLayer
-from runtime.layers.model_layer import MODEL_LAYER_NAME
+from runtime.layers.plain_prompt import PlainPromptLayer
+from runtime.layers.registry import LAYER_TYPES
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.requests import CompositionSpec, CreateRunRequest, DeferredToolResults, LayerSpec
 from runtime.protocol.snapshots import SessionSnapshot
@@ -29,8 +30,6 @@ from services.sessions.projection import project
 from services.souls import composition_of, credential_names
 from services.souls.composition import HISTORY, USER_PROMPT
 
-SECRET_TYPES = frozenset({"dify.plugin.llm", "dify.plugin.tools", "greenrun.llm", "greenrun.mcp"})
-PROMPT_TYPE = "plain.prompt"
 COMPOSITION = "composition"
 
 
@@ -129,21 +128,23 @@ def with_query(spec: CompositionSpec, query: str) -> CompositionSpec:
     layers = [layer for layer in spec.layers if layer.name != USER_PROMPT]
     if not any(layer.type == HistoryLayer.type_id for layer in layers):
         layers.insert(0, LayerSpec(name=HISTORY, type=HistoryLayer.type_id))
-    layers.append(LayerSpec(name=USER_PROMPT, type=PROMPT_TYPE, config={"user": query}))
+    layers.append(LayerSpec(name=USER_PROMPT, type=PlainPromptLayer.type_id, config={"user": query}))
     return CompositionSpec(schema_version=spec.schema_version, layers=layers)
 
 
 def lasting_specs(layers: Iterable[LayerSpec], *, before: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The layers that may have to be entered once more when a session is deleted: no prompts, no models, and none with
-    credentials. Those of the turns ``before`` stay among them: the turn that has other ones may fail.
+    """The layers that can be entered once more when a session is deleted: those whose class says that it may last.
+
+    Those of the turns ``before`` stay among them: the turn that has other ones may fail.
     """
-    specs = [layer.model_dump(mode="json") for layer in layers if _lasts(layer)]
+    specs = [layer.model_dump(mode="json", exclude={"metadata"}) for layer in layers if _may_last(layer.type)]
     names = {spec["name"] for spec in specs}
-    return [*specs, *(spec for spec in before if spec["name"] not in names)]
+    return [*specs, *(spec for spec in before if spec["name"] not in names and _may_last(spec["type"]))]
 
 
-def _lasts(layer: LayerSpec) -> bool:
-    return layer.name != MODEL_LAYER_NAME and layer.type not in SECRET_TYPES and layer.type != PROMPT_TYPE
+def _may_last(type_id: str) -> bool:
+    layer_type = LAYER_TYPES.get(type_id)
+    return layer_type is not None and layer_type.config_may_last
 
 
 def history_of(composition: Composition) -> HistoryLayer | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_ai.messages import ModelMessage, ModelRequest, ToolReturnPart
 
-from runtime.composition.layer import NoConfig
+from runtime.composition.layer_config import NoConfig
 from runtime.layers.history import HistoryLayer, HistoryState
 from runtime.protocol.ask_human import NOT_ANSWERED
 from runtime.protocol.snapshots import LayerSnapshot, LifecycleState, SessionSnapshot

@@ -10,8 +10,16 @@ from typing import Any
 from pydantic import JsonValue
 
 from errors import AgentCredentialNotFound
-from runtime.layers.dify_identity import ExecutionContextConfig
+from runtime.layers.demo_llm import DemoLlmLayer
+from runtime.layers.dify_ask_human import AskHumanLayer
+from runtime.layers.dify_identity import ExecutionContextConfig, ExecutionContextLayer
+from runtime.layers.dify_output import DifyOutputLayer
+from runtime.layers.dify_plugin_llm import DifyPluginLlmLayer
+from runtime.layers.dify_plugin_tools import DifyPluginToolsLayer
+from runtime.layers.greenrun_llm import GreenrunLlmLayer
+from runtime.layers.history import HistoryLayer
 from runtime.layers.model_layer import MODEL_LAYER_NAME
+from runtime.layers.plain_prompt import PlainPromptLayer
 from runtime.protocol.requests import CompositionSpec, LayerSpec
 from services.souls.model_settings import DEMO_PLUGIN, DIRECT_PLUGIN, demo_config, layer_model_settings
 from services.souls.node_job import WorkflowNodeJobConfig
@@ -83,16 +91,16 @@ def composition_of(
     tools = soul.tools.enabled_tools()
     layers = [*_prompts(fill_prompt(soul.prompt.system_prompt, values), query, node_job), _context(context)]
     if with_history or asks:
-        layers.append(LayerSpec(name=HISTORY, type="pydantic_ai.history"))
+        layers.append(LayerSpec(name=HISTORY, type=HistoryLayer.type_id))
     layers.append(_model_layer(model, known))
     if tools:
         configs = [_tool_config(tool, known, declarations or {}) for tool in tools]
-        layers.append(_daemon_layer(TOOLS, "dify.plugin.tools", {"tools": configs}))
+        layers.append(_daemon_layer(TOOLS, DifyPluginToolsLayer.type_id, {"tools": configs}))
     if asks:
-        layers.append(LayerSpec(name=ASK_HUMAN, type="dify.ask_human"))
+        layers.append(LayerSpec(name=ASK_HUMAN, type=AskHumanLayer.type_id))
     if node_job is not None:
         config = {"json_schema": outputs_schema(node_job.effective_outputs()), "description": OUTPUT_DESCRIPTION}
-        layers.append(LayerSpec(name=OUTPUT, type="dify.output", config=config))
+        layers.append(LayerSpec(name=OUTPUT, type=DifyOutputLayer.type_id, config=config))
     return CompositionSpec(layers=layers)
 
 
@@ -108,12 +116,12 @@ def _prompts(system_prompt: str, query: str, node_job: WorkflowNodeJobConfig | N
 
 
 def _prompt(name: str, origin: str, **texts: str) -> LayerSpec:
-    return LayerSpec(name=name, type="plain.prompt", config=dict(texts), metadata={"origin": origin})
+    return LayerSpec(name=name, type=PlainPromptLayer.type_id, config=dict(texts), metadata={"origin": origin})
 
 
 def _context(context: ExecutionContextConfig) -> LayerSpec:
     config = context.model_dump(mode="json", exclude_none=True)
-    return LayerSpec(name=EXECUTION_CONTEXT, type="dify.execution_context", config=config)
+    return LayerSpec(name=EXECUTION_CONTEXT, type=ExecutionContextLayer.type_id, config=config)
 
 
 def _daemon_layer(name: str, type_id: str, config: dict[str, Any]) -> LayerSpec:
@@ -124,7 +132,7 @@ def _model_layer(model: ModelConfig, credentials: Mapping[str, CredentialValues]
     ref = model.credential_ref
     values = _values_of(ref.id, credentials) if ref is not None and ref.id else {}
     if model.plugin_id == DEMO_PLUGIN:
-        return LayerSpec(name=MODEL_LAYER_NAME, type="greenrun.demo_llm", config=demo_config(model.model_settings))
+        return LayerSpec(name=MODEL_LAYER_NAME, type=DemoLlmLayer.type_id, config=demo_config(model.model_settings))
     config: dict[str, Any] = {"model": model.model}
     if settings := layer_model_settings(model.model_settings):
         config["model_settings"] = settings
@@ -132,10 +140,10 @@ def _model_layer(model: ModelConfig, credentials: Mapping[str, CredentialValues]
         config["credentials"] = {name: value for name, value in values.items() if name != BASE_URL}
         if values.get(BASE_URL) is not None:
             config[BASE_URL] = values[BASE_URL]
-        return LayerSpec(name=MODEL_LAYER_NAME, type="greenrun.llm", config=config)
+        return LayerSpec(name=MODEL_LAYER_NAME, type=GreenrunLlmLayer.type_id, config=config)
     config |= {"plugin_id": model.plugin_id, "model_provider": model.model_provider}
     config["credentials"] = {name: _scalar(value) for name, value in values.items()}
-    return _daemon_layer(MODEL_LAYER_NAME, "dify.plugin.llm", config)
+    return _daemon_layer(MODEL_LAYER_NAME, DifyPluginLlmLayer.type_id, config)
 
 
 def _scalar(value: JsonValue) -> JsonValue:

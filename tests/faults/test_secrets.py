@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import secrets
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from redis import Redis
 
 from tests.conftest import environment
+from tests.support.canaries import echoes, found, new_canary, processes, stored
 from tests.support.client import RunClient, plugin_layers, prompt, wait_until
 from tests.support.gunicorn_server import GunicornServer, running_server
 from tests.support.mcp_server import RunningMcpServer, running_mcp_server
 from tests.support.openai_server import running_openai_server
 from tests.support.plugin_daemon import ScriptedDaemon
-from tests.support.process_tree import descendants
 from tests.support.redis_server import RedisServer
 
 PREFIX = "canary"
@@ -29,8 +25,8 @@ FINISH: dict[str, Any] = {"finish": "stop"}
 
 @pytest.fixture
 def canary() -> str:
-    """A credential of the test's own, with characters that every encoding treats in its own way."""
-    return f'cnry+{secrets.token_hex(8)}/"&={secrets.token_hex(8)}'
+    """A credential of the test's own."""
+    return new_canary()
 
 
 @pytest.fixture(scope="module")
@@ -65,46 +61,6 @@ def client(server: GunicornServer) -> RunClient:
     return RunClient(server.url)
 
 
-def spellings(canary: str) -> list[str]:
-    """The credential as a program may write it; the parts alone would be found in all of them but base64."""
-    return [
-        canary,
-        canary.partition("/")[0].removeprefix("cnry+"),
-        canary.rpartition("=")[2],
-        quote(canary, safe=""),
-        base64.b64encode(canary.encode()).decode().rstrip("="),
-        base64.urlsafe_b64encode(canary.encode()).decode().rstrip("="),
-    ]
-
-
-def stored(redis: Redis) -> Iterator[str]:
-    """Every key and value of Redis, whatever its type."""
-    for key in redis.scan_iter(count=1000):
-        yield repr(key)
-        match redis.type(key):
-            case b"string":
-                yield repr(redis.get(key))
-            case b"stream":
-                yield repr(redis.xrange(key))
-            case b"hash":
-                yield repr(redis.hgetall(key))
-            case b"zset":
-                yield repr(redis.zrange(key, 0, -1))
-            case b"set":
-                yield repr(redis.smembers(key))
-            case b"list":
-                yield repr(redis.lrange(key, 0, -1))
-            case kind:
-                raise AssertionError(f"what is in a {kind!r} is not looked at")
-
-
-def processes(server: GunicornServer) -> Iterator[str]:
-    """The command line, title and variables of every process of the server."""
-    for pid in {server.pid, *descendants(server.pid)}:
-        for name in ("cmdline", "comm", "environ"):
-            yield Path(f"/proc/{pid}/{name}").read_bytes().decode(errors="replace")
-
-
 def assert_nowhere(canary: str, server: GunicornServer, redis_server: RedisServer, *answers: str) -> None:
     places = {
         "redis": "\n".join(stored(redis_server.client())),
@@ -112,16 +68,8 @@ def assert_nowhere(canary: str, server: GunicornServer, redis_server: RedisServe
         "processes": "\n".join(processes(server)),
         "answers": "\n".join(answers),
     }
-    found = [(place, spelling) for place, text in places.items() for spelling in spellings(canary) if spelling in text]
-    assert found == []
+    assert found(canary, places) == []
     assert places["redis"].count(PREFIX) > 0
-
-
-def echoes(canary: str) -> str:
-    """An error text that repeats a credential in every way."""
-    nested = json.dumps({"sent": json.dumps({"key": canary})})
-    basic = base64.b64encode(f"user:{canary}".encode()).decode()
-    return f"bad key {canary} {quote(canary)} {quote(canary, safe='')} {basic} {nested} {canary!r} Bearer {canary}"
 
 
 def finish(client: RunClient, *layers: dict[str, Any], **rest: Any) -> tuple[dict[str, Any], str]:
@@ -158,6 +106,29 @@ def test_a_credential_of_a_plugin_model_that_the_daemon_echoes(
     assert terminal["type"] == "run_failed"
     assert daemon.calls(f"echo-{how}")[0]["body"]["data"]["credentials"]["api_key"] == canary
     assert_nowhere(canary, server, redis_server, seen)
+
+
+@pytest.mark.parametrize("setting", ["extra_headers", "extra_body"])
+def test_a_credential_in_the_settings_of_a_plugin_model_that_the_daemon_echoes(
+    server: GunicornServer,
+    client: RunClient,
+    daemon: ScriptedDaemon,
+    redis_server: RedisServer,
+    canary: str,
+    setting: str,
+) -> None:
+    # A text of more than 1000 characters is cut, here in the middle of the credential.
+    texts = [echoes(canary), f"{'-' * 970}{canary}"]
+    answers = [[{"error": {"error_type": "InvokeError", "message": text, "code": -500}}] for text in texts]
+    daemon.script(f"echo-{setting}", *answers)
+    llm = plugin_layers(f"echo-{setting}", model_settings={setting: {"X-Other-Key": f"Bearer {canary}"}})
+
+    ends = [finish(client, prompt(), *llm) for _ in texts]
+
+    assert {terminal["type"] for terminal, _ in ends} == {"run_failed"}
+    sent = daemon.calls(f"echo-{setting}")[0]["body"]["data"]["model_parameters"]
+    assert canary in str(sent)
+    assert_nowhere(canary, server, redis_server, *(seen for _, seen in ends))
 
 
 def test_a_credential_of_a_plugin_tool_that_the_daemon_echoes(

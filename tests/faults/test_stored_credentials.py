@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet
 
 from runtime.protocol.ids import new_id
 from tests.conftest import environment
-from tests.faults.test_secrets import echoes, processes, spellings, stored
+from tests.support.canaries import echoes, found, new_canary, processes, spellings, stored
 from tests.support.client import RunClient
 from tests.support.databases import SQLITE, sqlite_file
 from tests.support.gunicorn_server import GunicornServer, running_server
@@ -52,7 +52,7 @@ def provider() -> Iterator[ScriptedDaemon]:
 
 @pytest.fixture
 def canary() -> str:
-    return f'cnry+{secrets.token_hex(8)}/"&={secrets.token_hex(8)}'
+    return new_canary()
 
 
 def files_of(database_kind: str, database_url: str) -> Iterator[bytes]:
@@ -125,8 +125,7 @@ def test_a_stored_credential_is_nowhere_in_the_clear(
         "processes": "\n".join(processes(server)),
     }
     files = list(files_of(database_kind, database_url))
-    found = [(place, text) for place, whole in places.items() for text in spellings(canary) if text in whole]
-    assert found == []
+    assert found(canary, places) == []
     assert [text for text in spellings(canary) if any(text.encode() in file for file in files)] == []
     assert any(made.json()["fingerprint"].encode() in file for file in files), "it has looked where the row is"
     assert canary[-4:] in places["answers"]

@@ -80,6 +80,7 @@ class Worker:
             "user_id": "user",
             "provider": "openai",
             "credentials": {"openai_api_key": PROVIDER_KEY},
+            "secrets": [PROVIDER_KEY],
             **identity,
         }
         return PluginDaemonModel(self.client, model=name, model_settings=settings, usage=self.ledger, **given)

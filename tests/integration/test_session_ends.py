@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from models import AgentSession, SessionTurn
 from services.database import Database
 from tests.conftest import StartServer
 from tests.support.agent_client import ADMIN_TOKEN
 from tests.support.agent_server import SECRET_KEYS
+from tests.support.canaries import rows, stored
 from tests.support.client import prompt, wait_until
 from tests.support.gunicorn_server import GunicornServer
 from tests.support.plugin_daemon import ScriptedDaemon
@@ -24,7 +23,6 @@ NOTED = "test.noted"
 """The layer type of ``tests.support.noted_app``, which only the server imports: it changes what layers there are."""
 
 CANARY = "sk-canary-of-a-session"
-TABLES = ("sessions", "session_turns", "human_input_forms", "idempotency_claims")
 
 
 @pytest.fixture
@@ -143,30 +141,6 @@ def test_a_session_that_never_spoke_is_deleted_at_once(client: SessionClient, da
     assert is_empty(database, session)
 
 
-def rows(database: Database) -> Iterator[str]:
-    """Every row of what is kept of sessions, as text."""
-    with database.reading() as session:
-        for table in TABLES:
-            for row in session.execute(text(f"SELECT * FROM {table}")):
-                yield repr(tuple(row))
-
-
-def held(redis_server: RedisServer) -> Iterator[str]:
-    """Every value of Redis, whatever its type."""
-    redis = redis_server.client()
-    readers: dict[bytes | str, Callable[[bytes], object]] = {
-        b"string": redis.get,
-        b"stream": redis.xrange,
-        b"hash": redis.hgetall,
-        b"set": redis.smembers,
-        b"zset": lambda key: redis.zrange(key, 0, -1),
-        b"list": lambda key: redis.lrange(key, 0, -1),
-        b"none": lambda _: None,
-    }
-    for key in redis.scan_iter(count=1000):
-        yield repr((key, readers[redis.type(key)](key)))
-
-
 def test_a_credential_of_a_sessions_composition_is_told_to_the_model_alone(
     client: SessionClient,
     agent_server: GunicornServer,
@@ -201,7 +175,7 @@ def test_a_credential_of_a_sessions_composition_is_told_to_the_model_alone(
     places = {
         "answers": "\n".join([json.dumps([made, *ends]), *answers]),
         "log": agent_server.log,
-        "redis": "\n".join(held(redis_server)),
+        "redis": "\n".join(stored(redis_server.client())),
         "database": "\n".join(rows(database)),
     }
     assert [place for place, found in places.items() if CANARY in found] == []

@@ -8,7 +8,8 @@ from flask import Response, jsonify
 from pydantic import BaseModel
 
 from app import create_app
-from runtime.composition.layer import Layer, NoConfig
+from runtime.composition.layer import Layer
+from runtime.composition.layer_config import NoConfig
 from runtime.layers.registry import LAYER_TYPES
 
 NOTED = "test.noted"
@@ -27,6 +28,7 @@ class NotedLayer(Layer[NoConfig, NotedState]):
 
     type_id = NOTED
     state_type = NotedState
+    config_may_last = True
 
     async def on_create(self) -> None:
         self._enter("create")

@@ -165,6 +165,17 @@ def test_every_layer_type_has_a_page_that_names_its_keys(type_id: str) -> None:
     assert layer_type.required_name is None or f"must be named `{layer_type.required_name}`" in text
 
 
+def test_what_every_layer_class_says_of_its_config_is_documented() -> None:
+    section = (DOCS / "security.md").read_text().partition("## What layers keep\n")[2].partition("\n## ")[0]
+    documented = re.findall(r"^\| `([\w.]+)` \| (yes|no) \| (yes|no) \|$", section, re.MULTILINE)
+
+    said = {True: "yes", False: "no"}
+    assert documented == [
+        (type_id, said[layer_type.config_may_last], said[layer_type.tells_identity])
+        for type_id, layer_type in LAYER_TYPES.items()
+    ]
+
+
 @pytest.mark.parametrize("page", LAYER_PAGES, ids=named)
 def test_a_layer_page_documents_no_key_that_is_not_there(page: Path) -> None:
     text = page.read_text()

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from errors import InvalidComposition
-from runtime.composition.composition import Composition
 from runtime.config import OperatorRules
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.requests import CreateRunRequest
-from services.run_checks import awaited_results, is_cleanup, prove_run
+from runtime.runs import ProvenRun
+from services.run_checks import is_cleanup, proven_run
 
 PROMPT = {"name": "prompt", "type": "plain.prompt", "config": {"user": "Deploy it."}}
 BLANK = {"name": "prompt", "type": "plain.prompt", "config": {"prefix": "You deploy."}}
@@ -52,8 +52,8 @@ def request(*layers: dict[str, Any], messages: list[dict[str, Any]] | None = Non
     return CreateRunRequest.model_validate({"composition": {"layers": list(layers)}, **rest})
 
 
-def prove(*layers: dict[str, Any], dialect: Dialect = Dialect.JUNE_16, **rest: Any) -> Composition:
-    return prove_run(request(*layers, **rest), dialect, OperatorRules())
+def prove(*layers: dict[str, Any], dialect: Dialect = Dialect.JUNE_16, **rest: Any) -> ProvenRun:
+    return proven_run(request(*layers, **rest), dialect, OperatorRules())
 
 
 def refusal(*layers: dict[str, Any], **rest: Any) -> str:
@@ -84,7 +84,10 @@ def test_a_layer_that_asks_is_refused_where_the_dialect_could_not_say_so(dialect
 def test_results_are_taken_without_a_user_prompt() -> None:
     assert refusal(BLANK, HISTORY, ASK) == "run.user_prompts must not be empty"
 
-    prove(BLANK, HISTORY, ASK, messages=CALLS, deferred_tool_results=results(call_1=ANSWER))
+    proven = prove(BLANK, HISTORY, ASK, messages=CALLS, deferred_tool_results=results(call_1=ANSWER))
+
+    assert proven.deferred_results is not None
+    assert proven.deferred_results.calls == {"call-1": ANSWER}
 
 
 @pytest.mark.parametrize(
@@ -133,11 +136,9 @@ ANSWERED = [
 def test_results_that_the_history_has_already_begin_another_attempt_in_dialects_of_dify() -> None:
     given: dict[str, Any] = {"messages": ANSWERED, "deferred_tool_results": results(call_1=ANSWER)}
 
-    composition = prove(PROMPT, HISTORY, ASK, **given)
+    proven = prove(PROMPT, HISTORY, ASK, **given)
 
-    wanted = request(PROMPT, HISTORY, ASK, **given)
-    assert awaited_results(wanted.deferred_tool_results, composition, Dialect.JUNE_16) is None
-    assert awaited_results(wanted.deferred_tool_results, composition, Dialect.CURRENT) == wanted.deferred_tool_results
+    assert proven.deferred_results is None
 
 
 def test_another_attempt_needs_a_user_prompt() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ from runtime.llm.usage import UsageLedger
 
 
 class PluginDaemonModel(Model[None]):
-    """A model of a Dify plugin, for one run.
+    """A model of a Dify plugin, for one run. None of its errors shows one of the ``secrets``.
 
     Raises a ``PluginDaemonError`` when a call fails. The usage of each call goes to the ledger when its stream ends,
     also when it fails after the plugin has told it.
@@ -41,6 +41,7 @@ class PluginDaemonModel(Model[None]):
         credentials: Mapping[str, Any],
         model_settings: ModelSettings | None,
         usage: UsageLedger,
+        secrets: Sequence[str],
     ) -> None:
         super().__init__(settings=model_settings)
         self._client = client
@@ -48,6 +49,7 @@ class PluginDaemonModel(Model[None]):
         self._plugin_id = plugin_id
         self._identity = CallIdentity(provider=provider, model=model, credentials=credentials, user_id=user_id)
         self._usage = usage
+        self._secrets = [*secrets, client.api_key.get_secret_value()]
 
     @property
     def model_name(self) -> str:
@@ -84,7 +86,7 @@ class PluginDaemonModel(Model[None]):
         """Call the model and stream its answer."""
         check_allow_model_requests()
         settings, parameters = self.prepare_request(model_settings, model_request_parameters)
-        failures = Failures(self.model_name, self._secrets())
+        failures = Failures(self.model_name, self._secrets)
         prompts = await prompt_messages(messages, self._get_instruction_parts(messages, parameters) or [])
         body = request_body(self._identity, prompts, settings or {}, parameters)
         async with self._client.invoke_llm(
@@ -104,18 +106,3 @@ class PluginDaemonModel(Model[None]):
                 yield response
             finally:
                 response.report_usage()
-
-    def _secrets(self) -> list[str]:
-        return [*_texts(self._identity.credentials), self._client.api_key.get_secret_value()]
-
-
-def _texts(value: object) -> Iterator[str]:
-    """All strings in a JSON value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _texts(item)

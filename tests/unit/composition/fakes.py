@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field
 
 from runtime.composition.binding import LayerRegistry, bind_composition
 from runtime.composition.composition import Composition
-from runtime.composition.layer import Dependency, Layer, LayerConfigModel
+from runtime.composition.layer import Dependency, Layer
+from runtime.composition.layer_config import LayerConfigModel
 from runtime.protocol.requests import CompositionSpec, OnExit
 from runtime.protocol.snapshots import SessionSnapshot
 

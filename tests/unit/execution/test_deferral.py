@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
 
-from runtime.composition.layer import NoConfig
+from runtime.composition.layer_config import NoConfig
 from runtime.execution.deferral import deferred_results
 from runtime.layers.history import HistoryLayer, HistoryState
 from runtime.protocol.requests import DeferredToolResults

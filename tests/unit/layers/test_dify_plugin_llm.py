@@ -126,6 +126,14 @@ def test_credentials_are_the_secrets_of_the_layer() -> None:
     assert CANARY not in composition.snapshot().model_dump_json()
 
 
+def test_what_the_settings_send_besides_is_secret_as_well() -> None:
+    settings = {"extra_headers": {"Authorization": "Bearer sk-header"}, "extra_body": {"deep": ["sk-in-the-body"]}}
+    composition = bind(CONTEXT, llm({"execution_context": "context"}, plugin_id="a/b", model_settings=settings))
+
+    assert composition.secrets() == ["Bearer sk-header", "sk-header", "sk-in-the-body"]
+    assert "sk-" not in repr(llm_layer(composition).config)
+
+
 # Settings
 
 SETTINGS: dict[str, Any] = {

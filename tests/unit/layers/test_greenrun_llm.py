@@ -219,15 +219,17 @@ def test_a_public_address_is_no_matter_of_the_operator() -> None:
 # Secrets
 
 
-def test_keys_and_extra_headers_are_secrets_and_not_shown() -> None:
-    settings = {"extra_headers": {"Authorization": "Bearer sk-header"}}
+def test_keys_extra_headers_and_what_is_like_a_key_in_the_extra_body_are_secrets_and_not_shown() -> None:
+    settings = {
+        "extra_headers": {"Authorization": "Bearer sk-header"},
+        "extra_body": {"user_key": "sk-in-the-body", "mode": "fast"},
+    }
     fallback = {"model": "openai:gpt-4", "credentials": {"api_key": "sk-second"}, "model_settings": settings}
 
     layer = bind({**OPENAI, "fallback_models": [fallback]}, STRICT)
 
-    assert layer.secrets() == [CANARY, "sk-second", "Bearer sk-header"]
-    assert CANARY not in repr(layer.config)
-    assert "sk-second" not in repr(layer.config)
+    assert layer.secrets() == [CANARY, "sk-second", "Bearer sk-header", "sk-header", "sk-in-the-body"]
+    assert [secret for secret in layer.secrets() if secret in repr(layer.config)] == []
 
 
 # The default model

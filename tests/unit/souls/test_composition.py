@@ -18,7 +18,7 @@ from runtime.config import OperatorRules
 from runtime.layers.dify_identity import ExecutionContextConfig
 from runtime.protocol.dialects import Dialect, choose_dialect
 from runtime.protocol.requests import CompositionSpec, CreateRunRequest, LayerSpec
-from services.run_checks import prove_run
+from services.run_checks import proven_run
 from services.souls import ToolDeclaration, composition_of, parse_node_job, parse_soul
 from tests.unit.souls.documents import DEMO, SEARCH
 
@@ -37,7 +37,7 @@ def build(soul: dict[str, Any], *, job: dict[str, Any] | None = None, **rest: An
 def prove(spec: CompositionSpec) -> Composition:
     """What a run would be made of. Raises InvalidComposition when it could not run."""
     request = CreateRunRequest(composition=spec)
-    return prove_run(request, choose_dialect(request), RULES)
+    return proven_run(request, choose_dialect(request), RULES).composition
 
 
 def layer(spec: CompositionSpec, name: str) -> LayerSpec:
