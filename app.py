@@ -6,9 +6,10 @@ import logging
 
 from flask import Flask
 
-from app_blueprints import make_blueprints
+from app_blueprints import register_blueprints
 from app_config import database_config, runtime_config
 from app_logging import configure_logging
+from app_services import make_services
 from blueprints.errors import register_error_handlers
 from blueprints.request_id import add_request_id
 from blueprints.security_headers import add_security_headers
@@ -52,8 +53,6 @@ def init_app(flask_app: Flask, settings: Settings) -> Runtime:
     if not settings.api_tokens:
         logger.warning("DIFY_AGENT_API_TOKEN is not set: /runs is open to everybody who can reach this server")
     runtime, database = Runtime(runtime_config(settings)), Database(database_config(settings))
-    runtime.at_close(database.close)
     flask_app.extensions[EXTENSION] = runtime
-    for blueprint in make_blueprints(settings, runtime, database):
-        flask_app.register_blueprint(blueprint)
+    register_blueprints(flask_app, settings, make_services(settings, runtime, database))
     return runtime

@@ -1,115 +1,98 @@
-"""Every blueprint, each given what it needs of the settings and of what lives as long as the process."""
+"""Every blueprint with the services that it needs, and who comes in."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from flask import Blueprint
+from flask import Flask
 
 from blueprints.agent_versions import agent_versions_blueprint
 from blueprints.agents import agents_blueprint
+from blueprints.callers import Callers
 from blueprints.composer import composer_blueprint
-from blueprints.cors import allow_origins
 from blueprints.credentials import credentials_blueprint
+from blueprints.errors import register_error_handlers
 from blueprints.feed import feed_blueprint
 from blueprints.health import health_blueprint
 from blueprints.keys import keys_blueprint
 from blueprints.parsing import BodyLimits
-from blueprints.rate_limit import limit_requests
-from blueprints.request_id import add_request_id
+from blueprints.registration import Registration, RequestRules, register
 from blueprints.runs import runs_blueprint
-from blueprints.security_headers import add_security_headers
-from blueprints.service_api import ServiceParts, service_api_blueprint
-from blueprints.sessions import sessions_blueprint
-from blueprints.slashes import refuse_double_slashes
+from blueprints.service_api import caller_of_service_api, service_api_blueprint
+from blueprints.service_api.errors import register_service_errors
+from blueprints.sessions import caller_of_sessions, sessions_blueprint
 from blueprints.structured_output import structured_output_blueprint
-from runtime.runtime import Runtime
-from services.api_keys import ApiKeyService
-from services.chat.assembly import ChatParts
-from services.chat.chat import ChatRules
-from services.composer.service import ComposerService
-from services.credentials import CredentialService
-from services.database import Database
+from services.assembly import Services
 from services.rate_limiter import RateLimiter
-from services.run_kinds import register_run_kinds
-from services.sessions.assembly import SessionParts, SessionRules
-from services.stream_tokens import StreamTokens
 from settings import Settings
 
 
-def make_blueprints(settings: Settings, runtime: Runtime, database: Database) -> list[Blueprint]:
-    """All blueprints of one application, ready to be registered."""
-    limits = BodyLimits(settings.max_request_bytes, settings.max_json_values, settings.body_timeout_seconds)
-    tokens, admin_tokens = settings.api_tokens, settings.admin_tokens
-    stream_tokens, origins = StreamTokens(settings.key_ring), settings.allowed_origins
-    keys = ApiKeyService(database)
-    credentials = CredentialService(database, settings.key_ring)
-    runs = runs_blueprint(
-        runtime,
-        keys,
-        tokens=tokens,
-        admin_tokens=admin_tokens,
-        stream_tokens=stream_tokens,
-        origins=origins,
-        body_limits=limits,
+def register_blueprints(app: Flask, settings: Settings, services: Services) -> None:
+    """Register all blueprints of one application."""
+    rules = RequestRules(
+        body_limits=BodyLimits(
+            bytes=settings.max_request_bytes,
+            values=settings.max_json_values,
+            seconds=settings.body_timeout_seconds,
+            input_bytes=settings.max_input_bytes,
+        ),
+        hosts=settings.allowed_host_names,
+        origins=settings.allowed_origins,
+        limiter=RateLimiter(rate=settings.requests_a_second, burst=settings.requests_at_once),
     )
-    feed = feed_blueprint(
-        runtime,
-        keys,
-        admin_tokens=admin_tokens,
-        stream_tokens=stream_tokens,
-        origins=origins,
-        body_limits=limits,
-        max_subscriptions=settings.max_subscriptions,
+    for one in _registrations(settings, services):
+        register(app, one, rules)
+
+
+def _registrations(settings: Settings, services: Services) -> list[Registration]:
+    admin, origins = settings.admin_tokens, settings.allowed_origins
+    callers = Callers(services.keys, services.apps, services.stream_tokens, settings.api_tokens, admin)
+    runs = Registration(
+        blueprint=runs_blueprint(services.runs, services.stream_tokens, origins=origins),
+        caller=callers.of_runs,
+        tokens=[*settings.api_tokens, *admin],
+        browser_methods=("GET", "POST"),
+        add_errors=register_error_handlers,
     )
-    cancels_forms = settings.human_input_conflict == "cancel"
-    rules = SessionRules(form_seconds=settings.human_input_seconds, cancels_forms=cancels_forms)
-    sessions = SessionParts.make(database, runtime, credentials, settings.key_ring, rules)
-    register_run_kinds(runtime, sessions)
-    runtime.at_start(sessions.sweeper.start)
-    runtime.at_close(sessions.sweeper.close)
-    runtime.at_close(sessions.pending.close)
-    chat_rules = ChatRules(
-        is_strict=settings.service_api_strict,
-        stops_unread=settings.stop_unread_chats,
-        names_by_model=settings.conversation_names == "model",
+    feed = Registration(
+        blueprint=feed_blueprint(services.feed, services.stream_tokens, origins=origins),
+        caller=callers.of_feed,
+        tokens=admin,
+        browser_methods=("GET", "POST"),
     )
-    chats = ChatParts.make(database, runtime, credentials, sessions, chat_rules)
-    service_parts = ServiceParts(
-        chats.end_users,
-        chats.chat,
-        finalizer=sessions.finalizer,
-        delete_session=partial(sessions.sessions.delete_session, cancel=True),
-        name_session=chats.namer.name_now,
-        forms=sessions.forms,
-        suggest=chats.suggestions.of_turn,
+    sessions = Registration(
+        blueprint=sessions_blueprint(services.sessions, services.chat),
+        caller=partial(caller_of_sessions, callers),
+        tokens=admin,
+        browser_methods=("GET", "POST", "PATCH", "DELETE"),
     )
-    session_routes = sessions_blueprint(
-        runtime, keys, sessions, chats.chat, admin_tokens=admin_tokens, body_limits=limits
+    service_api = Registration(
+        blueprint=service_api_blueprint(
+            services.app_info,
+            services.chat,
+            services.conversations,
+            services.messages,
+            services.feedback,
+            services.forms,
+        ),
+        caller=partial(caller_of_service_api, callers),
+        tokens=admin,
+        browser_methods=("GET", "POST", "DELETE"),
+        add_errors=register_service_errors,
     )
-    allow_origins(session_routes, origins, methods=("GET", "POST", "PATCH", "DELETE"))
-    service_routes = service_api_blueprint(
-        runtime, database, keys, service_parts, admin_tokens=admin_tokens, body_limits=limits
-    )
-    allow_origins(service_routes, origins, methods=("GET", "POST", "DELETE"))
-    others = [
-        feed,
-        session_routes,
-        service_routes,
-        structured_output_blueprint(keys, admin_tokens=admin_tokens, body_limits=limits),
-        keys_blueprint(keys, admin_tokens=admin_tokens, body_limits=limits),
-        agents_blueprint(runtime, database, credentials, keys, admin_tokens=admin_tokens, body_limits=limits),
-        agent_versions_blueprint(database, keys, admin_tokens=admin_tokens, body_limits=limits),
-        credentials_blueprint(credentials, keys, admin_tokens=admin_tokens, body_limits=limits),
-        composer_blueprint(ComposerService(database), keys, admin_tokens=admin_tokens, body_limits=limits),
+    of_workspaces = [
+        structured_output_blueprint(),
+        keys_blueprint(services.keys),
+        agents_blueprint(services.agents, services.transfer, services.agent_runs),
+        agent_versions_blueprint(services.versions, services.tags, services.transfer),
+        credentials_blueprint(services.credentials),
+        composer_blueprint(services.composer),
     ]
-    limiter = RateLimiter(rate=settings.requests_a_second, burst=settings.requests_at_once)
-    limit_requests(runs, limiter, [*tokens, *admin_tokens])
-    for blueprint in others:
-        limit_requests(blueprint, limiter, admin_tokens)
-    blueprints = [health_blueprint(runtime, database), runs, *others]
-    for blueprint in blueprints:
-        refuse_double_slashes(blueprint)
-        add_security_headers(blueprint)
-        add_request_id(blueprint)
-    return blueprints
+    return [
+        Registration(blueprint=health_blueprint(services.health), caller=None),
+        runs,
+        feed,
+        sessions,
+        service_api,
+        *(Registration(blueprint=one, caller=callers.of_workspace, tokens=admin) for one in of_workspaces),
+    ]

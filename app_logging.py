@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
+import warnings
+from typing import Any, TextIO
+
+from runtime.protocol.wordless import wordless
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
@@ -17,9 +22,59 @@ _CHATTY = ("alembic",)
 """They tell every step, which the commands tell as well."""
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class SafeFormatter(logging.Formatter):
+    """One line a message, whatever is in it, and errors by class and place alone.
+
+    Control characters are escaped, so that nobody who is quoted in a line can begin another. An error's own words may
+    quote anything, such as an address with a signature in it, and are left out; those of our own errors are fixed.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.exc_text = None  # another handler may have rendered it, words and all
+        return super().format(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging names it
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        error = wordless(ei[1])
+        return super().formatException((type(error), error, error.__traceback__))
+
+
+def one_line(text: str) -> str:
+    """The text with its control characters escaped as in Python."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def make_handlers_safe(logger: logging.Logger) -> None:
+    """Have the handlers of a logger write as ours do, each in its own format."""
+    for handler in logger.handlers:
+        old = handler.formatter
+        handler.setFormatter(SafeFormatter(old._fmt, old.datefmt) if old is not None else SafeFormatter(LOG_FORMAT))
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Libraries quote what they warn of, so a warning is told by its class and place."""
+    logging.getLogger("py.warnings").warning("%s at %s:%d", category.__name__, filename, lineno)
+
+
 def configure_logging(level: str) -> None:
-    """Log to standard error, from ``level`` on. A handler that is there already stays alone."""
-    logging.basicConfig(level=level, format=LOG_FORMAT)
+    """Log to standard error, from ``level`` on, and warnings too. A handler that is there already stays alone."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(SafeFormatter(LOG_FORMAT))
+    logging.basicConfig(level=level, handlers=[handler])
+    warnings.showwarning = _log_warning
     for name in (*_HTTP_CLIENTS, *_CHATTY):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in _MCP:

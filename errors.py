@@ -63,6 +63,13 @@ class OriginNotAllowed(GreenrunError):
     code = "origin_not_allowed"
 
 
+class HostNotAllowed(GreenrunError):
+    """this server is not called by the name in the Host header"""
+
+    status = 421
+    code = "host_not_allowed"
+
+
 class KeyNotAllowed(GreenrunError):
     """this key does not open this route"""
 
@@ -289,6 +296,13 @@ class RequestTimedOut(GreenrunError):
 
     status = 408
     code = "request_timeout"
+
+
+class ValueTooLarge(GreenrunError):
+    """a value of the request is larger than it may be"""
+
+    status = 422
+    code = "value_too_large"
 
 
 class RequestTooLarge(GreenrunError):

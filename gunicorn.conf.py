@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from app_logging import make_handlers_safe
 from settings import Settings
 
 try:
@@ -51,6 +52,11 @@ control_socket_disable = True
 limit_request_line = 4094
 limit_request_fields = 100
 limit_request_field_size = 8190
+# By default whoever passes for a proxy, such as any program on this machine, may send headers that are taken for the
+# path of the request.
+forwarder_headers = ""
+if _settings.trusted_proxies:
+    forwarded_allow_ips = ",".join(_settings.trusted_proxy_networks)
 
 
 def on_starting(server: Any) -> None:
@@ -70,6 +76,7 @@ def on_starting(server: Any) -> None:
     for name in ("gunicorn.error", "gunicorn.access"):
         logging.getLogger(name).addFilter(_cut_queries)
         logging.getLogger(name).addFilter(_shorten_stalls)
+        make_handlers_safe(logging.getLogger(name))
 
 
 def when_ready(server: Any) -> None:
@@ -124,7 +131,9 @@ def _reload_what_can_work(server: Any, reload: Callable[[], None]) -> None:
     try:
         Settings()
     except (ValidationError, SettingsError) as error:
-        server.log.warning("Not reloaded, the settings are wrong; the workers go on with those they have:\n%s", error)
+        server.log.warning("Not reloaded, the settings are wrong; the workers go on with those they have:")
+        for line in str(error).splitlines():
+            server.log.warning("  %s", line)
         return
     # Code and whatever else the settings lead to are tried in a process of its own: the master imports none of it.
     command = [sys.executable, "-c", TRIAL, server.app.app_uri]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ PROVIDERS = ("openai", "anthropic", "google")
 Seconds = Annotated[float, Field(ge=0)]
 
 _RATE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)(?:/(\d{1,6}))?", re.ASCII)
+_HOST = re.compile(r"\.?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]", re.ASCII)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#@*,A-Z]+")
 
 
@@ -171,6 +173,14 @@ class Settings(BaseSettings):
         default="",
         description="Origins whose pages may call /runs*, /events*, /v1* and /sessions*, by commas; * is all.",
     )
+    allowed_hosts: str = Field(
+        default="",
+        description="Names that requests may call this server by, by commas; .example.com is all below. Empty is any.",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses or networks of proxies whose X-Forwarded-* counts, by commas. Empty is this machine.",
+    )
     default_llm: DefaultLlm | None = Field(
         default=None,
         repr=False,
@@ -182,6 +192,9 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(default=10_485_760, ge=1024, description="Largest request body accepted.")
     max_json_values: int = Field(
         default=150_000, ge=1000, description="Values that the JSON of one request body may hold."
+    )
+    max_input_bytes: int = Field(
+        default=262_144, ge=1024, description="Largest JSON of the inputs of one request, which are kept."
     )
     stalled_reader_seconds: int = Field(
         default=120, ge=1, description="How long a reader may take nothing of what it is sent before it is cut."
@@ -260,6 +273,20 @@ class Settings(BaseSettings):
             raise ValueError("takes * alone, or origins such as https://app.example.com: no path, in lower case")
         return value
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _names_hosts(cls, value: str) -> str:
+        if not all(_HOST.fullmatch(name) for name in _names(value)):
+            raise ValueError("takes names such as api.example.com or .example.com and addresses: no scheme, no port")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _names_networks(cls, value: str) -> str:
+        for name in _names(value) - {"*"}:
+            ip_network(name, strict=False)
+        return value
+
     @field_validator("rate_limit")
     @classmethod
     def _is_a_rate(cls, value: str) -> str:
@@ -307,6 +334,16 @@ class Settings(BaseSettings):
     def allowed_origins(self) -> frozenset[str]:
         """The origins whose pages may call ``/runs*``, or ``*`` for all."""
         return _names(self.cors_origins)
+
+    @property
+    def allowed_host_names(self) -> frozenset[str]:
+        """What the Host header of a request may name; none is any."""
+        return _names(self.allowed_hosts)
+
+    @property
+    def trusted_proxy_networks(self) -> list[str]:
+        """The proxies whose word counts; none leaves it to gunicorn's own setting."""
+        return sorted(_names(self.trusted_proxies))
 
     @property
     def requests_a_second(self) -> float:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from flask import Blueprint, Response, jsonify, request
+from pydantic import BaseModel, Field
 
-from flask import Blueprint, Response, g, jsonify, request
-from pydantic import BaseModel, Field, SecretStr
-
-from blueprints.errors import register_error_handlers
+from blueprints.callers import current_caller
 from blueprints.idempotency import parse_idempotency_key
-from blueprints.identity import Caller, require_caller
 from blueprints.paging import MAX_PAGE, parse_query
-from blueprints.parsing import BodyLimits, limit_body, parse_body
+from blueprints.parsing import parse_body
 from blueprints.preconditions import parse_if_match, tagged
-from errors import MalformedRequest
 from services.agents.history import MAX_VERSIONS_LISTED, VersionService
 from services.agents.requests import CreateVersionRequest, PutTagRequest
 from services.agents.tags import TagService
 from services.agents.transfer import TransferService
-from services.api_keys import ApiKeyService
-from services.database import Database
 
 
 class VersionQuery(BaseModel):
@@ -35,49 +29,40 @@ class RestoreQuery(BaseModel):
     dry_run: bool = False
 
 
-def agent_versions_blueprint(
-    database: Database, keys: ApiKeyService, *, admin_tokens: Sequence[SecretStr], body_limits: BodyLimits
-) -> Blueprint:
+def agent_versions_blueprint(versions: VersionService, tags: TagService, transfer: TransferService) -> Blueprint:
     """The routes of versions and tags, for the operator and for keys of a workspace."""
     blueprint = Blueprint("agent_versions", __name__, url_prefix="/agents/<agent_id>")
-    versions, tags, transfer = VersionService(database), TagService(database), TransferService(database)
-    register_error_handlers(blueprint, malformed=MalformedRequest)
-
-    @blueprint.before_request
-    def admit() -> None:
-        limit_body(request, body_limits)
-        g.caller = require_caller(request, keys, admin_tokens)
 
     @blueprint.get("/versions")
     def list_versions(agent_id: str) -> Response:
         """Versions of an agent, the latest first."""
         query = parse_query(request, VersionQuery)
-        found = versions.list_versions(_caller().tenant_id, agent_id, page=query.page, limit=query.limit)
+        found = versions.list_versions(current_caller().tenant_id, agent_id, page=query.page, limit=query.limit)
         return jsonify(found.as_json())
 
     @blueprint.post("/versions")
     def create_version(agent_id: str) -> tuple[Response, int]:
         """Store a version and make it the active one."""
-        caller, wanted = _caller(), parse_body(request, CreateVersionRequest)
+        caller, wanted = current_caller(), parse_body(request, CreateVersionRequest)
         made = versions.create_version(
             caller.tenant_id,
             agent_id,
             wanted,
             created_by=caller.actor,
             if_match=parse_if_match(request),
-            idempotency_key=parse_idempotency_key(request, None),
+            idempotency_key=parse_idempotency_key(request),
         )
         return tagged(made.as_json(), made.id), 201
 
     @blueprint.get("/versions/<version_id>")
     def get_version(agent_id: str, version_id: str) -> Response:
         """A version with its Soul and history."""
-        return jsonify(versions.get_version(_caller().tenant_id, agent_id, version_id).as_json())
+        return jsonify(versions.get_version(current_caller().tenant_id, agent_id, version_id).as_json())
 
     @blueprint.post("/versions/<version_id>/restore")
     def restore_version(agent_id: str, version_id: str) -> Response:
         """Make a version the active one again."""
-        caller, query = _caller(), parse_query(request, RestoreQuery)
+        caller, query = current_caller(), parse_query(request, RestoreQuery)
         active = versions.restore_version(
             caller.tenant_id,
             agent_id,
@@ -92,35 +77,30 @@ def agent_versions_blueprint(
     @blueprint.get("/versions/<version_id>/diff/<other_id>")
     def diff_versions(agent_id: str, version_id: str, other_id: str) -> Response:
         """What changed from one version to another."""
-        return jsonify(versions.diff_versions(_caller().tenant_id, agent_id, version_id, other_id))
+        return jsonify(versions.diff_versions(current_caller().tenant_id, agent_id, version_id, other_id))
 
     @blueprint.get("/versions/<version_id>/export")
     def export_version(agent_id: str, version_id: str) -> Response:
         """A version as a document that can be carried elsewhere."""
-        return jsonify(transfer.export_agent(_caller().tenant_id, agent_id, version_id=version_id))
+        return jsonify(transfer.export_agent(current_caller().tenant_id, agent_id, version_id=version_id))
 
     @blueprint.get("/tags")
     def list_tags(agent_id: str) -> Response:
         """All tags of an agent."""
-        found = tags.list_tags(_caller().tenant_id, agent_id)
+        found = tags.list_tags(current_caller().tenant_id, agent_id)
         return jsonify(data=[tag.as_json() for tag in found])
 
     @blueprint.put("/tags/<tag>")
     def put_tag(agent_id: str, tag: str) -> Response:
         """Make a tag, or move it."""
-        caller, wanted = _caller(), parse_body(request, PutTagRequest)
+        caller, wanted = current_caller(), parse_body(request, PutTagRequest)
         made = tags.put_tag(caller.tenant_id, agent_id, tag, wanted.version_id, updated_by=caller.actor)
         return jsonify(made.as_json())
 
     @blueprint.delete("/tags/<tag>")
     def delete_tag(agent_id: str, tag: str) -> tuple[str, int]:
         """Take a tag away."""
-        tags.delete_tag(_caller().tenant_id, agent_id, tag)
+        tags.delete_tag(current_caller().tenant_id, agent_id, tag)
         return "", 204
 
     return blueprint
-
-
-def _caller() -> Caller:
-    caller: Caller = g.caller
-    return caller

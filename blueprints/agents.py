@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from flask import Blueprint, Response, jsonify, request
+from pydantic import BaseModel, Field
 
-from flask import Blueprint, Response, g, jsonify, request
-from pydantic import BaseModel, Field, SecretStr
-
-from blueprints.errors import register_error_handlers
+from blueprints.callers import current_caller
 from blueprints.idempotency import parse_idempotency_key
-from blueprints.identity import Caller, require_caller
 from blueprints.paging import PageQuery, parse_query
-from blueprints.parsing import BodyLimits, limit_body, parse_body, read_body
+from blueprints.parsing import parse_body, read_body
 from blueprints.preconditions import parse_if_match, tagged
-from errors import MalformedRequest
-from runtime.runtime import Runtime
 from services.agents.requests import ChangeAgentRequest, CreateAgentRequest, RunAgentRequest
 from services.agents.roster import AgentService
 from services.agents.runs import AgentRunService
 from services.agents.texts import AgentName, ShortLine
 from services.agents.transfer import TransferService
-from services.api_keys import ApiKeyService
-from services.credentials import CredentialService
-from services.database import Database
-from services.runs import RunService
 
 
 class AgentQuery(PageQuery):
@@ -45,31 +36,15 @@ class ImportQuery(BaseModel):
     agent_id: str | None = Field(default=None, max_length=36)
 
 
-def agents_blueprint(
-    runtime: Runtime,
-    database: Database,
-    credentials: CredentialService,
-    keys: ApiKeyService,
-    *,
-    admin_tokens: Sequence[SecretStr],
-    body_limits: BodyLimits,
-) -> Blueprint:
+def agents_blueprint(agents: AgentService, transfer: TransferService, agent_runs: AgentRunService) -> Blueprint:
     """The routes of agents as such, for the operator and for keys of a workspace."""
     blueprint = Blueprint("agents", __name__, url_prefix="/agents")
-    agents, transfer = AgentService(database), TransferService(database)
-    agent_runs = AgentRunService(database, credentials, RunService(runtime))
-    register_error_handlers(blueprint, malformed=MalformedRequest)
-
-    @blueprint.before_request
-    def admit() -> None:
-        limit_body(request, body_limits)
-        g.caller = require_caller(request, keys, admin_tokens)
 
     @blueprint.post("")
     def create_agent() -> tuple[Response, int]:
         """Make an agent with its first version."""
-        caller, wanted = _caller(), parse_body(request, CreateAgentRequest)
-        key = parse_idempotency_key(request, None)
+        caller, wanted = current_caller(), parse_body(request, CreateAgentRequest)
+        key = parse_idempotency_key(request)
         made = agents.create_agent(caller.tenant_id, wanted, created_by=caller.actor, idempotency_key=key)
         return tagged(made.as_json(), made.active_config_snapshot_id), 201
 
@@ -77,7 +52,9 @@ def agents_blueprint(
     def list_agents() -> Response:
         """Active agents, the one changed last first."""
         query = parse_query(request, AgentQuery)
-        found = agents.list_agents(_caller().tenant_id, page=query.page, limit=query.limit, keyword=query.keyword)
+        found = agents.list_agents(
+            current_caller().tenant_id, page=query.page, limit=query.limit, keyword=query.keyword
+        )
         return jsonify(found.as_json())
 
     @blueprint.get("/invite-options")
@@ -85,20 +62,20 @@ def agents_blueprint(
         """Active agents, and where an app uses them."""
         query = parse_query(request, InviteQuery)
         found = agents.list_invitable(
-            _caller().tenant_id, page=query.page, limit=query.limit, keyword=query.keyword, app_id=query.app_id
+            current_caller().tenant_id, page=query.page, limit=query.limit, keyword=query.keyword, app_id=query.app_id
         )
-        return jsonify(found)
+        return jsonify(found.as_json())
 
     @blueprint.get("/<agent_id>")
     def get_agent(agent_id: str) -> Response:
         """An agent, archived ones too."""
-        found = agents.get_agent(_caller().tenant_id, agent_id)
+        found = agents.get_agent(current_caller().tenant_id, agent_id)
         return tagged(found.as_json(), found.active_config_snapshot_id)
 
     @blueprint.patch("/<agent_id>")
     def change_agent(agent_id: str) -> Response:
         """Change how an agent is called and looks."""
-        caller, wanted = _caller(), parse_body(request, ChangeAgentRequest)
+        caller, wanted = current_caller(), parse_body(request, ChangeAgentRequest)
         changed = agents.change_agent(
             caller.tenant_id, agent_id, wanted, changed_by=caller.actor, if_match=parse_if_match(request)
         )
@@ -107,14 +84,14 @@ def agents_blueprint(
     @blueprint.delete("/<agent_id>")
     def archive_agent(agent_id: str) -> tuple[str, int]:
         """Take an agent out of the roster."""
-        caller = _caller()
+        caller = current_caller()
         agents.archive_agent(caller.tenant_id, agent_id, archived_by=caller.actor, if_match=parse_if_match(request))
         return "", 204
 
     @blueprint.post("/import")
     def import_agent() -> tuple[Response, int]:
         """Make an agent, or a version of one, of an exported document."""
-        caller, query = _caller(), parse_query(request, ImportQuery)
+        caller, query = current_caller(), parse_query(request, ImportQuery)
         made = transfer.import_agent(
             caller.tenant_id,
             read_body(request),
@@ -122,22 +99,16 @@ def agents_blueprint(
             name=query.name,
             agent_id=query.agent_id,
             if_match=parse_if_match(request),
-            idempotency_key=parse_idempotency_key(request, None),
+            idempotency_key=parse_idempotency_key(request),
         )
         return tagged(made.as_json(), made.active_config_snapshot_id), 201
 
     @blueprint.post("/<agent_id>/runs")
     def run_agent(agent_id: str) -> tuple[Response, int]:
         """Start a run of a version of an agent."""
-        caller, wanted = _caller(), parse_body(request, RunAgentRequest)
-        key = parse_idempotency_key(request, None)
-        runtime.start()
+        caller, wanted = current_caller(), parse_body(request, RunAgentRequest)
+        key = parse_idempotency_key(request)
         record = agent_runs.run_agent(caller.tenant_id, agent_id, wanted, user_id=caller.actor, idempotency_key=key)
         return jsonify(run_id=record.run_id, status=record.status), 202
 
     return blueprint
-
-
-def _caller() -> Caller:
-    caller: Caller = g.caller
-    return caller

@@ -13,9 +13,8 @@ STREAM_TOKEN = "token"  # noqa: S105 (the name of the query parameter)
 
 
 def has_stream_token(request: Request) -> bool:
-    """Whether the request reads one run by a stream token, and may do nothing else. Nothing but a GET can have one."""
-    reads_a_run = request.method in ("GET", "HEAD") and "run_id" in (request.view_args or {})
-    return reads_a_run and STREAM_TOKEN in request.args
+    """Whether the request reads by a stream token, and may do nothing else. Nothing but a GET can have one."""
+    return request.method in ("GET", "HEAD") and STREAM_TOKEN in request.args
 
 
 def matching_digest(request: Request, tokens: Sequence[SecretStr]) -> bytes | None:

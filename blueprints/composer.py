@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import NoReturn
 
-from flask import Blueprint, Response, g, jsonify, request
-from pydantic import SecretStr
+from flask import Blueprint, Response, jsonify, request
 
-from blueprints.errors import register_error_handlers
+from blueprints.callers import current_caller
 from blueprints.idempotency import parse_idempotency_key
-from blueprints.identity import Caller, require_caller
-from blueprints.parsing import BodyLimits, limit_body, parse_body
-from errors import InvalidRequest, MalformedRequest
-from services.api_keys import ApiKeyService
+from blueprints.parsing import parse_body, refuse_value
 from services.composer.places import AppPlace, NodePlace
 from services.composer.requests import ComposerSaveRequest, ComposerVariant, ImpactRequest, SaveToRosterRequest
 from services.composer.service import ComposerService
-from services.tenants import TENANT_PATTERN
+from services.tenants import TENANT_PATTERN, TENANT_RULE
 
 NODE = "/workflows/draft/nodes/<node_id>/agent-composer"
 APP = "/agent-composer"
@@ -26,17 +20,9 @@ APP = "/agent-composer"
 _NODE_ID = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
 
 
-def composer_blueprint(
-    composer: ComposerService, keys: ApiKeyService, *, admin_tokens: Sequence[SecretStr], body_limits: BodyLimits
-) -> Blueprint:
+def composer_blueprint(composer: ComposerService) -> Blueprint:
     """The composer's routes, for the operator and for keys of a workspace."""
     blueprint = Blueprint("composer", __name__, url_prefix="/apps/<app_id>")
-    register_error_handlers(blueprint, malformed=MalformedRequest)
-
-    @blueprint.before_request
-    def admit() -> None:
-        limit_body(request, body_limits)
-        g.caller = require_caller(request, keys, admin_tokens)
 
     @blueprint.get(NODE)
     def get_node(app_id: str, node_id: str) -> Response:
@@ -49,7 +35,7 @@ def composer_blueprint(
         place = _node_place(app_id, node_id)
         wanted = parse_body(request, ComposerSaveRequest)
         key = parse_idempotency_key(request, wanted.idempotency_key)
-        return jsonify(composer.save_node(place, wanted, key=key, actor=_caller().actor))
+        return jsonify(composer.save_node(place, wanted, key=key, actor=current_caller().actor))
 
     @blueprint.post(f"{NODE}/save-to-roster")
     def save_node_to_roster(app_id: str, node_id: str) -> Response:
@@ -57,7 +43,7 @@ def composer_blueprint(
         place = _node_place(app_id, node_id)
         wanted = parse_body(request, SaveToRosterRequest)
         key = parse_idempotency_key(request, wanted.idempotency_key)
-        return jsonify(composer.save_node_to_roster(place, wanted, key=key, actor=_caller().actor))
+        return jsonify(composer.save_node_to_roster(place, wanted, key=key, actor=current_caller().actor))
 
     @blueprint.post(f"{NODE}/validate")
     def validate_node(app_id: str, node_id: str) -> Response:
@@ -76,7 +62,7 @@ def composer_blueprint(
     def get_impact(app_id: str, node_id: str) -> Response:
         """The nodes that run on a version."""
         _node_place(app_id, node_id)
-        return jsonify(composer.impact(_caller().tenant_id, parse_body(request, ImpactRequest)))
+        return jsonify(composer.impact(current_caller().tenant_id, parse_body(request, ImpactRequest)))
 
     @blueprint.get(APP)
     def get_app(app_id: str) -> Response:
@@ -89,7 +75,7 @@ def composer_blueprint(
         place = _app_place(app_id)
         wanted = parse_body(request, ComposerSaveRequest)
         key = parse_idempotency_key(request, wanted.idempotency_key)
-        return jsonify(composer.save_app(place, wanted, key=key, actor=_caller().actor))
+        return jsonify(composer.save_app(place, wanted, key=key, actor=current_caller().actor))
 
     @blueprint.post(f"{APP}/validate")
     def validate_app(app_id: str) -> Response:
@@ -107,14 +93,9 @@ def composer_blueprint(
     return blueprint
 
 
-def _caller() -> Caller:
-    caller: Caller = g.caller
-    return caller
-
-
 def _app_place(app_id: str) -> AppPlace:
     """Raises InvalidRequest."""
-    return AppPlace(_caller().tenant_id, _checked_id(app_id, "path", "app_id"))
+    return AppPlace(current_caller().tenant_id, _checked_id(app_id, "path", "app_id"))
 
 
 def _node_place(app_id: str, node_id: str) -> NodePlace:
@@ -122,16 +103,11 @@ def _node_place(app_id: str, node_id: str) -> NodePlace:
     app = _app_place(app_id)
     workflow_id = _checked_id(request.args.get("workflow_id", app_id), "query", "workflow_id")
     if not _NODE_ID.fullmatch(node_id):
-        _refuse("path", "node_id", "takes 1 to 255 characters, and no control characters", node_id)
+        refuse_value("takes 1 to 255 characters, and no control characters", ["path", "node_id"], given=node_id[:100])
     return NodePlace(app.tenant_id, app.app_id, workflow_id, node_id)
 
 
 def _checked_id(text: str, source: str, name: str) -> str:
     if not TENANT_PATTERN.fullmatch(text):
-        _refuse(source, name, "takes 1 to 64 of A-Z a-z 0-9 . _ : @ - and begins with a letter or a digit", text)
+        refuse_value(TENANT_RULE, [source, name], given=text[:100])
     return text
-
-
-def _refuse(source: str, name: str, reason: str, given: str) -> NoReturn:
-    message = f"Value error, {reason}"
-    raise InvalidRequest([{"type": "value_error", "loc": [source, name], "msg": message, "input": given[:100]}])

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flask import Blueprint, Request, Response, g, jsonify, request
-from pydantic import SecretStr
+from flask import Blueprint, Request, Response, jsonify, request
 
-from blueprints.errors import register_error_handlers
-from blueprints.identity import Caller, require_caller
+from blueprints.callers import current_caller
 from blueprints.paging import parse_page
-from blueprints.parsing import BodyLimits, limit_body, parse_body
-from errors import InvalidRequest, MalformedRequest
+from blueprints.parsing import parse_body, refuse
+from errors import InvalidRequest
 from runtime.protocol.redaction import REDACTED
-from services.api_keys import ApiKeyService
 from services.credential_types import PutCredentialRequest
 from services.credentials import CredentialService
 
 
-def credentials_blueprint(
-    credentials: CredentialService, keys: ApiKeyService, *, admin_tokens: Sequence[SecretStr], body_limits: BodyLimits
-) -> Blueprint:
+def credentials_blueprint(credentials: CredentialService) -> Blueprint:
     """The routes below ``/credentials``, for the operator and for keys of a workspace."""
     blueprint = Blueprint("credentials", __name__, url_prefix="/credentials")
-    register_error_handlers(blueprint, malformed=MalformedRequest)
-
-    @blueprint.before_request
-    def admit() -> None:
-        limit_body(request, body_limits)
-        g.caller = require_caller(request, keys, admin_tokens)
 
     @blueprint.put("/<name>")
     def put_credential(name: str) -> tuple[Response, int]:
         """Store a credential, or other values for it."""
-        caller = _caller()
+        caller = current_caller()
         with _nothing_shown_back():
             wanted = parse_body(request, PutCredentialRequest)
         stored = credentials.put_credential(caller.tenant_id, name, wanted, changed_by=caller.actor)
@@ -44,12 +33,14 @@ def credentials_blueprint(
     def list_credentials() -> Response:
         """The tenant's credentials, without their values."""
         page = parse_page(request)
-        return jsonify(credentials.list_credentials(_caller().tenant_id, page=page.page, limit=page.limit).as_json())
+        return jsonify(
+            credentials.list_credentials(current_caller().tenant_id, page=page.page, limit=page.limit).as_json()
+        )
 
     @blueprint.delete("/<name>")
     def delete_credential(name: str) -> tuple[str, int]:
         """Delete a credential that no active agent needs."""
-        caller, force = _caller(), _is_forced(request)
+        caller, force = current_caller(), _is_forced(request)
         credentials.delete_credential(caller.tenant_id, name, deleted_by=caller.actor, force=force)
         return "", 204
 
@@ -68,13 +59,5 @@ def _nothing_shown_back() -> Iterator[None]:
 def _is_forced(request: Request) -> bool:
     given = request.args.get("force", "false")
     if given not in ("true", "false"):
-        message = "Input should be true or false"
-        raise InvalidRequest(
-            [{"type": "bool_parsing", "loc": ["query", "force"], "msg": message, "input": given[:100]}]
-        )
+        refuse("bool_parsing", ["query", "force"], "Input should be true or false", given=given[:100])
     return given == "true"
-
-
-def _caller() -> Caller:
-    caller: Caller = g.caller
-    return caller

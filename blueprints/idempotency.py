@@ -6,14 +6,14 @@ from typing import NoReturn
 
 from flask import Request
 
-from errors import InvalidRequest
+from blueprints.parsing import refuse_value
 from runtime.protocol.redaction import REDACTED
 from runtime.protocol.requests import MAX_IDEMPOTENCY_KEY_LENGTH
 
 HEADER = "Idempotency-Key"
 
 
-def parse_idempotency_key(request: Request, in_body: str | None) -> str | None:
+def parse_idempotency_key(request: Request, in_body: str | None = None) -> str | None:
     """The key that the header or the body gives; None when neither does. Raises InvalidRequest."""
     key = request.headers.get(HEADER)
     if key is None:
@@ -25,6 +25,5 @@ def parse_idempotency_key(request: Request, in_body: str | None) -> str | None:
     return key
 
 
-def _refuse(message: str) -> NoReturn:
-    item = {"type": "value_error", "loc": ["header", HEADER], "msg": f"Value error, {message}", "input": REDACTED}
-    raise InvalidRequest([item])
+def _refuse(rule: str) -> NoReturn:
+    refuse_value(rule, ["header", HEADER], given=REDACTED)

@@ -1,4 +1,4 @@
-"""Request bodies and queries, parsed and refused as Dify's clients expect it."""
+"""Request bodies, parsed and refused as Dify's clients expect it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import gevent
 from flask import Request
 from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ValidationError
-from werkzeug.datastructures import MultiDict
+from pydantic_core import to_json
 from werkzeug.exceptions import BadRequest
 
-from errors import InvalidRequest, RequestTimedOut, RequestTooLarge
-from runtime.protocol.cursors import BEGINNING, parse_cursor
+from errors import InvalidRequest, RequestTimedOut, RequestTooLarge, ValueTooLarge
 from runtime.protocol.json_text import InvalidJson, TooManyValues, ValueBudget, read_json
 from runtime.protocol.redaction import REDACTED
 from runtime.protocol.requests import JSON_BUDGET
@@ -35,9 +34,7 @@ MAX_SHOWN_CHARS = 1000
 
 MAX_PROBLEMS_TOLD = 100
 
-DEFAULT_PAGE_LIMIT = 100
-MAX_PAGE_LIMIT = 500
-
+MAX_METADATA_BYTES = 65_536
 
 _LIMITS = "greenrun.body_limits"
 
@@ -50,6 +47,13 @@ class BodyLimits:
     values: int
     seconds: float
     """From the moment the body is asked for until all of it is there."""
+    input_bytes: int
+    """Of the JSON of ``inputs``, which are kept with a session and all of its turns."""
+
+    @property
+    def kept_objects(self) -> Mapping[str, int]:
+        """The objects of a body that are kept, and the bytes that the JSON of each may have."""
+        return {"inputs": self.input_bytes, "metadata": MAX_METADATA_BYTES}
 
 
 def limit_body(request: Request, limits: BodyLimits) -> None:
@@ -77,18 +81,19 @@ def read_body(request: Request) -> bytes:
     return _read(request)
 
 
-def parse_page_query(args: MultiDict[str, str]) -> tuple[str, str, int]:
-    """The cursor as given, in normal form, and the page limit. Raises InvalidRequest."""
-    given = args.get("after") or BEGINNING
-    return given, parse_cursor_parameter(given, "after"), _parse_limit(args.get("limit"))
+def refuse(
+    kind: str, loc: list[str | int], message: str, *, given: object = None, ctx: Mapping[str, object] | None = None
+) -> NoReturn:
+    """Raise InvalidRequest with one problem of the request, in the form of pydantic's."""
+    item: dict[str, object] = {"type": kind, "loc": loc, "msg": message, "input": given}
+    if ctx is not None:
+        item["ctx"] = ctx
+    raise InvalidRequest([item])
 
 
-def parse_cursor_parameter(text: str, name: str, *, source: str = "query") -> str:
-    """The normal form of a cursor that a caller sent. Raises InvalidRequest."""
-    try:
-        return parse_cursor(text)
-    except ValueError as error:
-        _refuse("value_error", [source, name], f"Value error, {error}", given=text)
+def refuse_value(rule: str, loc: list[str | int], *, given: object) -> NoReturn:
+    """Raise InvalidRequest for a value that breaks a rule of ours."""
+    refuse("value_error", loc, f"Value error, {rule}", given=given)
 
 
 def _read(request: Request) -> bytes:
@@ -119,7 +124,7 @@ def _read_within_bytes(request: Request) -> bytes:
 
 def _parse(body: bytes, request: Request, model: type[BodyT]) -> BodyT:
     if not body:
-        _refuse("missing", ["body"], "Field required")
+        refuse("missing", ["body"], "Field required")
     if not _JSON_TYPE.fullmatch(request.mimetype):  # none at all is what a page of any origin can send unasked
         _refuse_non_object()
     limits: BodyLimits | None = request.environ.get(_LIMITS)
@@ -128,6 +133,7 @@ def _parse(body: bytes, request: Request, model: type[BodyT]) -> BodyT:
         value = _decode(body, budget)
         if not isinstance(value, dict):
             _refuse_non_object()
+        _bound_kept_objects(value, limits.kept_objects if limits else {})
         return model.model_validate(value, context={JSON_BUDGET: budget})
     except ValidationError as error:
         raise InvalidRequest(_items(error)) from None
@@ -136,20 +142,10 @@ def _parse(body: bytes, request: Request, model: type[BodyT]) -> BodyT:
         raise RequestTooLarge(f"the request body holds more than {most} JSON values") from None
 
 
-def _parse_limit(text: str | None) -> int:
-    if text is None:
-        return DEFAULT_PAGE_LIMIT
-    if not re.fullmatch(r"[+-]?[0-9]{1,9}", text.strip(), re.ASCII):
-        message = "Input should be a valid integer, unable to parse string as an integer"
-        _refuse("int_parsing", ["query", "limit"], message, given=text)
-    limit = int(text)
-    if limit < 1:
-        message = "Input should be greater than or equal to 1"
-        _refuse("greater_than_equal", ["query", "limit"], message, given=text, ctx={"ge": 1})
-    if limit > MAX_PAGE_LIMIT:
-        message = f"Input should be less than or equal to {MAX_PAGE_LIMIT}"
-        _refuse("less_than_equal", ["query", "limit"], message, given=text, ctx={"le": MAX_PAGE_LIMIT})
-    return limit
+def _bound_kept_objects(body: Mapping[str, object], bounds: Mapping[str, int]) -> None:
+    for name, most in bounds.items():
+        if body.get(name) and len(to_json(body[name])) > most:
+            raise ValueTooLarge(f"{name} may have {most:,} bytes of JSON")
 
 
 def _decode(body: bytes, budget: ValueBudget | None) -> object:
@@ -159,21 +155,12 @@ def _decode(body: bytes, budget: ValueBudget | None) -> object:
         position, reason = error.start, "Body is not UTF-8"
     except InvalidJson as error:
         position, reason = error.position, str(error)
-    _refuse("json_invalid", ["body", position], "JSON decode error", given={}, ctx={"error": reason})
+    refuse("json_invalid", ["body", position], "JSON decode error", given={}, ctx={"error": reason})
 
 
 def _refuse_non_object() -> NoReturn:
     message = "Input should be a valid dictionary or object to extract fields from"
-    _refuse("model_attributes_type", ["body"], message, given=REDACTED)
-
-
-def _refuse(
-    kind: str, loc: list[str | int], message: str, *, given: object = None, ctx: Mapping[str, object] | None = None
-) -> NoReturn:
-    item: dict[str, object] = {"type": kind, "loc": loc, "msg": message, "input": given}
-    if ctx is not None:
-        item["ctx"] = ctx
-    raise InvalidRequest([item])
+    refuse("model_attributes_type", ["body"], message, given=REDACTED)
 
 
 def _items(error: ValidationError) -> list[dict[str, object]]:

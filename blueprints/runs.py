@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from functools import partial
 
-from flask import Blueprint, Response, g, jsonify, request
-from pydantic import SecretStr
+from flask import Blueprint, Response, jsonify, request
 
 from blueprints.auth import has_stream_token
-from blueprints.cors import allow_origins, require_known_origin
-from blueprints.errors import register_error_handlers
+from blueprints.callers import current_run_caller
+from blueprints.cors import require_known_origin
 from blueprints.idempotency import parse_idempotency_key
-from blueprints.parsing import (
-    BodyLimits,
-    limit_body,
-    parse_body,
-    parse_cursor_parameter,
-    parse_optional_body,
-    parse_page_query,
-)
-from blueprints.run_callers import RunCaller, require_run_caller
+from blueprints.paging import parse_cursor_parameter, parse_event_page
+from blueprints.parsing import parse_body, parse_optional_body
 from blueprints.run_socket import socket_response
 from blueprints.slashes import redirect_trailing_slashes
+from blueprints.streams import stream_response
 from blueprints.upgrade import SocketResponse, require_upgrade
 from runtime.protocol import sse
 from runtime.protocol.clock import wire_time
@@ -31,66 +24,39 @@ from runtime.protocol.cursors import BEGINNING
 from runtime.protocol.records import RunStatus
 from runtime.protocol.requests import CancelRunRequest, CreateRunRequest, CreateStreamTokenRequest
 from runtime.runs import Follower
-from runtime.runtime import Runtime
-from services.api_keys import ApiKeyService
 from services.runs import RunService
 from services.stream_tokens import StreamTokens
 
-STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
-
-def runs_blueprint(
-    runtime: Runtime,
-    keys: ApiKeyService,
-    *,
-    tokens: Sequence[SecretStr],
-    admin_tokens: Sequence[SecretStr],
-    stream_tokens: StreamTokens,
-    origins: Collection[str],
-    body_limits: BodyLimits,
-) -> Blueprint:
-    """The routes below ``/runs``, open to everybody when there are no tokens."""
+def runs_blueprint(runs: RunService, stream_tokens: StreamTokens, *, origins: Collection[str]) -> Blueprint:
+    """The routes below ``/runs``. ``origins`` are those of pages that may open a WebSocket."""
     blueprint = Blueprint("runs", __name__, url_prefix="/runs")
-    runs = RunService(runtime)
-    register_error_handlers(blueprint)
-
-    @blueprint.before_request
-    def admit() -> None:
-        limit_body(request, body_limits)
-        g.caller = require_run_caller(request, keys, stream_tokens, tokens=tokens, admin_tokens=admin_tokens)
-        runtime.start()
-
-    @blueprint.after_request
-    def keep_address_private(response: Response) -> Response:
-        """The address may hold a stream token."""
-        response.headers["Referrer-Policy"] = "no-referrer"
-        return response
 
     @blueprint.post("")
     def create_run() -> Response:
         """Accept a run, or find the one that its idempotency key has already made."""
         wanted = parse_body(request, CreateRunRequest)
         key = parse_idempotency_key(request, wanted.idempotency_key)
-        record = runs.create_run(wanted, tenant_id=_caller().tenant_id, idempotency_key=key)
+        record = runs.create_run(wanted, tenant_id=current_run_caller().tenant_id, idempotency_key=key)
         body = b'{"run_id":"%b","status":"%b"}\n' % (record.run_id.encode(), record.status.encode())
         return Response(body, 202, content_type="application/json")
 
     @blueprint.get("/<run_id>")
     def get_run(run_id: str) -> Response:
         """The status of a run."""
-        return jsonify(runs.get_run(run_id, access=_caller().access).as_status())
+        return jsonify(runs.get_run(run_id, access=current_run_caller().access).as_status())
 
     @blueprint.post("/<run_id>/cancel")
     def cancel_run(run_id: str) -> Response:
         """Cancel a run."""
-        runs.cancel_run(run_id, parse_optional_body(request, CancelRunRequest), access=_caller().access)
+        runs.cancel_run(run_id, parse_optional_body(request, CancelRunRequest), access=current_run_caller().access)
         return jsonify(run_id=run_id, status=RunStatus.CANCELLED)
 
     @blueprint.post("/<run_id>/stream-tokens")
     def create_stream_token(run_id: str) -> tuple[Response, int, dict[str, str]]:
         """Make a token that opens this run to a reader."""
         wanted = parse_optional_body(request, CreateStreamTokenRequest)
-        record = runs.get_run(run_id, access=_caller().access)
+        record = runs.get_run(run_id, access=current_run_caller().access)
         made = stream_tokens.issue(record.run_id, ttl_seconds=wanted.ttl_seconds)
         answer = jsonify(token=made.token, expires_at=wire_time(made.expires_at), run_id=record.run_id)
         return answer, 201, {"Cache-Control": "no-store"}
@@ -98,8 +64,8 @@ def runs_blueprint(
     @blueprint.get("/<run_id>/events")
     def list_run_events(run_id: str) -> Response:
         """A page of a run's events."""
-        given, after, limit = parse_page_query(request.args)
-        page = runs.list_events(run_id, access=_caller().access, after=after, limit=limit)
+        given, after, limit = parse_event_page(request.args)
+        page = runs.list_events(run_id, access=current_run_caller().access, after=after, limit=limit)
         events = b",".join(entry.as_event() for entry in page.entries)
         next_cursor = page.next_cursor if page.entries else given
         body = b'{"run_id":%b,"events":[%b],"next_cursor":%b}\n' % (
@@ -112,11 +78,8 @@ def runs_blueprint(
     @blueprint.get("/<run_id>/events/sse")
     def stream_run_events(run_id: str) -> Response:
         """A run's events as they come."""
-        follower = runs.follow_run(run_id, access=_caller().access, after=_stream_cursor())
-        # Passed through as it is: werkzeug's own iterator around it would cost each waiting stream memory.
-        return Response(
-            _frames(follower), content_type=sse.CONTENT_TYPE, headers=STREAM_HEADERS, direct_passthrough=True
-        )
+        follower = runs.follow_run(run_id, access=current_run_caller().access, after=_stream_cursor())
+        return stream_response(_frames(follower))
 
     # Two rules: werkzeug gives handshakes only to the first, and what is none, and has to be told so, to the second.
     @blueprint.get("/<run_id>/events/ws", websocket=True)
@@ -126,7 +89,7 @@ def runs_blueprint(
         if not has_stream_token(request):
             require_known_origin(request, origins)
         key = require_upgrade(request)
-        access = _caller().access
+        access = current_run_caller().access
         follower = runs.follow_run(run_id, access=access, after=_stream_cursor())
         cancel = None if has_stream_token(request) else partial(runs.cancel_run, run_id, access=access)
         return socket_response(request, key, follower, cancel=cancel)
@@ -143,13 +106,7 @@ def runs_blueprint(
             "/<run_id>/events/ws": "GET",
         },
     )
-    allow_origins(blueprint, origins)
     return blueprint
-
-
-def _caller() -> RunCaller:
-    caller: RunCaller = g.caller
-    return caller
 
 
 def _stream_cursor() -> str:

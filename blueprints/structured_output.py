@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 
 from flask import Blueprint, Response, request
-from pydantic import SecretStr
 
-from blueprints.errors import register_error_handlers
-from blueprints.identity import require_caller
-from blueprints.parsing import BodyLimits, limit_body, parse_body
-from errors import MalformedRequest
-from services.api_keys import ApiKeyService
+from blueprints.parsing import parse_body
 from services.structured_output import ValidateOutputRequest, Verdict, validate_output
 
 
-def structured_output_blueprint(
-    keys: ApiKeyService, *, admin_tokens: Sequence[SecretStr], body_limits: BodyLimits
-) -> Blueprint:
+def structured_output_blueprint() -> Blueprint:
     """The routes below ``/structured-output``, for the operator and for keys of a workspace."""
     blueprint = Blueprint("structured_output", __name__, url_prefix="/structured-output")
-    register_error_handlers(blueprint, malformed=MalformedRequest)
-
-    @blueprint.before_request
-    def admit() -> None:
-        limit_body(request, body_limits)
-        require_caller(request, keys, admin_tokens)
 
     @blueprint.post("/validate")
     def validate_structured_output() -> Response:

@@ -8,6 +8,7 @@ from click import Group
 from pydantic import SecretStr
 
 from cli.agents import agent_commands
+from cli.audit import audit_commands
 from cli.credentials import credential_commands
 from cli.database import database_commands
 from cli.keys import key_commands
@@ -20,3 +21,4 @@ def add_commands(group: Group, database: Database, key_ring: Sequence[SecretStr]
     group.add_command(key_commands(database))
     group.add_command(credential_commands(database, key_ring))
     group.add_command(agent_commands(database))
+    group.add_command(audit_commands(database))

@@ -54,7 +54,7 @@ def agent_commands(database: Database) -> click.Group:
         """Show AGENT_ID and its versions, the latest first."""
         with errors_told():
             agent = agents.get_agent(tenant, agent_id)
-            listed = [version.as_json() for version in versions.list_versions(tenant, agent_id).versions]
+            listed = [version.as_json() for version in versions.list_versions(tenant, agent_id).data]
             tagged = [tag.as_json() for tag in tags.list_tags(tenant, agent_id)]
         if as_json:
             print_json({**agent.as_json(), "versions": listed, "tags": tagged})
@@ -111,8 +111,8 @@ def _all_agents(agents: AgentService, tenant: str, keyword: str | None) -> list[
     found: list[AgentDescription] = []
     while True:
         page = agents.list_agents(tenant, page=len(found) // PAGE + 1, limit=PAGE, keyword=keyword)
-        found += page.agents
-        if len(page.agents) < PAGE:
+        found += page.data
+        if len(page.data) < PAGE:
             return found
 
 

@@ -133,6 +133,6 @@ def _all_credentials(credentials: CredentialService, tenant: str) -> list[Creden
     found: list[CredentialDescription] = []
     while True:
         page = credentials.list_credentials(tenant, page=len(found) // PAGE + 1, limit=PAGE)
-        found += page.credentials
-        if len(page.credentials) < PAGE:
+        found += page.data
+        if len(page.data) < PAGE:
             return found

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from cli.output import errors_told, json_option, print_json, print_table
-from services.api_keys import PREFIXES, ApiKeyService
+from services.api_keys import ApiKeyService
 from services.database import Database
+from services.key_secrets import PREFIXES
 from services.key_types import (
     DEFAULT_OVERLAP_SECONDS,
     MAX_OVERLAP_SECONDS,
@@ -87,11 +88,14 @@ def key_commands(database: Database) -> click.Group:
     @group.command()
     @click.argument("key_id")
     @tenant_option
-    def revoke(key_id: str, tenant: str) -> None:
+    @click.option("--with-made", is_flag=True, help="End the keys that were made with it as well.")
+    def revoke(key_id: str, tenant: str, with_made: bool) -> None:
         """End KEY_ID, within five seconds everywhere."""
         with errors_told():
-            keys.revoke_key(tenant, key_id, revoked_by=None)
+            left = keys.revoke_key(tenant, key_id, revoked_by=None, with_made=with_made)
         click.echo(f"Revoked {key_id}.")
+        if left:
+            click.echo(f"Keys that were made with it and stay valid: {left}. With --with-made they end too.")
 
     return group
 
@@ -100,8 +104,8 @@ def _all_keys(keys: ApiKeyService, tenant: str) -> list[KeyDescription]:
     found: list[KeyDescription] = []
     while True:
         page = keys.list_keys(tenant, page=len(found) // PAGE + 1, limit=PAGE)
-        found += page.keys
-        if len(page.keys) < PAGE:
+        found += page.data
+        if len(page.data) < PAGE:
             return found
 
 

@@ -13,6 +13,9 @@ DEMO_LLM = '{"type": "greenrun.demo_llm", "config": {}}'
 SLOW_DEMO_LLM = '{"type": "greenrun.demo_llm", "config": {"delay_ms": 50}}'
 
 
+LOOPBACK_NAMES = "localhost,127.0.0.1,[::1]"
+
+
 class UserSettings:
     """What the user chose, in the environment or a .env file, read just as the server reads it.
 
@@ -41,11 +44,14 @@ class UserSettings:
         return name in self._chosen
 
 
-def serve_environment(settings: UserSettings, state: StateFolder, redis_url: str | None) -> dict[str, str]:
+def serve_environment(
+    settings: UserSettings, state: StateFolder, redis_url: str | None, *, is_public: bool = False
+) -> dict[str, str]:
     """Return gunicorn's environment: ours, and a default for what the user has not set.
 
     Args:
         redis_url: the private Redis, or None when the user has one.
+        is_public: whether other machines can reach it. Then ``/runs`` asks for a token, ours if the user has none.
     """
     defaults = {
         "default_llm": DEMO_LLM,
@@ -53,10 +59,20 @@ def serve_environment(settings: UserSettings, state: StateFolder, redis_url: str
         "secret_keys": state.secret_keys(),
         "database_url": state.database_url,
     }
+    if is_public:
+        if needs_api_token(settings):
+            defaults["api_token"] = state.api_token()
+    else:  # a page of any other name that leads to this machine is none of ours
+        defaults["allowed_hosts"] = LOOPBACK_NAMES
     ours = {name: value for name, value in defaults.items() if not settings.has(name)}
     if redis_url is not None:
         ours["redis_url"] = redis_url
     return {**os.environ, **_variables(ours)}
+
+
+def needs_api_token(settings: UserSettings) -> bool:
+    """Whether the user has set no tokens for ``/runs``."""
+    return not settings.has("api_token") and not settings.has("api_token_file")
 
 
 def demo_environment(state: StateFolder, redis_url: str) -> dict[str, str]:

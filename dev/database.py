@@ -73,7 +73,7 @@ def demo_agent(state: StateFolder) -> str | None:
         agents, wanted = AgentService(database), CreateAgentRequest.model_validate(DEMO_AGENT)
         if not agents.has_agents(DEFAULT_TENANT):
             return agents.create_agent(DEFAULT_TENANT, wanted, created_by=None).id
-        found = agents.list_agents(DEFAULT_TENANT, page=1, limit=100, keyword=wanted.name).agents
+        found = agents.list_agents(DEFAULT_TENANT, page=1, limit=100, keyword=wanted.name).data
         return next((agent.id for agent in found if agent.name == wanted.name), None)
     finally:
         database.close()

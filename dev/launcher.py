@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from dev.configuration import UserSettings, demo_environment, serve_environment
+from dev.configuration import UserSettings, demo_environment, needs_api_token, serve_environment
 from dev.database import demo_agent, migrate, workspace_key
 from dev.demo import PROMPT, RUN, show_run
 from dev.errors import LaunchError, StopRequested
@@ -61,7 +61,8 @@ def serve(address: Address, workers: int, signals: StopSignals) -> None:
         migrate(state.database_url if has_own_database else settings.database_url)
         key = workspace_key(state) if has_own_database else None
         agent_id = demo_agent(state) if has_own_database else None
-        environment = serve_environment(settings, state, redis.url if redis else None)
+        url = redis.url if redis else None
+        environment = serve_environment(settings, state, url, is_public=address.is_public)
         say("Starting gunicorn ...")
         server = running.enter_context(
             web_server(
@@ -131,8 +132,14 @@ def _welcome(
     agent_id: str | None,
 ) -> str:
     url = server.address.url
-    bearer = " -H 'Authorization: Bearer <one of DIFY_AGENT_API_TOKEN>'" if settings.has("api_token") else ""
     lines = [f"Greenrun serves on {url}"]
+    bearer = ""
+    if not needs_api_token(settings):
+        bearer = " -H 'Authorization: Bearer <one of DIFY_AGENT_API_TOKEN>'"
+    elif server.address.is_public:
+        bearer = f" -H 'Authorization: Bearer {state.api_token()}'"
+        lines.append(f"API token: {state.api_token()}  (other machines can reach {server.address.bind};")
+        lines.append(f"           kept in {state.api_token_file})")
     if redis is None:
         lines.append("Redis: the one of DIFY_AGENT_REDIS_URL")
     else:

@@ -24,6 +24,7 @@ class StateFolder:
         self.redis_log = path / "logs" / "redis.log"
         self.server_log = path / "logs" / "gunicorn.log"
         self.admin_token_file = path / "admin-token"
+        self.api_token_file = path / "api-token"
         self.secret_keys_file = path / "secret-keys"
         self.database = path / "greenrun.db"
         self.database_url = f"sqlite:///{self.database.absolute()}"
@@ -57,6 +58,10 @@ class StateFolder:
     def admin_token(self) -> str:
         """Return the operator's token, made on first use."""
         return _kept(self.admin_token_file, lambda: f"admin-{secrets.token_urlsafe(32)}")
+
+    def api_token(self) -> str:
+        """Return the token of ``/runs``, made on first use."""
+        return _kept(self.api_token_file, lambda: f"api-{secrets.token_urlsafe(32)}")
 
     def secret_keys(self) -> str:
         """Return the key ring, made on first use: one key of 32 random bytes in URL-safe base64, as Fernet takes it."""

@@ -1,6 +1,7 @@
 """The gunicorn of dev/start."""
 
 import errno
+import ipaddress
 import signal
 import socket
 import sys
@@ -35,6 +36,15 @@ class Address:
     @property
     def bind(self) -> str:
         return f"{_bracketed(self.host)}:{self.port}"
+
+    @property
+    def is_public(self) -> bool:
+        """Whether other machines can reach it. No address at all is none that they could."""
+        try:
+            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        except OSError:
+            return False
+        return not all(ipaddress.ip_address(address[0]).is_loopback for *_, address in found)
 
     @property
     def url(self) -> str:

@@ -6,6 +6,7 @@ from models.agent_runtime_sessions import AgentRuntimeSession
 from models.agent_tags import AgentTag
 from models.agents import Agent
 from models.api_keys import ApiKey
+from models.audit_entries import AuditEntry
 from models.base import Base
 from models.credentials import Credential
 from models.end_users import EndUser
@@ -23,6 +24,7 @@ __all__ = [
     "AgentSession",
     "AgentTag",
     "ApiKey",
+    "AuditEntry",
     "Base",
     "Credential",
     "EndUser",

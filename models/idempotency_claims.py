@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Index, PrimaryKeyConstraint, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import OUR_ID, Base, Created, Identified, Tenanted
-from models.types import UtcDateTime
+from models.types import JSON_VALUE, UtcDateTime
 
 
 class IdempotencyClaim(Identified, Tenanted, Created, Base):
@@ -21,6 +22,8 @@ class IdempotencyClaim(Identified, Tenanted, Created, Base):
     fingerprint: Mapped[str] = mapped_column(String(64))
     """Of the request, without its key."""
     made_id: Mapped[str] = mapped_column(OUR_ID)
+    answer: Mapped[Any | None] = mapped_column(JSON_VALUE)
+    """What was told of it, where a repeated request is told the same although it may be gone."""
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     __table_args__ = (

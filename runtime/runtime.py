@@ -26,6 +26,7 @@ from runtime.execution.lease_keeper import LeaseKeeper
 from runtime.execution.local_executor import LocalExecutor
 from runtime.execution.reaper import Reaper
 from runtime.execution.runner import Runner
+from runtime.execution.stray_errors import log_stray_errors
 from runtime.layers.default_model import default_model_layer
 from runtime.llm.clients import ModelClients
 from runtime.llm.plugin_daemon import PluginDaemonClient
@@ -61,7 +62,7 @@ class NotPatched(RuntimeError):
 class Runtime:
     """One a worker process. Making it opens nothing; ``start`` does, and ``close`` ends it.
 
-    Services reach it by ``runs``, which is there once it has started, and fill ``origins`` and ``observers`` before.
+    Services know it as a ``Worker``; ``origins`` and ``observers`` are filled before it starts.
     """
 
     def __init__(self, config: RuntimeConfig) -> None:
@@ -125,7 +126,7 @@ class Runtime:
             size=size,
             on_start=self._lease_keeper.tell,
         )
-        self.runs = Runs(
+        self._runs = Runs(
             worker=self._worker,
             keys=self._keys,
             store=self._store,
@@ -142,6 +143,7 @@ class Runtime:
             wait_seconds=config.max_wait_seconds,
             stop_owner=self._tell_owner,
         )
+        log_stray_errors(self._bridge.loop)
         self._bridge.start()
         self._requests.start()
         self._log.start()
@@ -153,6 +155,12 @@ class Runtime:
             starter()
         _calm_garbage_collection()
         gevent.config.track_greenlet_tree = False  # a look at the stack for each greenlet, of use only in a debugger
+
+    @property
+    def runs(self) -> Runs:
+        """What services ask of runs. The first to ask starts everything, where nobody has. Raises NotPatched."""
+        self.start()
+        return self._runs
 
     def hurry(self) -> None:
         """Let a drain, under way or to come, end now."""

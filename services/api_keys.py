@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import secrets
-from dataclasses import dataclass
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from errors import AgentNotFound, DatabaseUnavailable, KeyNotActive, KeyNotFound
 from models import Agent, ApiKey
-from models.enums import AgentScope, AgentStatus, KeyKind
+from models.enums import AgentScope, AgentStatus
 from runtime.protocol.ids import is_id
 from services.audit import audit
 from services.database import Database
 from services.key_cache import KeyCache, KeyHolder
-from services.key_types import CreateKeyRequest, KeyDescription, KeyPage, NewKey
+from services.key_lookups import KeyLookups
+from services.key_secrets import digest_of, may_be_key, new_secret
+from services.key_types import CreateKeyRequest, KeyDescription, NewKey
+from services.pages import NumberedPage, counted, window
 
 logger = logging.getLogger(__name__)
 
-PREFIXES = {KeyKind.WORKSPACE: "ws-", KeyKind.APP: "app-"}
-RANDOM_BYTES = 36
-"""288 bits. What is shown of them as the prefix leaves 258."""
-SHOWN_CHARS = 5
+AT_ONCE = 500
+"""Keys that one statement asks for."""
 
 USE_NOTED_EVERY = timedelta(minutes=1)
 USE_NOTED_WITHIN_SECONDS = 0.2
-"""A caller does not wait longer than this for the note of his key's use."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Secret:
-    key: str
-    prefix: str
-    digest: str
+"""A caller does not wait longer than this for the note of their key's use."""
 
 
 class ApiKeyService:
@@ -48,10 +40,11 @@ class ApiKeyService:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._cache = KeyCache()
+        self._lookups = KeyLookups(self._look_up)
 
     def create_key(self, tenant_id: str, wanted: CreateKeyRequest, *, created_by: str | None) -> NewKey:
         """Make a key. It is in the answer, and from then on nowhere. Raises AgentNotFound."""
-        secret = _new_secret(wanted.kind)
+        secret = new_secret(wanted.kind)
         with self._database.transaction() as session:
             if wanted.agent_id is not None:
                 _require_agent(session, tenant_id, wanted.agent_id)
@@ -68,17 +61,18 @@ class ApiKeyService:
             session.add(row)
             session.flush()
             made = NewKey(secret.key, KeyDescription.of(row))
-        audit("key_created", tenant_id=tenant_id, actor=created_by, id=row.id, kind=wanted.kind, agent=wanted.agent_id)
+            details = {"id": row.id, "kind": wanted.kind, "agent": wanted.agent_id}
+            change = audit(session, "key_created", tenant_id=tenant_id, actor=created_by, **details)
+        change.log()
         return made
 
-    def list_keys(self, tenant_id: str, *, page: int, limit: int) -> KeyPage:
+    def list_keys(self, tenant_id: str, *, page: int, limit: int) -> NumberedPage[KeyDescription]:
         """Keys of a tenant, the newest first; those that are no longer valid as well."""
         with self._database.reading() as session:
             mine = ApiKey.tenant_id == tenant_id
-            total = session.scalar(select(func.count()).select_from(ApiKey).where(mine)) or 0
-            order = (ApiKey.created_at.desc(), ApiKey.id.desc())
-            rows = session.scalars(select(ApiKey).where(mine).order_by(*order).offset((page - 1) * limit).limit(limit))
-            return KeyPage([KeyDescription.of(row) for row in rows], page=page, limit=limit, total=total)
+            wanted = select(ApiKey).where(mine).order_by(ApiKey.created_at.desc(), ApiKey.id.desc())
+            found = [KeyDescription.of(row) for row in session.scalars(window(wanted, page=page, limit=limit))]
+            return NumberedPage.of(found, page=page, limit=limit, total=counted(session, ApiKey, mine))
 
     def rotate_key(self, tenant_id: str, key_id: str, *, overlap_seconds: int, created_by: str | None) -> NewKey:
         """Make a key in the place of another, which stays valid for the overlap.
@@ -91,7 +85,7 @@ class ApiKeyService:
             old = _find_key(session, tenant_id, key_id)
             if old.replaced_by is not None or not _is_valid(old, now):
                 raise KeyNotActive
-            secret = _new_secret(old.kind)
+            secret = new_secret(old.kind)
             new = ApiKey(
                 tenant_id=tenant_id,
                 kind=old.kind,
@@ -108,44 +102,60 @@ class ApiKeyService:
             old.expires_at = end if old.expires_at is None else min(end, old.expires_at)
             old.replaced_by = new.id
             made = NewKey(secret.key, KeyDescription.of(new))
+            details = {"id": key_id, "replaced_by": new.id, "overlap_seconds": overlap_seconds}
+            change = audit(session, "key_rotated", tenant_id=tenant_id, actor=created_by, **details)
         self._cache.forget(key_id)
-        what = {"id": key_id, "replaced_by": new.id, "overlap_seconds": overlap_seconds}
-        audit("key_rotated", tenant_id=tenant_id, actor=created_by, **what)
+        change.log()
         return made
 
-    def revoke_key(self, tenant_id: str, key_id: str, *, revoked_by: str | None) -> None:
+    def revoke_key(self, tenant_id: str, key_id: str, *, revoked_by: str | None, with_made: bool = False) -> int:
         """End a key: at once here, and in other processes as soon as they look again; again is no error.
 
-        Raises KeyNotFound.
+        ``with_made`` ends the keys that were made with it as well, those that were made with them, and so on: whoever
+        had the key may have made themselves another. Answers how many of those stay valid. Raises KeyNotFound.
         """
+        now = datetime.now(UTC)
         with self._database.transaction() as session:
-            row = _find_key(session, tenant_id, key_id)
-            was_revoked = row.revoked_at is not None
-            row.revoked_at = row.revoked_at or datetime.now(UTC)
-        self._cache.forget(key_id)
-        if not was_revoked:
-            audit("key_revoked", tenant_id=tenant_id, actor=revoked_by, id=key_id)
+            first = _find_key(session, tenant_id, key_id)
+            made = _made_with(session, tenant_id, key_id)
+            rows = [first, *made] if with_made else [first]
+            ended = [row for row in rows if row.revoked_at is None]
+            for row in ended:
+                row.revoked_at = now
+            changes = [audit(session, "key_revoked", tenant_id=tenant_id, actor=revoked_by, id=row.id) for row in ended]
+        for row in rows:
+            self._cache.forget(row.id)
+        for change in changes:
+            change.log()
+        return sum(_is_valid(row, now) for row in made)
 
     def find_holder(self, key: str) -> KeyHolder | None:
         """Who has this key; None when it is none or no longer valid."""
-        if not key.startswith(tuple(PREFIXES.values())):
+        if not may_be_key(key):
             return None  # the database is not asked for what is no key
-        digest, now = _digest(key), datetime.now(UTC)
+        digest, now = digest_of(key), datetime.now(UTC)
         holder = self._cache.get(digest)
         if holder is None:
-            holder = self._look_up(digest, now)
+            holder = self._lookups.find(digest)
         return holder if holder is not None and holder.is_valid(now) else None
 
-    def _look_up(self, digest: str, now: datetime) -> KeyHolder | None:
+    def _look_up(self, digests: Collection[str]) -> dict[str, KeyHolder]:
+        wanted, now = list(digests), datetime.now(UTC)
         with self._database.reading() as session:
-            row = session.scalar(select(ApiKey).where(ApiKey.digest == digest))
-        if row is None or not _is_valid(row, now):
-            return None
-        if row.last_used_at is None or row.last_used_at <= now - USE_NOTED_EVERY:
-            self._note_use(row.id, now)
-        holder = KeyHolder(row.id, row.tenant_id, row.kind, row.agent_id, row.expires_at)
-        self._cache.put(digest, holder)
-        return holder
+            rows = [
+                row
+                for start in range(0, len(wanted), AT_ONCE)
+                for row in session.scalars(select(ApiKey).where(ApiKey.digest.in_(wanted[start : start + AT_ONCE])))
+                if _is_valid(row, now)
+            ]
+        found = {}
+        for row in rows:
+            if row.last_used_at is None or row.last_used_at <= now - USE_NOTED_EVERY:
+                self._note_use(row.id, now)
+            holder = KeyHolder(row.id, row.tenant_id, row.kind, row.agent_id, row.expires_at)
+            self._cache.put(row.digest, holder)
+            found[row.digest] = holder
+        return found
 
     def _note_use(self, key_id: str, now: datetime) -> None:
         stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at <= now - USE_NOTED_EVERY)
@@ -164,6 +174,22 @@ def _require_agent(session: Session, tenant_id: str, agent_id: str) -> None:
         raise AgentNotFound
 
 
+def _made_with(session: Session, tenant_id: str, key_id: str) -> list[ApiKey]:
+    """The keys that were made with a key, or with one of those. What replaces a key in a rotation counts as well."""
+    found: dict[str, ApiKey] = {}
+    makers = {key_id}
+    while makers:
+        is_made = or_(
+            ApiKey.created_by.in_(makers),
+            ApiKey.id.in_(select(ApiKey.replaced_by).where(ApiKey.id.in_(makers), ApiKey.replaced_by.is_not(None))),
+        )
+        rows = session.scalars(select(ApiKey).where(ApiKey.tenant_id == tenant_id, is_made).with_for_update())
+        new = {row.id: row for row in rows if row.id != key_id and row.id not in found}
+        found |= new
+        makers = set(new)
+    return list(found.values())
+
+
 def _find_key(session: Session, tenant_id: str, key_id: str) -> ApiKey:
     """A key of the tenant, which nobody else changes until the end of the transaction. Raises KeyNotFound."""
     if not is_id(key_id):
@@ -177,12 +203,3 @@ def _find_key(session: Session, tenant_id: str, key_id: str) -> ApiKey:
 
 def _is_valid(row: ApiKey, now: datetime) -> bool:
     return row.revoked_at is None and (row.expires_at is None or row.expires_at > now)
-
-
-def _new_secret(kind: KeyKind) -> _Secret:
-    key = PREFIXES[kind] + secrets.token_urlsafe(RANDOM_BYTES)
-    return _Secret(key, prefix=key[: len(PREFIXES[kind]) + SHOWN_CHARS], digest=_digest(key))
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()

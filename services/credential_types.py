@@ -97,25 +97,6 @@ class StoredCredential:
     is_new: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CredentialPage:
-    """Some credentials of a tenant."""
-
-    credentials: list[CredentialDescription]
-    page: int
-    limit: int
-    total: int
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "data": [credential.as_json() for credential in self.credentials],
-            "page": self.page,
-            "limit": self.limit,
-            "total": self.total,
-            "has_more": self.page * self.limit < self.total,
-        }
-
-
 @dataclass(slots=True)
 class RekeyReport:
     """What became of all that is stored encrypted when it was to have the newest key."""

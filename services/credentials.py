@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -19,7 +19,6 @@ from services.credential_marks import marks_of
 from services.credential_types import (
     NAME_RULE,
     CredentialDescription,
-    CredentialPage,
     PutCredentialRequest,
     RekeyReport,
     StoredCredential,
@@ -28,6 +27,7 @@ from services.credential_types import (
 )
 from services.credential_uses import agents_that_need
 from services.database import Database
+from services.pages import NumberedPage, counted, window
 from services.rekeying import rekey_all
 
 MAX_AGENTS_TOLD = 5
@@ -65,19 +65,19 @@ class CredentialService:
             _upsert(session, tenant_id, name, changed)
             row = session.scalars(_wanted(tenant_id, name)).one()
             stored = StoredCredential(CredentialDescription.of(row), is_new=row.version == 1)
-        action = "credential_stored" if stored.is_new else "credential_replaced"
-        audit(action, tenant_id=tenant_id, actor=changed_by, name=name, fingerprint=marks.fingerprint)
+            action = "credential_stored" if stored.is_new else "credential_replaced"
+            details = {"name": name, "fingerprint": marks.fingerprint}
+            change = audit(session, action, tenant_id=tenant_id, actor=changed_by, **details)
+        change.log()
         return stored
 
-    def list_credentials(self, tenant_id: str, *, page: int, limit: int) -> CredentialPage:
+    def list_credentials(self, tenant_id: str, *, page: int, limit: int) -> NumberedPage[CredentialDescription]:
         """Credentials of a tenant, the one that was changed last first."""
         with self._database.reading() as session:
             mine = Credential.tenant_id == tenant_id
-            total = session.scalar(select(func.count()).select_from(Credential).where(mine)) or 0
-            order = (Credential.updated_at.desc(), Credential.id.desc())
-            start = (page - 1) * limit
-            rows = session.scalars(select(Credential).where(mine).order_by(*order).offset(start).limit(limit))
-            return CredentialPage([CredentialDescription.of(row) for row in rows], page=page, limit=limit, total=total)
+            wanted = select(Credential).where(mine).order_by(Credential.updated_at.desc(), Credential.id.desc())
+            found = [CredentialDescription.of(row) for row in session.scalars(window(wanted, page=page, limit=limit))]
+            return NumberedPage.of(found, page=page, limit=limit, total=counted(session, Credential, mine))
 
     def delete_credential(self, tenant_id: str, name: str, *, deleted_by: str | None, force: bool = False) -> None:
         """Delete a credential; runs that have begun keep its values.
@@ -91,7 +91,9 @@ class CredentialService:
         with self._database.transaction() as session:
             row = session.scalar(_wanted(tenant_id, name).with_for_update())
             session.delete(_require(row))
-        audit("credential_deleted", tenant_id=tenant_id, actor=deleted_by, name=name, forced=force)
+            details = {"name": name, "forced": force}
+            change = audit(session, "credential_deleted", tenant_id=tenant_id, actor=deleted_by, **details)
+        change.log()
 
     def resolve(self, session: Session, tenant_id: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The values of each of the credentials, by name. They must not outlive the run that they are for.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import sqlite3
@@ -9,8 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event, make_url
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    Connection,
+    Engine,
+    NullPool,
+    QueuePool,
+    cast,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+)
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.orm import Session
 
 from runtime.polling import is_readable_now
 
@@ -100,6 +115,17 @@ def lock_for_migration(connection: Connection) -> None:
     """Wait until no other migration is under way. On SQLite the transaction itself is the lock."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+
+
+def wait_alone(session: Session, *names: str) -> None:
+    """Wait until no other transaction holds what is named like this, and hold it to the end of this one.
+
+    On SQLite there is nothing to wait for: whoever writes is alone already.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        digest = hashlib.sha256("\n".join(names).encode()).digest()
+        number = int.from_bytes(digest[:8], signed=True)
+        session.execute(select(func.pg_advisory_xact_lock(cast(number, BigInteger))))
 
 
 def is_outage(error: DBAPIError) -> bool:

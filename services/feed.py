@@ -12,8 +12,7 @@ from errors import RunNotFound
 from runtime.protocol.feed import Unsubscribed, run_message, runs_page
 from runtime.protocol.ids import is_id
 from runtime.protocol.records import RunRecord, feed_payload_start
-from runtime.runs import CursorLost, Follower, StreamEntry, Subscriber
-from runtime.runtime import Runtime
+from runtime.runs import CursorLost, Follower, StreamEntry, Subscriber, Worker
 from services.run_access import RunAccess
 
 SNAPSHOT_PAGE_RUNS = 100
@@ -78,12 +77,12 @@ class ListReader(FeedReader[list[bytes]]):
     Of a run that its reader may not see there is nothing in it.
     """
 
-    def __init__(self, runtime: Runtime, after: str | None, *, access: RunAccess) -> None:
+    def __init__(self, worker: Worker, after: str | None, *, access: RunAccess) -> None:
         super().__init__()
-        self._runtime = runtime
+        self._worker = worker
         self._access = access
         self._starts = None if access.tenants is None else tuple(map(feed_payload_start, access.tenants))
-        self._after = after if after is not None and runtime.runs.feed.knows(after) else None
+        self._after = after if after is not None and worker.runs.feed.knows(after) else None
 
     @property
     def is_resumed(self) -> bool:
@@ -94,11 +93,11 @@ class ListReader(FeedReader[list[bytes]]):
         after = self._after
         while not self._is_stopped:
             if after is None:
-                snapshot = self._runtime.runs.feed.snapshot()
+                snapshot = self._worker.runs.feed.snapshot()
                 yield from self._pages(snapshot.run_ids, snapshot.cursor)
                 after = snapshot.cursor
             try:
-                for entries in self._read(partial(self._runtime.runs.feed.follow, after)):
+                for entries in self._read(partial(self._worker.runs.feed.follow, after)):
                     if messages := self._messages(entries):
                         yield messages
                 return
@@ -109,7 +108,7 @@ class ListReader(FeedReader[list[bytes]]):
         # Pages are full of what the reader may see, so that they do not tell how much else there is.
         seen: list[RunRecord] = []
         for start in range(0, len(run_ids), SNAPSHOT_PAGE_RUNS):
-            found = self._runtime.runs.feed.records(run_ids[start : start + SNAPSHOT_PAGE_RUNS])
+            found = self._worker.runs.feed.records(run_ids[start : start + SNAPSHOT_PAGE_RUNS])
             seen += filter(self._access.may_see, found)
             if len(seen) > SNAPSHOT_PAGE_RUNS:
                 yield [runs_page(seen[:SNAPSHOT_PAGE_RUNS], cursor=None)]
@@ -126,24 +125,28 @@ class ListReader(FeedReader[list[bytes]]):
 
 
 class FeedService:
-    """The rules of the feed. Its methods raise the errors that callers see."""
+    """The rules of the feed. Its methods raise the errors that callers see.
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    ``max_subscriptions`` is how many runs one connection may follow at once.
+    """
+
+    def __init__(self, worker: Worker, *, max_subscriptions: int) -> None:
+        self._worker = worker
+        self.max_subscriptions = max_subscriptions
 
     def attend(self, seat: Subscriber) -> AbstractContextManager[None]:
         """Let a connection be known, by a subscriber to nothing, which is cut when the worker is to stop."""
-        return self._runtime.runs.feed.attend(seat)
+        return self._worker.runs.feed.attend(seat)
 
     def open_run(self, run_id: str, *, access: RunAccess, after: str) -> RunReader:
         """A reader of a run's events from a cursor to its end. Raises RunNotFound."""
         if not is_id(run_id):
             raise RunNotFound
-        found = self._runtime.runs.find(run_id, after=after)
+        found = self._worker.runs.find(run_id, after=after)
         if found is None or not access.may_see(found.record):
             raise RunNotFound
-        return RunReader(found.record, partial(self._runtime.runs.follow, found))
+        return RunReader(found.record, partial(self._worker.runs.follow, found))
 
     def open_list(self, *, access: RunAccess, after: str | None) -> ListReader:
         """A reader of the list of runs, from a cursor or, where that is none or too old, from what runs now."""
-        return ListReader(self._runtime, after, access=access)
+        return ListReader(self._worker, after, access=access)

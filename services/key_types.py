@@ -110,24 +110,5 @@ class NewKey:
         return {name: values[name] for name in told}
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPage:
-    """Some keys of a tenant."""
-
-    keys: list[KeyDescription]
-    page: int
-    limit: int
-    total: int
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "data": [key.as_json() for key in self.keys],
-            "page": self.page,
-            "limit": self.limit,
-            "total": self.total,
-            "has_more": self.page * self.limit < self.total,
-        }
-
-
 def _plain(value: object) -> object:
     return wire_time(value) if isinstance(value, datetime) else value

@@ -8,24 +8,36 @@ from functools import partial
 from errors import InvalidComposition
 from runtime.config import OperatorRules
 from runtime.protocol.events import RunEnd
-from runtime.runs import ASIDE, CLEANUP, RUN, TURN, Handler, HeardEnd, Job, ProvenRun, RunHooks, RunNotBegun
-from runtime.runtime import Runtime
+from runtime.runs import (
+    ASIDE,
+    CLEANUP,
+    RUN,
+    TURN,
+    Handler,
+    HeardEnd,
+    Job,
+    Observers,
+    Origins,
+    ProvenRun,
+    RunHooks,
+    RunNotBegun,
+)
+from services.assembly import TurnWork
 from services.run_checks import proven_run
-from services.sessions.assembly import SessionParts
 
 
-def register_run_kinds(runtime: Runtime, sessions: SessionParts) -> None:
-    """Tell the runtime of each kind of origin, and of each observer. A new one is a line here."""
+def register_run_kinds(origins: Origins, observers: Observers, rules: OperatorRules, work: TurnWork) -> None:
+    """Register each kind of origin, and each observer. A new one is a line here."""
 
     def plain(job: Job) -> RunHooks:
-        return PlainRun(job, runtime.config.rules)
+        return PlainRun(job, rules)
 
-    runtime.origins.register(RUN, plain)
-    runtime.origins.register(ASIDE, plain)
-    runtime.origins.register(TURN, sessions.turns.hooks)
-    runtime.origins.register(CLEANUP, sessions.cleanup.hooks)
-    by_kind = {TURN: sessions.line.hear, CLEANUP: sessions.cleanup.hear}
-    runtime.observers.register("sessions", partial(hear_by_kind, by_kind), at_once=sessions.pending.note)
+    origins.register(RUN, plain)
+    origins.register(ASIDE, plain)
+    origins.register(TURN, work.turns.hooks)
+    origins.register(CLEANUP, work.cleanup.hooks)
+    by_kind = {TURN: work.line.hear, CLEANUP: work.cleanup.hear}
+    observers.register("sessions", partial(hear_by_kind, by_kind), at_once=work.pending.note)
 
 
 def hear_by_kind(handlers: Mapping[str, Handler], heard: Sequence[HeardEnd]) -> None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from errors import CapacityReached, RunAlreadyEnded, RunNotFound, ShuttingDown
+from runtime.config import OperatorRules
 from runtime.protocol.dialects import Dialect, choose_dialect
 from runtime.protocol.events import RunEnd
 from runtime.protocol.ids import is_id
 from runtime.protocol.records import RunRecord
 from runtime.protocol.requests import CancelRunRequest, CreateRunRequest
 from runtime.protocol.sse import HEARTBEAT_SECONDS
-from runtime.runs import RUN, Claim, Follower, Job, Origin, ProvenRun, StreamEntry
-from runtime.runtime import Runtime
-from services.idempotency import EVERYBODY, claim_of
+from runtime.runs import RUN, Claim, Follower, Job, Origin, ProvenRun, StreamEntry, Worker
+from services.idempotency import EVERYBODY, claim_of, scope_of
 from services.run_access import RunAccess
 from services.run_checks import check_tenant, proven_run
 
@@ -33,10 +32,15 @@ class EventPage:
 
 
 class RunService:
-    """The rules of runs. Its methods raise the errors that callers see."""
+    """The rules of runs. Its methods raise the errors that callers see.
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    ``dialect`` is that of every run; None chooses it from the request.
+    """
+
+    def __init__(self, worker: Worker, rules: OperatorRules, dialect: Dialect | None) -> None:
+        self._worker = worker
+        self._rules = rules
+        self._dialect = dialect
 
     def create_run(
         self,
@@ -61,7 +65,7 @@ class RunService:
             with self.admission():
                 return self.begin(proven, tenant_id=tenant_id, request=request, claim=claim)
         except (CapacityReached, ShuttingDown):
-            earlier = self._runtime.runs.find_by_claim(claim, proven.dialect) if claim else None
+            earlier = self._worker.runs.find_by_claim(claim, proven.dialect) if claim else None
             if earlier is None:
                 raise
             return earlier
@@ -71,12 +75,12 @@ class RunService:
 
         Raises InvalidComposition.
         """
-        dialect = dialect or self._runtime.config.dialect or choose_dialect(request)
-        return proven_run(request, dialect, self._runtime.config.rules)
+        dialect = dialect or self._dialect or choose_dialect(request)
+        return proven_run(request, dialect, self._rules)
 
     def admission(self) -> AbstractContextManager[None]:
         """Hold a place for a run that is begun inside. Raises ShuttingDown and CapacityReached."""
-        return self._runtime.runs.admit()
+        return self._worker.runs.admit()
 
     def begin(
         self,
@@ -92,7 +96,7 @@ class RunService:
 
         As ``Runs.accept``, which it ends in.
         """
-        run_id = run_id or self._runtime.runs.new_run_id(claim)
+        run_id = run_id or self._worker.runs.new_run_id(claim)
         job = Job(
             run_id=run_id,
             origin=origin or Origin(kind=RUN, id=run_id),
@@ -100,16 +104,16 @@ class RunService:
             tenant_id=tenant_id,
             request=request,
         )
-        return self._runtime.runs.accept(job, proven, claim=claim)
+        return self._worker.runs.accept(job, proven, claim=claim)
 
     def get_run(self, run_id: str, *, access: RunAccess) -> RunRecord:
         """Raises RunNotFound, also for a run that ``access`` does not show, as everything here does."""
-        return access.require(self._runtime.runs.get(run_id) if is_id(run_id) else None)
+        return access.require(self._worker.runs.get(run_id) if is_id(run_id) else None)
 
     def list_events(self, run_id: str, *, access: RunAccess, after: str, limit: int) -> EventPage:
         """A page of events behind a cursor. Raises RunNotFound."""
         self.get_run(run_id, access=access)
-        entries = self._runtime.runs.page(run_id, after=after, limit=limit)
+        entries = self._worker.runs.page(run_id, after=after, limit=limit)
         return EventPage(run_id, entries, entries[-1].cursor if entries else after)
 
     def follow_run(
@@ -121,10 +125,10 @@ class RunService:
         """
         if not is_id(run_id):
             raise RunNotFound
-        found = self._runtime.runs.find(run_id, after=after)
+        found = self._worker.runs.find(run_id, after=after)
         if found is None or not access.may_see(found.record):
             raise RunNotFound
-        return self._runtime.runs.follow(found, heartbeat=heartbeat)
+        return self._worker.runs.follow(found, heartbeat=heartbeat)
 
     def cancel_run(self, run_id: str, request: CancelRunRequest, *, access: RunAccess) -> RunRecord:
         """End a run as cancelled, whichever worker executes it; again is no error.
@@ -134,7 +138,7 @@ class RunService:
         record = self.get_run(run_id, access=access)
         if not record.has_ended:
             end = RunEnd.cancelled(reason=request.reason, message=request.message)
-            ended_before = self._runtime.runs.end(record, end)
+            ended_before = self._worker.runs.end(record, end)
             if ended_before is None:
                 return record
             record = ended_before
@@ -145,4 +149,4 @@ class RunService:
 
 def _scope_of(tenant_id: str | None) -> str:
     """Whose idempotency keys are his own: a tenant's; callers without a tenant share theirs."""
-    return EVERYBODY if tenant_id is None else json.dumps(["run", tenant_id])
+    return EVERYBODY if tenant_id is None else scope_of("run", tenant_id)

@@ -9,3 +9,4 @@ DEFAULT_TENANT = "default"
 
 TENANT_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,63}")
 """What the id of a tenant, or of one of its users, is made of."""
+TENANT_RULE = "takes 1 to 64 of A-Z a-z 0-9 . _ : @ - and begins with a letter or a digit"

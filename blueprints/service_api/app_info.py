@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify
 
-from blueprints.service_api.identity import current_app
+from blueprints.callers import current_app
 from services.chat.app_info import AppInfoService
 
 

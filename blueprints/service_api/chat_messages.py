@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify, request
 
+from blueprints.callers import current_app
 from blueprints.service_api.bodies import parse_service_body
 from blueprints.service_api.errors import render_failure
-from blueprints.service_api.identity import current_app
-from runtime.protocol import sse
+from blueprints.streams import stream_response
 from services.chat.chat import ChatService
 from services.chat.chat_requests import ChatMessageRequest
 from services.chat.frames import ChatTurn, blocking_body
 from services.chat.requests import OfUser
 
 SEND_MESSAGE = "send_message"
-STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 def add_chat_routes(blueprint: Blueprint, chat: ChatService) -> None:
@@ -38,5 +37,4 @@ def add_chat_routes(blueprint: Blueprint, chat: ChatService) -> None:
         return jsonify(result="success")
 
     def _stream(turn: ChatTurn) -> Response:
-        frames = chat.answer(current_app().tenant_id, turn)
-        return Response(frames, content_type=sse.CONTENT_TYPE, headers=STREAM_HEADERS, direct_passthrough=True)
+        return stream_response(chat.answer(current_app().tenant_id, turn))

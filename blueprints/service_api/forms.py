@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify, request
 
+from blueprints.callers import current_app
 from blueprints.paging import parse_query
 from blueprints.service_api.bodies import parse_service_body
-from blueprints.service_api.identity import current_app
 from services.chat.requests import OfUser, SubmitFormRequest
 from services.sessions.forms import FormAddress, FormService
 

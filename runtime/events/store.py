@@ -208,6 +208,11 @@ class RunStore:
         """Up to ``limit`` entries behind the cursor ``after``, which is in normal form."""
         return raw_entries(self._ask(*self._range(run_id, after=after, limit=limit)))
 
+    def bounded_page(self, run_id: str, *, after: str, limit: int, max_bytes: int) -> list[StreamEntry]:
+        """As ``page``, and no more than so many bytes, unless the first entry alone has more."""
+        start = "+" if after == GREATEST else f"({after}"
+        return raw_entries(self._run_script("page_events", [self._keys.events(run_id)], [start, limit, max_bytes]))
+
     def last_cursor(self, run_id: str) -> str | None:
         """The id of the last entry; None when the stream is gone."""
         raw = self._ask("XREVRANGE", self._keys.events(run_id), "+", "-", "COUNT", 1)

@@ -125,7 +125,7 @@ class LocalExecutor:
                     end = STORAGE_LOST
                 self._write_end(run, end)
         except Exception as error:  # whatever went wrong here, the run must not stay running
-            log_unexpected(run.run_id, error, "its end could not be made")
+            log_unexpected(run.run_id, error)
             self._write_end(run, RunEnd.failed(UNKNOWN))
         finally:
             run.enter(Phase.ENDED)

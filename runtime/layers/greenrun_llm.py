@@ -14,7 +14,7 @@ from runtime.config import OperatorRules
 from runtime.layers.model_layer import Credentials, ModelLayer, ModelSettingsConfig, Scalar
 from runtime.llm.address_guard import check_url
 from runtime.llm.clients import ModelClients
-from runtime.llm.providers import ModelTarget, build_model, family_of
+from runtime.llm.providers import Compatibility, ModelTarget, build_model, family_of
 from runtime.llm.usage import UsageLedger
 
 API_KEY = "api_key"
@@ -43,7 +43,10 @@ def _only_an_api_key(value: Credentials) -> Credentials:
 
 
 class DirectModelConfig(LayerConfigModel):
-    """One model and what it is called with. ``base_url`` is for servers that speak the provider's API."""
+    """One model and what it is called with. ``base_url`` is for servers that speak the provider's API.
+
+    ``compatibility`` says how much of OpenAI's API such a server takes; by default its address decides.
+    """
 
     model: Annotated[str, AfterValidator(_provider_and_model)]
     base_url: Annotated[str, AfterValidator(_http_url)] | None = None
@@ -51,6 +54,13 @@ class DirectModelConfig(LayerConfigModel):
         default_factory=lambda: Credentials({})
     )
     model_settings: ModelSettingsConfig | None = None
+    compatibility: Compatibility | None = None
+
+    @model_validator(mode="after")
+    def _only_openais_api_has_compatible_servers(self) -> Self:
+        if self.compatibility is not None and family_of(self.model).name != "openai":
+            raise ValueError("compatibility is for models of openai and openai-responses")
+        return self
 
     @property
     def place(self) -> tuple[str, str | None]:
@@ -112,6 +122,7 @@ class GreenrunLlmLayer(ModelLayer[GreenrunLlmConfig]):
             base_url=model.base_url,
             api_key=SecretStr(key) if key is not None else None,
             settings=cast(ModelSettings, settings.given()) if settings is not None else None,
+            compatibility=model.compatibility,
         )
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import httpx2
 from pydantic import Field, Secret, field_validator, model_validator
-from pydantic_ai.exceptions import UserError
 from pydantic_ai.toolsets import AbstractToolset
 
 from runtime.composition.layer import NoState
@@ -19,6 +18,7 @@ from runtime.config import OperatorRules
 from runtime.layers.tool_layer import ToolLayer
 from runtime.llm.address_guard import check_url
 from runtime.llm.clients import ModelClients
+from runtime.llm.unsupported import UnsupportedRequest
 from runtime.mcp.limits import MAX_TOOLS
 from runtime.mcp.names import public_tool_name
 from runtime.protocol.redaction import Redactor
@@ -142,7 +142,7 @@ class GreenrunMcpLayer(ToolLayer[McpConfig, NoState]):
         try:
             self.check_rules(rules)
         except ValueError as error:
-            raise UserError(f"layer '{self.name}': {error}") from None
+            raise UnsupportedRequest(f"layer '{self.name}': {error}") from None
 
     def _connect(self, clients: ModelClients) -> Connect:
         from runtime.mcp.command import connect_command

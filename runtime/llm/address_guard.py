@@ -22,6 +22,40 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+SPECIAL_IPV4 = [
+    ipaddress.IPv4Network(network)
+    for network in (
+        "168.63.129.16/32",  # the host agent of Azure's machines
+        "192.0.0.0/24",  # protocol assignments
+        "192.88.99.0/24",  # relays of 6to4
+    )
+]
+SPECIAL_IPV6 = [
+    ipaddress.IPv6Network(network)
+    for network in (
+        "2001::/32",  # Teredo
+        "2002::/16",  # 6to4
+        "3fff::/20",  # documentation
+    )
+]
+"""What Python's ``is_global`` counts as public, and is not. IPv6 that tunnels to an IPv4 address is never needed to
+reach a server, and where it leads is for routers to say."""
+ISATAP_IDS = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
+METADATA = frozenset(
+    ipaddress.ip_address(address)
+    for address in (
+        "100.100.100.200",  # Alibaba Cloud
+        "168.63.129.16",  # Azure
+        "169.254.169.254",  # most clouds
+        "169.254.170.2",  # Amazon ECS
+        "169.254.170.23",  # Amazon EKS
+        "fd00:ec2::23",
+        "fd00:ec2::254",
+        "fd20:ce::254",  # Google Cloud
+    )
+)
+"""Where clouds tell a machine its own credentials. No model answers there, so not even the operator's permission for
+private addresses opens them."""
 
 
 class AddressNotAllowed(httpx2.ConnectError):
@@ -32,7 +66,8 @@ def check_url(url: str, *, allow_private: bool) -> None:
     """Raise ValueError, with a text for the caller, when ``url`` is not one that may be called.
 
     It must be http or https, have a host, and hold no user name. A host written as an address, in any of the ways
-    that resolvers read as one, must be a public one unless ``allow_private``. Looks nothing up.
+    that resolvers read as one, must be a public one unless ``allow_private``, and never one of cloud metadata. Looks
+    nothing up.
     """
     try:
         parsed = httpx2.URL(url)
@@ -44,24 +79,41 @@ def check_url(url: str, *, allow_private: bool) -> None:
         raise ValueError("names no host")
     if parsed.userinfo:
         raise ValueError("must not hold a user name or password")
+    if _is_metadata_host(parsed.host):
+        raise ValueError("names an address of cloud metadata, which is never called")
     if not allow_private and _is_private_host(parsed.host):
         raise ValueError("names a private address, which this server's operator does not allow")
 
 
 def is_public(address: IPAddress) -> bool:
     """Whether the address is one of the public internet, also when it is an IPv4 address inside an IPv6 one."""
+    address = _plain(address)
     if isinstance(address, ipaddress.IPv4Address):
-        return address.is_global and not address.is_multicast
-    inner = address.ipv4_mapped or address.sixtofour
-    if inner is None and address in NAT64:
-        inner = ipaddress.IPv4Address(address.packed[-4:])
-    if inner is not None:
-        return is_public(inner)
-    return address in GLOBAL_UNICAST and address.is_global and address.teredo is None
+        is_special = any(address in network for network in SPECIAL_IPV4)
+        return address.is_global and not address.is_multicast and not is_special
+    if any(address in network for network in SPECIAL_IPV6) or address.packed[8:12] in ISATAP_IDS:
+        return False
+    return address in GLOBAL_UNICAST and address.is_global
+
+
+def may_connect(address: IPAddress, *, allow_private: bool) -> bool:
+    """Whether a connection to the address may be made."""
+    return _plain(address) not in METADATA and (allow_private or is_public(address))
+
+
+def _plain(address: IPAddress) -> IPAddress:
+    """The address that packets to this one reach: the IPv4 one where it is mapped into IPv6, or behind NAT64."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return address.ipv4_mapped
+        if address in NAT64:
+            return ipaddress.IPv4Address(address.packed[-4:])
+        return ipaddress.IPv6Address(address.packed)  # without its scope
+    return address
 
 
 def guarded_transport(*, allow_private: bool, limits: httpx2.Limits | None = None) -> httpx2.AsyncBaseTransport:
-    """A transport that connects to public addresses only, unless ``allow_private``.
+    """A transport that connects to public addresses only, or with ``allow_private`` to all but those of cloud metadata.
 
     A request to another address fails with AddressNotAllowed. It uses no proxy: a proxy would do the connecting.
     """
@@ -79,6 +131,11 @@ def guarded_client(
     """A client over a guarded transport; see ``client_over``."""
     transport = guarded_transport(allow_private=allow_private, limits=limits)
     return client_over(transport, timeout=timeout, headers=headers)
+
+
+def _is_metadata_host(host: str) -> bool:
+    address = literal_address(host.lower().rstrip("."))
+    return address is not None and _plain(address) in METADATA
 
 
 def _is_private_host(host: str) -> bool:
@@ -142,4 +199,5 @@ class _GuardedBackend(httpcore2.AsyncNetworkBackend):
         except (OSError, UnicodeError) as error:
             raise httpcore2.ConnectError("the host's name cannot be resolved") from error
         addresses = dict.fromkeys(str(address[0]) for *_, address in found)
-        return [text for text in addresses if self._allow_private or is_public(ipaddress.ip_address(text))]
+        allowed = self._allow_private
+        return [text for text in addresses if may_connect(ipaddress.ip_address(text), allow_private=allowed)]

@@ -31,6 +31,10 @@ MAX_QUOTED_CHARS = 400
 _WORD = re.compile(r"\s*\S+")
 
 
+class DemoFailure(ModelAPIError):
+    """The failure that the demo model was told to show, with the text that it was told."""
+
+
 @dataclass(frozen=True, slots=True)
 class DemoScript:
     """What the demo model does. ``fail`` is the text of the error it raises after ``fail_after`` words."""
@@ -130,7 +134,7 @@ class DemoResponse(StreamedResponse):
 
     def _fail_at(self, word: int) -> None:
         if self.script.fail is not None and word >= self.script.fail_after:
-            raise ModelAPIError(DEMO_MODEL_NAME, self.script.fail)
+            raise DemoFailure(DEMO_MODEL_NAME, self.script.fail)
 
     def _count(self, prompt: str, *, words: int) -> None:
         prompt_words = len(prompt.split())

@@ -9,7 +9,8 @@ record in Redis names. Its ``Phase`` goes from waiting to begun, ending and ende
 It *ends* by one script in Redis, once, whoever runs it: the owner behind the last event, a cancel, or the reaper. The
 same step announces the end, and ``Observers`` hear of it.
 
-Services import nothing else of ``runtime.events`` and ``runtime.execution``.
+Services reach it all by the ``Worker`` that they are given, and import nothing else of ``runtime.events`` and
+``runtime.execution``, nor the ``Runtime`` that a worker is.
 """
 
 from runtime.events.entries import StreamEntry
@@ -24,6 +25,7 @@ from runtime.runs.executor import Executor, StopReason
 from runtime.runs.observers import Handler, HeardEnd, Observers
 from runtime.runs.origins import Origins, ProvenRun, RunHooks, RunNotBegun
 from runtime.runs.runs import FoundRun, Runs
+from runtime.runs.worker import Worker
 
 __all__ = [
     "ASIDE",
@@ -50,4 +52,5 @@ __all__ = [
     "StopReason",
     "StreamEntry",
     "Subscriber",
+    "Worker",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from errors import IdempotencyKeyReused
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.records import RunRecord
 
@@ -16,6 +17,11 @@ class Claim:
     """Of the key, and of who uses it."""
     fingerprint: str
     """Of the request, without its key."""
+
+    def require_same(self, fingerprint: str | None) -> None:
+        """Raise IdempotencyKeyReused unless what is stored under the key is of the same request."""
+        if fingerprint != self.fingerprint:
+            raise IdempotencyKeyReused
 
 
 def gives_key_up(earlier: RunRecord, dialect: Dialect) -> bool:

@@ -26,6 +26,9 @@ from runtime.runs.executor import Executor
 from runtime.runs.feed import RunFeed
 from runtime.runs.origins import ProvenRun
 
+MAX_PAGE_BYTES = 8 * 1024 * 1024
+"""Of a page of events that is answered as a whole: it is in memory, here and with its reader."""
+
 
 @dataclass(frozen=True, slots=True)
 class FoundRun:
@@ -150,8 +153,8 @@ class Runs:
         return self._store.get(run_id)
 
     def page(self, run_id: str, *, after: str, limit: int) -> list[StreamEntry]:
-        """Up to ``limit`` events behind a cursor."""
-        return self._store.page(run_id, after=after, limit=limit)
+        """Up to ``limit`` events behind a cursor, fewer where they are large: nothing is left behind an empty page."""
+        return self._store.bounded_page(run_id, after=after, limit=limit, max_bytes=MAX_PAGE_BYTES)
 
     def last_cursor(self, run_id: str) -> str | None:
         """The cursor of a run's last event; None when it has none."""

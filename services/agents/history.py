@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models import Agent, AgentConfigRevision, AgentConfigSnapshot
+from models import AgentConfigRevision, AgentConfigSnapshot
 from models.enums import RevisionOperation
 from runtime.protocol.ids import new_id
 from services.agents.checks import check_restorable
-from services.agents.claims import once
 from services.agents.descriptions import RevisionDescription, VersionDescription, VersionDetail
 from services.agents.lookup import find_agent, find_version, lock_for_change
 from services.agents.requests import CreateVersionRequest
-from services.agents.versions import write_revision, write_version
+from services.agents.writer import restore_version, write_version
 from services.database import Database
-from services.idempotency import claim_of
+from services.idempotency import claim_of, once
+from services.pages import NumberedPage, counted, window
 from services.souls import AgentSoulConfig, soul_diff
 
 MAX_VERSIONS_LISTED = 1000
@@ -30,25 +29,6 @@ OPERATIONS = {
     "save_as_new_version": RevisionOperation.SAVE_NEW_VERSION,
     "save_to_current_version": RevisionOperation.SAVE_CURRENT_VERSION,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class VersionPage:
-    """Some versions of an agent, the latest first."""
-
-    versions: list[VersionDescription]
-    page: int
-    limit: int
-    total: int
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "data": [version.as_json() for version in self.versions],
-            "page": self.page,
-            "limit": self.limit,
-            "total": self.total,
-            "has_more": self.page * self.limit < self.total,
-        }
 
 
 class VersionService:
@@ -62,15 +42,15 @@ class VersionService:
 
     def list_versions(
         self, tenant_id: str, agent_id: str, *, page: int = 1, limit: int = MAX_VERSIONS_LISTED
-    ) -> VersionPage:
+    ) -> NumberedPage[VersionDescription]:
         """Versions of an agent, the latest first."""
         with self._database.reading() as session:
             agent = find_agent(session, tenant_id, agent_id)
             mine = (AgentConfigSnapshot.tenant_id == tenant_id, AgentConfigSnapshot.agent_id == agent.id)
-            total = session.scalar(select(func.count()).select_from(AgentConfigSnapshot).where(*mine)) or 0
             wanted = VersionDescription.select().where(*mine).order_by(AgentConfigSnapshot.version.desc())
-            rows = session.execute(wanted.offset((page - 1) * limit).limit(limit))
-            return VersionPage([VersionDescription.of(row) for row in rows], page=page, limit=limit, total=total)
+            found = [VersionDescription.of(row) for row in session.execute(window(wanted, page=page, limit=limit))]
+            total = counted(session, AgentConfigSnapshot, *mine)
+            return NumberedPage.of(found, page=page, limit=limit, total=total)
 
     def get_version(self, tenant_id: str, agent_id: str, version_id: str) -> VersionDetail:
         """A version with its Soul and history. Raises AgentVersionNotFound."""
@@ -110,11 +90,10 @@ class VersionService:
                 agent,
                 wanted.agent_soul.as_json(),
                 operation=OPERATIONS[wanted.save_strategy],
-                previous_snapshot_id=agent.active_config_snapshot_id,
-                created_by=created_by,
+                actor=created_by,
                 summary=wanted.summary,
                 version_note=wanted.version_note,
-                snapshot_id=made,
+                version_id=made,
             )
             return VersionDescription.of(version)
 
@@ -144,7 +123,7 @@ class VersionService:
             if version.id != agent.active_config_snapshot_id:
                 check_restorable(session, agent, version)
                 if not only_checks:
-                    _restore(session, agent, version, restored_by)
+                    restore_version(session, agent, version, actor=restored_by)
             return version.id
 
     def diff_versions(self, tenant_id: str, agent_id: str, old_id: str, new_id: str) -> dict[str, Any]:
@@ -158,14 +137,3 @@ class VersionService:
             "to": VersionDescription.of(new).as_json(),
             "changes": soul_diff(*souls),
         }
-
-
-def _restore(session: Session, agent: Agent, version: AgentConfigSnapshot, restored_by: str | None) -> None:
-    write_revision(
-        session,
-        agent,
-        operation=RevisionOperation.RESTORE_VERSION,
-        previous_snapshot_id=agent.active_config_snapshot_id,
-        current_snapshot_id=version.id,
-        created_by=restored_by,
-    )

@@ -13,13 +13,26 @@ from models import Agent, AgentConfigSnapshot
 from models.enums import AgentScope, AgentStatus
 from runtime.protocol.ids import is_id
 from services.agents.descriptions import AgentDescription, VersionDescription
-from services.agents.versions import lock_agent
 
 
 def find_agent(session: Session, tenant_id: str, agent_id: str) -> Agent:
     """An agent of the roster, archived ones too. Raises AgentNotFound, also for the agent of a workflow's node."""
     wanted = select(Agent).where(Agent.id == agent_id, Agent.tenant_id == tenant_id, Agent.scope == AgentScope.ROSTER)
     agent = session.scalar(wanted) if is_id(agent_id) else None
+    if agent is None:
+        raise AgentNotFound
+    return agent
+
+
+def lock_agent(session: Session, tenant_id: str, agent_id: str) -> Agent:
+    """The agent as it is now, whatever its scope and status, which nobody else changes until the transaction ends.
+
+    Raises AgentNotFound.
+    """
+    if not is_id(agent_id):
+        raise AgentNotFound
+    wanted = select(Agent).where(Agent.id == agent_id, Agent.tenant_id == tenant_id).with_for_update()
+    agent = session.scalar(wanted.execution_options(populate_existing=True))
     if agent is None:
         raise AgentNotFound
     return agent

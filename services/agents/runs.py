@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from runtime.layers.dify_identity import ExecutionContextConfig
 from runtime.protocol.records import RunRecord
 from runtime.protocol.requests import CreateRunRequest
@@ -12,7 +10,7 @@ from services.agents.requests import RunAgentRequest
 from services.agents.transfer import version_id_of
 from services.credentials import CredentialService
 from services.database import Database
-from services.idempotency import claim_of
+from services.idempotency import claim_of, scope_of
 from services.runs import RunService
 from services.souls import AgentSoulConfig, composition_of, credential_names
 
@@ -39,7 +37,7 @@ class AgentRunService:
         Raises AgentNotFound, AgentArchived, AgentVersionNotFound, AgentTagNotFound, DatabaseUnavailable, and what
         ``CredentialService.resolve``, ``composition_of`` and ``RunService.create_run`` raise.
         """
-        claim = claim_of(wanted, idempotency_key, scope=json.dumps(["agent run", tenant_id, agent_id]))
+        claim = claim_of(wanted, idempotency_key, scope=scope_of("agent run", tenant_id, agent_id))
         with self._database.reading() as session:
             agent = find_agent(session, tenant_id, agent_id)
             require_active(agent)

@@ -3,43 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models import Agent, WorkflowAgentNodeBinding
 from models.enums import AgentScope, AgentStatus
 from services.agents.descriptions import AgentDescription
 from services.agents.lookup import describe_agents
+from services.pages import NumberedPage, counted, window
 
 DRAFT = "draft"
 RARE_NAMES = 500
 """So few are looked up one by one; of more, the last changed ones soon fill a page."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentPage:
-    """Some agents of a tenant."""
-
-    agents: list[AgentDescription]
-    page: int
-    limit: int
-    total: int
-
-    def as_json(self, extra: Callable[[AgentDescription], Mapping[str, Any]] = lambda _: {}) -> dict[str, Any]:
-        return {
-            "data": [{**agent.as_json(), **extra(agent)} for agent in self.agents],
-            "page": self.page,
-            "limit": self.limit,
-            "total": self.total,
-            "has_more": self.page * self.limit < self.total,
-        }
-
-
-def find_page(session: Session, tenant_id: str, *, page: int, limit: int, keyword: str | None) -> AgentPage:
+def find_page(
+    session: Session, tenant_id: str, *, page: int, limit: int, keyword: str | None
+) -> NumberedPage[AgentDescription]:
     """Active agents of the roster whose name holds the keyword, the one changed last first."""
     mine: list[ColumnElement[bool]] = [
         Agent.tenant_id == tenant_id,
@@ -53,18 +35,14 @@ def find_page(session: Session, tenant_id: str, *, page: int, limit: int, keywor
         countable.append(_holds(Agent.roster_unique_name, keyword))
         names = _rare_names(session, countable)
         mine.append(_holds(Agent.name, keyword) if names is None else Agent.roster_unique_name.in_(names))
-    if names is None:
-        total = session.scalar(select(func.count()).select_from(Agent).where(*countable)) or 0
-    else:
-        total = len(names)
+    total = counted(session, Agent, *countable) if names is None else len(names)
     order = (Agent.updated_at.desc(), Agent.id.desc())
-    wanted = select(Agent).where(*mine).order_by(*order).offset((page - 1) * limit).limit(limit)
-    rows = session.scalars(wanted).all()
-    return AgentPage(describe_agents(session, tenant_id, rows), page=page, limit=limit, total=total)
+    rows = session.scalars(window(select(Agent).where(*mine).order_by(*order), page=page, limit=limit))
+    return NumberedPage.of(describe_agents(session, tenant_id, rows), page=page, limit=limit, total=total)
 
 
 def find_nodes(
-    session: Session, tenant_id: str, app_id: str, agents: list[AgentDescription]
+    session: Session, tenant_id: str, app_id: str, agents: Sequence[AgentDescription]
 ) -> Mapping[str | None, list[str]]:
     """By agent the nodes of an app's drafts that it is bound to."""
     wanted = (

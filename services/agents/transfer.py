@@ -13,15 +13,14 @@ from models import Agent
 from models.enums import AgentSource, RevisionOperation
 from runtime.protocol.ids import new_id
 from services.agents.checks import check_credentials
-from services.agents.claims import once
 from services.agents.descriptions import AgentDescription
 from services.agents.lookup import describe_agent, find_agent, find_version, lock_for_change
 from services.agents.requests import CreateAgentRequest
-from services.agents.roster import add_agent
+from services.agents.roster import add_with_version
 from services.agents.tags import find_tag
-from services.agents.versions import write_version
+from services.agents.writer import write_version
 from services.database import Database
-from services.idempotency import claim_of
+from services.idempotency import claim_of, once
 from services.souls import AgentSoulConfig, PortableAgent, PortableVersion, export_version, read_portable
 from services.souls.node_job import contact_problems
 from services.souls.problems import malformed, refuse_request
@@ -75,23 +74,17 @@ class TransferService:
         """
         portable = read_portable(document)
         wanted = _wanted_of(portable, name)
-        made = new_id()
+        made, operation = new_id(), RevisionOperation.IMPORT_PACKAGE
 
         def make(session: Session) -> AgentDescription:
             _check_references(session, tenant_id, portable.soul)
             if agent_id is None:
-                agent = add_agent(
-                    session,
-                    tenant_id,
-                    wanted,
-                    agent_id=made,
-                    source=AgentSource.IMPORTED,
-                    created_by=created_by,
-                    operation=RevisionOperation.IMPORT_PACKAGE,
+                source = AgentSource.IMPORTED
+                return add_with_version(
+                    session, tenant_id, wanted, agent_id=made, source=source, actor=created_by, operation=operation
                 )
-            else:
-                agent = lock_for_change(session, tenant_id, agent_id, if_match=if_match)
-                _add_version(session, agent, portable.soul, created_by)
+            agent = lock_for_change(session, tenant_id, agent_id, if_match=if_match)
+            write_version(session, agent, portable.soul.as_json(), operation=operation, actor=created_by)
             return describe_agent(session, agent)
 
         def again(session: Session, earlier: str) -> AgentDescription:
@@ -122,14 +115,3 @@ def _check_references(session: Session, tenant_id: str, soul: AgentSoulConfig) -
     if problems := list(contact_problems(soul.human.contacts, "human", "contacts", tenant_id=tenant_id)):
         refuse_request(problems, "body", "soul")
     check_credentials(session, tenant_id, soul)
-
-
-def _add_version(session: Session, agent: Agent, soul: AgentSoulConfig, created_by: str | None) -> None:
-    write_version(
-        session,
-        agent,
-        soul.as_json(),
-        operation=RevisionOperation.IMPORT_PACKAGE,
-        previous_snapshot_id=agent.active_config_snapshot_id,
-        created_by=created_by,
-    )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, literal, select, tuple_
@@ -19,7 +18,8 @@ from services.chat.end_users import EndUserService
 from services.chat.openings import Openings
 from services.chat.requests import ConversationsQuery, RenameRequest
 from services.database import Database
-from services.souls.variables import fill_prompt
+from services.pages import Page
+from services.souls.variables import FilledTextTooLong, fill_prompt
 
 CONVERSATION_NOT_FOUND = "Conversation Not Exists."
 LAST_NOT_FOUND = "Last Conversation Not Exists."
@@ -49,18 +49,6 @@ class NamesSession(Protocol):
     def __call__(self, session_id: str, query: str, /) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ConversationPage:
-    """Some conversations of an end user, each as the wire has it."""
-
-    limit: int
-    has_more: bool
-    data: list[dict[str, Any]]
-
-    def as_json(self) -> dict[str, Any]:
-        return {"limit": self.limit, "has_more": self.has_more, "data": self.data}
-
-
 class ConversationService:
     """The rules of conversations: none is there for anybody but its own end user.
 
@@ -76,7 +64,7 @@ class ConversationService:
         self._name = name
         self._openings = Openings()
 
-    def list_conversations(self, app: App, query: ConversationsQuery) -> ConversationPage:
+    def list_conversations(self, app: App, query: ConversationsQuery) -> Page[dict[str, Any]]:
         """The page behind ``last_id``. Raises ItemNotFound when that is none of the user's."""
         end_user_id = self._end_users.find(app, query.user_or_default)
         with self._database.reading() as session:
@@ -84,9 +72,10 @@ class ConversationService:
             if query.last_id is not None:
                 last = find_conversation(session, app, end_user_id, query.last_id, message=LAST_NOT_FOUND)
             if end_user_id is None:
-                return ConversationPage(query.limit, False, [])
+                return Page([], query.limit, has_more=False)
             rows = _page(session, end_user_id, query, last)
-            return ConversationPage(query.limit, len(rows) > query.limit, self._told(session, rows[: query.limit]))
+            shown = rows[: query.limit]
+            return Page(self._told(session, shown), query.limit, has_more=len(rows) > query.limit)
 
     def rename_conversation(self, app: App, conversation_id: str, wanted: RenameRequest) -> dict[str, Any]:
         """Give a conversation this name, or one made of its first question.
@@ -189,7 +178,15 @@ def _as_json(row: AgentSession, opening: str) -> dict[str, Any]:
         "name": row.name,
         "inputs": row.inputs,
         "status": "normal",
-        "introduction": fill_prompt(opening, row.inputs),
+        "introduction": _introduction(opening, row.inputs),
         "created_at": int(row.created_at.timestamp()),
         "updated_at": int(row.updated_at.timestamp()),
     }
+
+
+def _introduction(opening: str, inputs: Mapping[str, Any]) -> str:
+    """The opening with the inputs in it; without them where it would be far too long to be one."""
+    try:
+        return fill_prompt(opening, inputs)
+    except FilledTextTooLong:
+        return opening

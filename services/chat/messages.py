@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sqlalchemy import select
@@ -19,6 +18,7 @@ from services.chat.end_users import EndUserService
 from services.chat.message_items import message_item
 from services.chat.requests import MessagesQuery
 from services.database import Database
+from services.pages import Page
 
 MESSAGE_NOT_FOUND = "Message Not Exists."
 FIRST_NOT_FOUND = "First Message Not Exists."
@@ -37,18 +37,6 @@ class FinalizesTurns(Protocol):
     def finalize_session(self, tenant_id: str, session_id: str, /) -> object: ...
 
 
-@dataclass(frozen=True, slots=True)
-class MessagePage:
-    """Some messages of a conversation in the order in which they were said, each as the wire has it."""
-
-    limit: int
-    has_more: bool
-    data: list[dict[str, Any]]
-
-    def as_json(self) -> dict[str, Any]:
-        return {"limit": self.limit, "has_more": self.has_more, "data": self.data}
-
-
 class MessageService:
     """What end users read of their messages. Its methods raise DatabaseUnavailable besides what they say."""
 
@@ -58,17 +46,17 @@ class MessageService:
         end_users: EndUserService,
         *,
         finalizer: FinalizesTurns,
-        suggest: SuggestQuestions | None,
+        suggest: SuggestQuestions,
     ) -> None:
         self._database = database
         self._end_users = end_users
         self._finalizer = finalizer
         self._suggest = suggest
 
-    def list_messages(self, app: App, query: MessagesQuery) -> MessagePage:
+    def list_messages(self, app: App, query: MessagesQuery) -> Page[dict[str, Any]]:
         """The newest messages, or the newest of those before ``first_id``. Raises ItemNotFound."""
         if query.conversation_id is None:
-            return MessagePage(query.limit, False, [])
+            return Page([], query.limit, has_more=False)
         end_user_id = self._end_users.find(app, query.user_or_default)
         with self._database.reading() as session:
             conversation = find_conversation(session, app, end_user_id, query.conversation_id)
@@ -92,7 +80,7 @@ class MessageService:
                 .join(AgentSession, AgentSession.version_id == AgentConfigSnapshot.id)
                 .where(AgentSession.id == turn.session_id)
             )
-        if self._suggest is None or not suggests_questions(soul or {}):
+        if not suggests_questions(soul or {}):
             raise RequestRefused(SUGGESTIONS_DISABLED)
         return self._suggest(app, turn)
 
@@ -113,7 +101,7 @@ def find_message(
     return row
 
 
-def _page(session: Session, session_id: str, query: MessagesQuery) -> MessagePage:
+def _page(session: Session, session_id: str, query: MessagesQuery) -> Page[dict[str, Any]]:
     wanted = select(SessionTurn).where(SessionTurn.session_id == session_id).options(_SHOWN)
     if query.first_id is not None:
         known = select(SessionTurn.position).where(
@@ -127,4 +115,4 @@ def _page(session: Session, session_id: str, query: MessagesQuery) -> MessagePag
     newest_first = session.scalars(wanted.order_by(SessionTurn.position.desc()).limit(query.limit + 1)).all()
     parents = [*(row.id for row in newest_first[1:]), None]
     items = [message_item(row, parent_id=parent) for row, parent in zip(newest_first, parents, strict=False)]
-    return MessagePage(query.limit, len(newest_first) > query.limit, items[: query.limit][::-1])
+    return Page(items[: query.limit][::-1], query.limit, has_more=len(newest_first) > query.limit)

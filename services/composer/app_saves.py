@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from models import Agent
 from models.enums import AgentScope, AgentSource, AgentStatus, RevisionOperation
-from services.agents.versions import write_version
+from services.agents.writer import write_version
 from services.composer.bindings import check_revision
 from services.composer.new_agents import add_roster_agent
 from services.composer.places import AppPlace, take_turn
@@ -50,8 +50,7 @@ def save_app(session: Session, place: AppPlace, wanted: ComposerSaveRequest, *, 
         agent,
         soul.as_json(),
         operation=RevisionOperation.SAVE_NEW_VERSION if is_new else RevisionOperation.SAVE_CURRENT_VERSION,
-        previous_snapshot_id=current_id,
-        created_by=actor,
+        actor=actor,
         version_note=wanted.version_note,
     )
     return agent

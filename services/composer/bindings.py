@@ -12,8 +12,7 @@ from models import Agent, AgentConfigSnapshot, WorkflowAgentNodeBinding
 from models.enums import AgentScope, BindingType
 from models.workflow_agent_node_bindings import DRAFT
 from runtime.protocol.ids import is_id
-from services.agents.lookup import find_version, require_active
-from services.agents.versions import lock_agent
+from services.agents.lookup import find_version, lock_agent, require_active
 from services.composer.places import NodePlace
 from services.composer.requests import BindingChoice
 from services.souls import WorkflowNodeJobConfig

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from errors import AgentVersionNotFound, InvalidComposer
 from models import Agent, AgentConfigSnapshot, WorkflowAgentNodeBinding
-from models.enums import AgentScope, AgentSource, AgentStatus, RevisionOperation
-from services.agents.lookup import find_version, require_active
-from services.agents.versions import lock_agent, write_version
+from models.enums import AgentScope, AgentSource, RevisionOperation
+from services.agents.lookup import find_version, lock_agent, require_active
+from services.agents.writer import archive_agent, write_version
 from services.composer.bindings import bind, bind_as_chosen, check_revision, find_draft, is_bound
 from services.composer.new_agents import add_inline_agent, add_roster_agent
 from services.composer.places import NodePlace, take_turn
@@ -55,8 +54,8 @@ class _Save:
             agent,
             soul,
             operation=operation,
-            previous_snapshot_id=previous_id,
-            created_by=self.actor,
+            actor=self.actor,
+            previous_id=previous_id,
             version_note=self.wanted.version_note,
         )
 
@@ -140,15 +139,8 @@ def _save_to_roster(save: _Save) -> WorkflowAgentNodeBinding:
     _replace_job_if_given(save, binding)
     save.session.flush()
     if source.scope is AgentScope.WORKFLOW_ONLY and not is_bound(save.session, source):
-        _archive(source, save.actor)
+        archive_agent(source, actor=save.actor)
     return binding
-
-
-def _archive(agent: Agent, actor: str | None) -> None:
-    if agent.status is AgentStatus.ACTIVE:
-        agent.status = AgentStatus.ARCHIVED
-        agent.archived_by = agent.updated_by = actor
-        agent.archived_at = datetime.now(UTC)
 
 
 def _job_or_default(save: _Save) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, cast, func, select
 from sqlalchemy.orm import Session
+
+from services.database_engines import wait_alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,3 @@ class AppPlace:
 def take_turn(session: Session, place: NodePlace | AppPlace) -> None:
     """Wait until nobody else saves at this place, which may have no row yet that could be locked."""
     wait_alone(session, *place.name)
-
-
-def wait_alone(session: Session, *names: str) -> None:
-    """Wait until no other transaction holds what is named like this, and hold it to the end of this one.
-
-    On SQLite there is nothing to wait for: whoever writes is alone already.
-    """
-    if session.get_bind().dialect.name == "postgresql":
-        digest = hashlib.sha256("\n".join(names).encode()).digest()
-        number = int.from_bytes(digest[:8], signed=True)
-        session.execute(select(func.pg_advisory_xact_lock(cast(number, BigInteger))))

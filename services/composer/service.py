@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from errors import InvalidComposer
 from runtime.protocol.ids import new_id
-from services.agents.claims import once
 from services.composer.app_saves import save_app
 from services.composer.bindings import impact_of, require_version
 from services.composer.node_saves import save_node
@@ -24,7 +23,7 @@ from services.composer.requests import (
 )
 from services.composer.states import app_state, candidates, node_state
 from services.database import Database
-from services.idempotency import claim_of
+from services.idempotency import claim_of, once
 from services.souls.problems import MAX_PROBLEMS_TOLD, problem_item
 from services.souls.publishing import draft_problems
 

@@ -18,7 +18,6 @@ from runtime.protocol.records import RunStatus
 from runtime.protocol.requests import CancelRunRequest, CompositionSpec, CreateRunRequest, ExitIntent, LayerSpec, OnExit
 from runtime.protocol.snapshots import SessionSnapshot
 from runtime.runs import CLEANUP, HeardEnd, Job, Origin, ProvenRun, RunHooks
-from runtime.runtime import Runtime
 from services.database import Database
 from services.run_access import RunAccess
 from services.runs import RunService
@@ -34,9 +33,8 @@ CANCELLED_LATE = "session_deleted"
 class SessionCleanup:
     """Ends sessions that are marked as deleted and have no turn left that runs."""
 
-    def __init__(self, database: Database, runtime: Runtime, runs: RunService) -> None:
+    def __init__(self, database: Database, runs: RunService) -> None:
         self._database = database
-        self._runtime = runtime
         self._runs = runs
 
     def clean(self, session_id: str) -> None:

@@ -38,9 +38,8 @@ def read_events(runs: Runs, run_id: str) -> RunEvents:
 
 
 def _pages(runs: Runs, run_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    after, page = BEGINNING, runs.page(run_id, after=BEGINNING, limit=PAGE_ENTRIES)
-    while page:
+    after, has_ended = BEGINNING, False
+    while not has_ended and (page := runs.page(run_id, after=after, limit=PAGE_ENTRIES)):
         for entry in page:
             yield entry.event_type, json.loads(entry.payload)["data"]
-        after = page[-1].cursor
-        page = runs.page(run_id, after=after, limit=PAGE_ENTRIES) if len(page) == PAGE_ENTRIES else []
+        after, has_ended = page[-1].cursor, page[-1].is_terminal

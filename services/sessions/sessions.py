@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import select
@@ -14,18 +15,20 @@ from models import AgentSession, HumanInputForm, SessionTurn
 from models.enums import SessionState, TurnStop
 from runtime.protocol.clock import wire_time
 from runtime.protocol.ids import new_id
-from runtime.runs import Claim
-from services.agents.claims import once
 from services.agents.lookup import find_agent, find_version, require_active
 from services.agents.transfer import version_id_of
 from services.database import Database
+from services.idempotency import claim_of, once, scope_of
+from services.pages import CursorPage
 from services.sessions.cleanup import SessionCleanup, purge
 from services.sessions.compositions import SessionCompositions
-from services.sessions.descriptions import SessionDescription, SessionPage, TurnDescription, TurnPage
+from services.sessions.descriptions import describe_session, describe_turn
+from services.sessions.locked_session import lock_session
 from services.sessions.lookup import TurnKey, find_session, find_turn, unfinished_turns
-from services.sessions.requests import ChangeSessionRequest, CreateSessionRequest
+from services.sessions.requests import ChangeSessionRequest, CreateSessionRequest, StartTurnRequest
 from services.sessions.turns.accept import TurnService
 from services.sessions.turns.finalize import Finalizer
+from services.sessions.turns.types import NewTurn, StartedTurn
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +53,9 @@ class SessionService:
         self._cleanup = cleanup
 
     def create_session(
-        self, tenant_id: str, wanted: CreateSessionRequest, *, created_by: str | None, claim: Claim | None
-    ) -> SessionDescription:
-        """Make a session. It keeps the version that it begins with.
+        self, tenant_id: str, wanted: CreateSessionRequest, *, created_by: str | None, idempotency_key: str | None
+    ) -> dict[str, Any]:
+        """Make a session, or answer what the idempotency key has made. It keeps the version that it begins with.
 
         Raises AgentNotFound, AgentArchived, AgentVersionNotFound, AgentTagNotFound, CredentialsUnavailable,
         InvalidComposition, TenantNotAllowed and IdempotencyKeyReused.
@@ -60,7 +63,7 @@ class SessionService:
         session_id = new_id()
         sealed = self._sealed(tenant_id, session_id, wanted)
 
-        def make(session: Session) -> SessionDescription:
+        def make(session: Session) -> dict[str, Any]:
             version_id = None
             if wanted.agent_id is not None:
                 agent = find_agent(session, tenant_id, wanted.agent_id)
@@ -80,24 +83,25 @@ class SessionService:
             )
             session.add(row)
             session.flush()
-            return SessionDescription.of(row)
+            return describe_session(row)
 
-        def again(session: Session, made_id: str) -> SessionDescription:
-            return SessionDescription.of(find_session(session, tenant_id, made_id))
+        def again(session: Session, made_id: str) -> dict[str, Any]:
+            return describe_session(find_session(session, tenant_id, made_id))
 
-        return once(self._database, tenant_id, claim, session_id, make, again)
+        claim = claim_of(wanted, idempotency_key, scope=scope_of("session", tenant_id))
+        return once(self._database, tenant_id, claim, session_id, make, again, keeps_answer=True)
 
     def get_session(self, tenant_id: str, session_id: str) -> dict[str, Any]:
         """A session with what it remembers. Raises SessionNotFound and StorageUnavailable."""
         self._finalizer.finalize_session(tenant_id, session_id)
         with self._database.reading() as session:
             row = find_session(session, tenant_id, session_id)
-            body = {**SessionDescription.of(row).body, "session_snapshot": row.session_snapshot}
+            body = {**describe_session(row), "session_snapshot": row.session_snapshot}
             return {**body, "human_input": _question(session, row)}
 
     def list_sessions(
         self, tenant_id: str, *, after: str | None, limit: int, agent_id: str | None = None
-    ) -> SessionPage:
+    ) -> CursorPage[dict[str, Any]]:
         """Sessions of a tenant, the newest first, behind the one that ``after`` names."""
         wanted = select(AgentSession).where(
             AgentSession.tenant_id == tenant_id, AgentSession.state == SessionState.ACTIVE
@@ -108,9 +112,9 @@ class SessionService:
             wanted = wanted.where(AgentSession.id < after)
         with self._database.reading() as session:
             rows = session.scalars(wanted.order_by(AgentSession.id.desc()).limit(limit + 1)).all()
-        return SessionPage.of(rows, limit, SessionDescription.of, lambda row: row.id)
+        return CursorPage.of(rows, limit, describe_session, lambda row: row.id)
 
-    def change_session(self, tenant_id: str, session_id: str, wanted: ChangeSessionRequest) -> SessionDescription:
+    def change_session(self, tenant_id: str, session_id: str, wanted: ChangeSessionRequest) -> dict[str, Any]:
         """Change a session. Turns that were accepted before keep their version.
 
         Raises SessionNotFound, and AgentVersionNotFound, also for a session without an agent.
@@ -125,7 +129,7 @@ class SessionService:
                 row.version_id = self._compositions.version_of(session, tenant_id, row.agent_id, wanted.version_id)
             row.updated_at = datetime.now(UTC)
             session.flush()
-            return SessionDescription.of(row)
+            return describe_session(row)
 
     def delete_session(self, tenant_id: str, session_id: str, *, cancel: bool = False) -> None:
         """Delete a session: from now on it is not there, and its layers' delete hooks run.
@@ -152,7 +156,33 @@ class SessionService:
         except (CapacityReached, ShuttingDown, StorageUnavailable):
             logger.info("session %s: its cleanup is left to the sweeper", session_id)
 
-    def list_turns(self, tenant_id: str, session_id: str, *, after: str | None, limit: int) -> TurnPage:
+    def start_turn(
+        self,
+        tenant_id: str,
+        session_id: str,
+        wanted: StartTurnRequest,
+        *,
+        user_id: str | None,
+        idempotency_key: str | None,
+    ) -> StartedTurn:
+        """Start a turn, or put it in line, or answer what the idempotency key has made.
+
+        Raises SessionNotFound and what ``TurnService.start_turn`` raises.
+        """
+        turn = NewTurn(
+            wanted.query,
+            wanted.inputs,
+            multitask_strategy=wanted.multitask_strategy,
+            version_id=wanted.version_id,
+            metadata=wanted.metadata,
+            user_id=user_id,
+            claim=claim_of(wanted, idempotency_key, scope=scope_of("turn", tenant_id, session_id)),
+        )
+        return self._turns.start_turn(partial(lock_session, tenant_id=tenant_id, session_id=session_id), turn)
+
+    def list_turns(
+        self, tenant_id: str, session_id: str, *, after: str | None, limit: int
+    ) -> CursorPage[dict[str, Any]]:
         """Turns of a session in their order, behind the one that ``after`` names. Raises SessionNotFound."""
         self._finalizer.finalize_session(tenant_id, session_id)
         with self._database.reading() as session:
@@ -161,14 +191,14 @@ class SessionService:
             if after is not None:
                 wanted = wanted.where(SessionTurn.position > find_turn(session, row, after).position)
             rows = session.scalars(wanted.order_by(SessionTurn.position).limit(limit + 1)).all()
-        return TurnPage.of(rows, limit, TurnDescription.of, lambda turn: turn.id)
+        return CursorPage.of(rows, limit, describe_turn, lambda turn: turn.id)
 
-    def get_turn(self, tenant_id: str, session_id: str, turn_id: str) -> TurnDescription:
+    def get_turn(self, tenant_id: str, session_id: str, turn_id: str) -> dict[str, Any]:
         """Raises SessionNotFound and TurnNotFound."""
         self._finalizer.finalize_session(tenant_id, session_id)
         with self._database.reading() as session:
             row = find_session(session, tenant_id, session_id)
-            return TurnDescription.of(find_turn(session, row, turn_id))
+            return describe_turn(find_turn(session, row, turn_id))
 
     def _sealed(self, tenant_id: str, session_id: str, wanted: CreateSessionRequest) -> str | None:
         """The session's own composition, proven and encrypted; None with an agent."""

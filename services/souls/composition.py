@@ -21,13 +21,14 @@ from runtime.layers.history import HistoryLayer
 from runtime.layers.model_layer import MODEL_LAYER_NAME
 from runtime.layers.plain_prompt import PlainPromptLayer
 from runtime.protocol.requests import CompositionSpec, LayerSpec
-from services.souls.model_settings import DEMO_PLUGIN, DIRECT_PLUGIN, demo_config, layer_model_settings
+from services.souls.model_settings import DEMO_PLUGIN, DIRECT_PLUGIN, demo_config, direct_config, layer_model_settings
 from services.souls.node_job import WorkflowNodeJobConfig
 from services.souls.outputs import outputs_schema
+from services.souls.problems import Problem, refuse_request
 from services.souls.publishing import check_tool_names, require_model
 from services.souls.soul import AgentSoulConfig, ModelConfig
 from services.souls.tools import DifyTool, ToolIdentity
-from services.souls.variables import fill_prompt, filled_inputs
+from services.souls.variables import MAX_FILLED_CHARS, FilledTextTooLong, fill_prompt, filled_inputs
 
 SOUL_PROMPT = "agent_soul_prompt"
 JOB_PROMPT = "workflow_node_job_prompt"
@@ -89,7 +90,7 @@ def composition_of(
     known = credentials or {}
     asks = bool(soul.human.contacts or (node_job and node_job.human_contacts))
     tools = soul.tools.enabled_tools()
-    layers = [*_prompts(fill_prompt(soul.prompt.system_prompt, values), query, node_job), _context(context)]
+    layers = [*_prompts(_system_prompt(soul, values), query, node_job), _context(context)]
     if with_history or asks:
         layers.append(LayerSpec(name=HISTORY, type=HistoryLayer.type_id))
     layers.append(_model_layer(model, known))
@@ -102,6 +103,15 @@ def composition_of(
         config = {"json_schema": outputs_schema(node_job.effective_outputs()), "description": OUTPUT_DESCRIPTION}
         layers.append(LayerSpec(name=OUTPUT, type=DifyOutputLayer.type_id, config=config))
     return CompositionSpec(layers=layers)
+
+
+def _system_prompt(soul: AgentSoulConfig, values: Mapping[str, JsonValue]) -> str:
+    """Raises MalformedRequest."""
+    try:
+        return fill_prompt(soul.prompt.system_prompt, values)
+    except FilledTextTooLong:
+        message = f"the prompt would have more than {MAX_FILLED_CHARS:,} characters with the inputs in it"
+        refuse_request([Problem((), message, "too_long")], "body", "inputs")
 
 
 def _prompts(system_prompt: str, query: str, node_job: WorkflowNodeJobConfig | None) -> Iterator[LayerSpec]:
@@ -134,13 +144,14 @@ def _model_layer(model: ModelConfig, credentials: Mapping[str, CredentialValues]
     if model.plugin_id == DEMO_PLUGIN:
         return LayerSpec(name=MODEL_LAYER_NAME, type=DemoLlmLayer.type_id, config=demo_config(model.model_settings))
     config: dict[str, Any] = {"model": model.model}
-    if settings := layer_model_settings(model.model_settings):
-        config["model_settings"] = settings
     if model.plugin_id == DIRECT_PLUGIN:
+        config |= direct_config(model.model_settings)
         config["credentials"] = {name: value for name, value in values.items() if name != BASE_URL}
         if values.get(BASE_URL) is not None:
             config[BASE_URL] = values[BASE_URL]
         return LayerSpec(name=MODEL_LAYER_NAME, type=GreenrunLlmLayer.type_id, config=config)
+    if settings := layer_model_settings(model.model_settings):
+        config["model_settings"] = settings
     config |= {"plugin_id": model.plugin_id, "model_provider": model.model_provider}
     config["credentials"] = {name: _scalar(value) for name, value in values.items()}
     return _daemon_layer(MODEL_LAYER_NAME, DifyPluginLlmLayer.type_id, config)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from runtime.layers.demo_llm import DemoLlmConfig
 from runtime.layers.model_layer import ModelSettingsConfig
+from runtime.llm.providers import Compatibility
 from services.souls.problems import Problem
 
 DEMO_PLUGIN = "greenrun/demo"
 """The offline model."""
 DIRECT_PLUGIN = "greenrun/direct"
 """Models that are called at their providers' own APIs."""
+
+COMPATIBILITY = "compatibility"
+"""The setting of a direct model that is a key of its layer, and none of the model's own."""
 
 _STOP = "stop"
 _STOP_SEQUENCES = "stop_sequences"
@@ -27,6 +31,8 @@ def check_model_settings(plugin_id: str, settings: Mapping[str, JsonValue]) -> l
     layer_settings = demo_config(settings) if plugin_id == DEMO_PLUGIN else layer_model_settings(settings)
     if not isinstance(settings.get(_EXTRA_BODY, {}), dict | None):
         return [Problem(("model_settings", _EXTRA_BODY), "must be an object")]
+    if plugin_id == DIRECT_PLUGIN and settings.get(COMPATIBILITY) not in (None, *get_args(Compatibility)):
+        return [Problem(("model_settings", COMPATIBILITY), f"must be one of {', '.join(get_args(Compatibility))}")]
     try:
         model.model_validate(layer_settings)
     except ValidationError as error:
@@ -46,6 +52,16 @@ def layer_model_settings(settings: Mapping[str, JsonValue]) -> dict[str, Any]:
     if unknown or extra:
         known[_EXTRA_BODY] = {**(extra if isinstance(extra, dict) else {}), **unknown}
     return known
+
+
+def direct_config(settings: Mapping[str, JsonValue]) -> dict[str, Any]:
+    """What the config of a direct model takes of its settings."""
+    config: dict[str, Any] = {}
+    if settings.get(COMPATIBILITY) is not None:
+        config[COMPATIBILITY] = settings[COMPATIBILITY]
+    if others := layer_model_settings({key: value for key, value in settings.items() if key != COMPATIBILITY}):
+        config["model_settings"] = others
+    return config
 
 
 def demo_config(settings: Mapping[str, JsonValue]) -> dict[str, Any]:

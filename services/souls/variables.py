@@ -11,6 +11,9 @@ from pydantic import JsonValue
 
 from services.souls.problems import Problem, refuse_request
 
+MAX_FILLED_CHARS = 1_048_576
+"""A text that names one variable a thousand times would make a thousand of whatever is given for it."""
+
 _PLACEHOLDER = re.compile(r"\{\{\s{0,20}([^{}\s]{1,255})\s{0,20}\}\}")
 
 
@@ -88,9 +91,20 @@ def _none_if_empty(variable: Variable, value: JsonValue) -> JsonValue:
     return None if value == "" and not fits_type(variable.type, "") else value
 
 
+class FilledTextTooLong(ValueError):
+    """A text would be longer than ``MAX_FILLED_CHARS`` with its variables filled in. It was not made."""
+
+
 def fill_prompt(text: str, values: Mapping[str, JsonValue]) -> str:
-    """The text with ``{{name}}`` replaced, for the names there are. What is put in is not looked at again."""
-    return _PLACEHOLDER.sub(lambda found: _shown(values[found[1]]) if found[1] in values else found[0], text)
+    """The text with ``{{name}}`` replaced, for the names there are. What is put in is not looked at again.
+
+    Raises FilledTextTooLong.
+    """
+    found = [match for match in _PLACEHOLDER.finditer(text) if match[1] in values]
+    shown = {name: _shown(values[name]) for name in {match[1] for match in found}}
+    if len(text) + sum(len(shown[match[1]]) - len(match[0]) for match in found) > MAX_FILLED_CHARS:
+        raise FilledTextTooLong
+    return _PLACEHOLDER.sub(lambda match: shown.get(match[1], match[0]), text)
 
 
 def _shown(value: JsonValue) -> str:

@@ -13,8 +13,8 @@ from models import AgentTag, WorkflowAgentNodeBinding
 from models.enums import BindingType
 from runtime.protocol.ids import new_id
 from services.agents.history import VersionService
+from services.agents.lookup import lock_agent
 from services.agents.requests import CreateVersionRequest
-from services.agents.versions import lock_agent
 from services.database import Database
 from tests.support.agent_client import AgentClient, soul
 from tests.support.databases import open_database

@@ -349,6 +349,18 @@ def test_a_malformed_message_is_refused_before_any_stream(chat: ChatClient, body
     assert chat.get("/conversations")["data"] == []
 
 
+def test_inputs_that_are_too_large_to_be_kept_are_refused(chat: ChatClient) -> None:
+    told = chat.error(
+        "POST",
+        "/chat-messages",
+        422,
+        "value_too_large",
+        json={"query": "Hello?", "user": USER, "inputs": {"text": "x" * 262_144}},
+    )
+
+    assert "262,144 bytes" in told["message"]
+
+
 def test_ten_megabytes_of_query_are_refused(chat: ChatClient) -> None:
     sent = {"inputs": {}, "query": "x" * 10_485_760, "user": USER}
 

@@ -17,17 +17,22 @@ from flask import Flask
 from flask.testing import FlaskClient
 from pydantic import SecretStr
 
+from blueprints.callers import Callers
 from blueprints.credentials import credentials_blueprint
 from blueprints.parsing import BodyLimits
+from blueprints.registration import Registration, RequestRules, register
 from errors import AgentCredentialNotFound, CredentialsUnavailable, CredentialUnreadable
 from models import Agent, AgentConfigSnapshot, AgentTag, Credential, WorkflowAgentNodeBinding
 from models.enums import AgentScope, AgentSource, AgentStatus, BindingType, RevisionOperation
 from runtime.protocol.ids import new_id
-from services.agents.versions import write_version
+from services.agents.writer import write_version
 from services.api_keys import ApiKeyService
+from services.chat.apps import AppService
 from services.credentials import CredentialService
 from services.database import Database
+from services.rate_limiter import RateLimiter
 from services.souls import parse_soul
+from services.stream_tokens import StreamTokens
 from tests.conftest import environment
 from tests.support.databases import SQLITE, sqlite_file
 from tests.support.gunicorn_server import GunicornServer, running_server
@@ -105,8 +110,7 @@ def stored_agent(database: Database, tenant: str, *souls: dict[str, Any], **valu
         session.add(agent)
         operation = RevisionOperation.SAVE_NEW_VERSION
         versions: list[AgentConfigSnapshot] = [
-            write_version(session, agent, soul, operation=operation, previous_snapshot_id=None, created_by=None)
-            for soul in souls
+            write_version(session, agent, soul, operation=operation, actor=None) for soul in souls
         ]
         return agent.id, [version.id for version in versions]
 
@@ -486,13 +490,16 @@ def test_a_row_that_was_moved_to_another_tenant_does_not_open(
 def ringless(database: Database, tenant: str) -> FlaskClient:
     """The routes of a server without a key ring."""
     flask_app = Flask("ringless")
-    flask_app.register_blueprint(
-        credentials_blueprint(
-            CredentialService(database, []),
-            ApiKeyService(database),
-            admin_tokens=[SecretStr(ADMIN)],
-            body_limits=BodyLimits(bytes=MAX_BYTES, values=1000, seconds=30),
-        )
+    keys, apps = ApiKeyService(database), AppService(database)
+    callers = Callers(keys, apps, StreamTokens([]), run_tokens=[], admin_tokens=[SecretStr(ADMIN)])
+    limits = BodyLimits(bytes=MAX_BYTES, values=1000, seconds=30, input_bytes=1000)
+    registration = Registration(
+        blueprint=credentials_blueprint(CredentialService(database, [])), caller=callers.of_workspace
+    )
+    register(
+        flask_app,
+        registration,
+        RequestRules(body_limits=limits, hosts=[], origins=[], limiter=RateLimiter(rate=0, burst=1)),
     )
     client = flask_app.test_client()
     client.environ_base |= {"HTTP_AUTHORIZATION": f"Bearer {ADMIN}", "HTTP_X_TENANT_ID": tenant}

@@ -208,6 +208,20 @@ def test_a_start_right_after_a_killed_one_waits_for_what_is_left_of_it(start: St
     assert start.status(run_id) == "failed", "the draining server had its Redis for long enough to end the run"
 
 
+def test_a_server_that_other_machines_can_reach_asks_for_a_token_and_says_so(start: Started) -> None:
+    launcher = start("--host", "0.0.0.0")  # noqa: S104 - that is what is tried
+    launcher.wait_for("Ctrl-C stops it.")
+
+    token = (start.checkout / ".greenrun" / "api-token").read_text().strip()
+    assert f"API token: {token}" in launcher.output
+    assert f"curl -H 'Authorization: Bearer {token}'" in launcher.output
+    answers = [
+        requests.post(f"{start.url}/runs", json=RUN, headers=headers, timeout=30).status_code
+        for headers in ({}, {"Authorization": f"Bearer {token}"})
+    ]
+    assert answers == [401, 202]
+
+
 def test_a_port_in_use_is_named(start: Started) -> None:
     with listen_on(start.port):
         launcher = start()

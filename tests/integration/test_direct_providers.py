@@ -57,7 +57,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def model(provider: ScriptedDaemon, name: str, **rest: Any) -> dict[str, Any]:
     base_url = f"{provider.url}/v1"
-    return {"model": f"openai:{name}", "base_url": base_url, "credentials": {"api_key": KEY}, **rest}
+    known = {"model": f"openai:{name}", "base_url": base_url, "credentials": {"api_key": KEY}}
+    return {**known, "compatibility": "openai", **rest}
 
 
 def llm(config: dict[str, Any], *fallbacks: dict[str, Any]) -> dict[str, Any]:
@@ -244,7 +245,7 @@ def test_it_is_the_default_model_when_the_operator_says_so(
 # What the operator has not allowed
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "169.254.169.254"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "169.254.1.1"])
 def test_a_private_base_url_is_refused_before_anything_is_stored(server: GunicornServer, host: str) -> None:
     config = {"model": "openai:llama", "base_url": f"http://{host}:8000/v1"}
 

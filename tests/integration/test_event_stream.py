@@ -343,3 +343,24 @@ def test_a_run_over_its_event_bytes_fails_with_reason_storage(start_server: Star
 
     assert terminal["type"] == "run_failed"
     assert terminal["data"]["reason"] == "storage"
+
+
+def test_a_page_is_bounded_in_bytes_and_all_pages_together_are_the_whole_run(
+    client: RunClient, daemon: ScriptedDaemon
+) -> None:
+    size = 3 * 1024 * 1024
+    pieces: list[dict[str, Any]] = [{"text": letter * size} for letter in "abcdef"]
+    daemon.script("large", [*pieces, {"finish": "stop"}])
+    run_id = client.create(prompt(), *plugin_layers("large"))
+    client.finish(run_id)
+
+    pages, after = [], "0-0"
+    while (page := client.page(run_id, after=after, limit=500))["events"]:
+        pages.append(page["events"])
+        after = page["next_cursor"]
+
+    assert [event["id"] for page in pages for event in page] == [frame.id for frame in client.follow(run_id)]
+    assert pages[-1][-1]["type"] == "run_succeeded"
+    assert len(pages) >= 4
+    for events in pages:
+        assert len(events) == 1 or sum(len(json.dumps(event["data"])) for event in events) < 9 * 1024 * 1024

@@ -14,6 +14,7 @@ from dev.stop_signals import wait_until
 from models import Agent, ApiKey
 from models.enums import AgentScope, AgentSource, AgentStatus
 from runtime.protocol.ids import new_id
+from services.audit import AuditTrail
 from services.database import Database
 from tests.conftest import environment
 from tests.support.databases import POSTGRESQL, SQLITE, sqlite_file
@@ -125,6 +126,52 @@ def test_every_change_is_told_in_the_log_without_the_key(keyed: GunicornServer, 
     ]
     assert old["key"] not in keyed.log
     assert new["key"] not in keyed.log
+
+
+def test_every_change_is_kept_in_the_audit_trail(operator: Caller, tenant: str, database: Database) -> None:
+    key = operator.create()
+    operator("POST", f"/keys/{key['id']}/rotate", json={"overlap_seconds": 60})
+    operator("DELETE", f"/keys/{key['id']}", headers={"X-User-Id": "ada"})
+    operator("DELETE", f"/keys/{key['id']}")
+    operator("POST", f"/keys/{key['id']}/rotate")  # refused, and so no change
+
+    entries = AuditTrail(database).entries(tenant, limit=10)
+
+    assert [(entry["action"], entry["actor"]) for entry in entries] == [
+        ("key_revoked", "ada"),
+        ("key_rotated", "operator"),
+        ("key_created", "operator"),
+    ]
+    assert entries[0]["details"] == {"id": key["id"]}
+    assert AuditTrail(database).entries(f"{tenant}-other", limit=10) == []
+
+
+def test_the_keys_that_a_key_has_made_end_with_it_where_that_is_asked_for(
+    operator: Caller, holder: Callable[[dict[str, Any]], Caller]
+) -> None:
+    first, bystander = operator.create(), operator.create()
+    second = holder(first).create()
+    third = holder(second).create()
+    rotated = holder(third)("POST", f"/keys/{third['id']}/rotate", json={"overlap_seconds": 3600}).json()
+
+    operator("DELETE", f"/keys/{first['id']}")
+    assert refused_soon(holder(first))
+    after_the_first = [holder(key)("GET").status_code for key in (second, third, rotated, bystander)]
+    answer = operator("DELETE", f"/keys/{first['id']}?with_made=true")
+
+    assert after_the_first == [200, 200, 200, 200]
+    assert answer.status_code == 204
+    assert all(refused_soon(holder(key)) for key in (second, third, rotated))
+    assert holder(bystander)("GET").status_code == 200
+
+
+def test_whether_keys_end_with_another_is_a_yes_or_a_no(operator: Caller) -> None:
+    key = operator.create()
+
+    refused = operator("DELETE", f"/keys/{key['id']}?with_made=perhaps")
+
+    assert refused.status_code == 400
+    assert operator("GET").json()["data"][0]["status"] == "active"
 
 
 def test_keys_are_listed_newest_first_page_by_page(operator: Caller) -> None:

@@ -11,10 +11,11 @@ from flask.testing import FlaskCliRunner
 
 from app import create_app
 from models import Agent
-from models.enums import AgentScope, AgentSource
+from models.enums import AgentScope, AgentSource, KeyKind
 from runtime.protocol.ids import new_id
 from services.api_keys import ApiKeyService
 from services.database import Database
+from services.key_types import CreateKeyRequest
 from settings import Settings
 
 
@@ -54,6 +55,31 @@ def test_a_key_is_made_listed_rotated_and_revoked(runner: FlaskCliRunner, tenant
     revoked = run(runner, "revoke", new["id"], "--tenant", tenant)
     assert (revoked.exit_code, revoked.stdout) == (0, f"Revoked {new['id']}.\n")
     assert ApiKeyService(database).find_holder(new["key"]) is None
+
+
+def test_a_key_that_has_made_others_says_so_as_it_ends(runner: FlaskCliRunner, tenant: str, database: Database) -> None:
+    first = told(runner, "create", "--kind", "workspace", "--tenant", tenant)
+    made = ApiKeyService(database).create_key(tenant, CreateKeyRequest(kind=KeyKind.WORKSPACE), created_by=first["id"])
+
+    alone = run(runner, "revoke", first["id"], "--tenant", tenant)
+    both = run(runner, "revoke", first["id"], "--tenant", tenant, "--with-made")
+
+    assert "made with it and stay valid: 1." in alone.stdout
+    assert both.stdout == f"Revoked {first['id']}.\n"
+    listed = told(runner, "list", "--tenant", tenant)["data"]
+    assert {row["id"]: row["status"] for row in listed} == {first["id"]: "revoked", made.description.id: "revoked"}
+
+
+def test_the_audit_trail_is_told_to_programs_and_to_people(runner: FlaskCliRunner, tenant: str) -> None:
+    key = told(runner, "create", "--kind", "workspace", "--tenant", tenant)
+    run(runner, "revoke", key["id"], "--tenant", tenant)
+
+    for_programs = runner.invoke(args=["audit", "list", "--tenant", tenant, "--json"])
+    for_people = runner.invoke(args=["audit", "list", "--tenant", tenant, "--limit", "1"])
+
+    entries = json.loads(for_programs.stdout)["data"]
+    assert [entry["action"] for entry in entries] == ["key_revoked", "key_created"]
+    assert for_people.stdout.splitlines()[1].split()[1:] == ["key_revoked", "operator", f"id={key['id']}"]
 
 
 def test_what_it_prints_is_what_the_route_answers(runner: FlaskCliRunner, tenant: str) -> None:

@@ -136,11 +136,16 @@ NOT_FOUND_BODY = (
         ("deeper", plugin_error("InvokeAuthorizationError", "bad key", wrap=2), "bad key", "InvokeAuthorizationError"),
         ("bare-429", [{"status": 429, "body": "slow down"}], None, "InvokeRateLimitError"),
         ("http-body", [{"status": 404, "body": NOT_FOUND_BODY}], "no such plugin", "PluginNotFoundError"),
-        ("garbage", [{"write": "data: this is not JSON\n\n"}], None, None),
-        ("no-data", [{"write": 'data: {"code": 0, "message": "success", "data": null}\n\n'}], None, None),
+        ("garbage", [{"write": "data: this is not JSON\n\n"}], None, "model_protocol_error"),
+        (
+            "no-data",
+            [{"write": 'data: {"code": 0, "message": "success", "data": null}\n\n'}],
+            None,
+            "model_protocol_error",
+        ),
         ("empty", [{"write": ""}], None, None),
         ("cut", [{"text": "half an ans"}, {"abort": True}], None, None),
-        ("cut-line", [{"text": "half"}, {"write": 'data: {"code": 0, "mess'}], None, None),
+        ("cut-line", [{"text": "half"}, {"write": 'data: {"code": 0, "mess'}], None, "model_protocol_error"),
     ],
 )
 def test_a_failing_model_call_ends_the_run_with_a_clear_error(
@@ -259,7 +264,8 @@ def test_a_model_that_only_calls_tools_that_do_not_exist_fails_the_run(
     terminal = client.finish(client.create(prompt(), *plugin_layers("loops")))
 
     assert terminal["type"] == "run_failed"
-    assert "no_such_tool" in terminal["data"]["error"]
+    assert terminal["data"]["reason"] == "unexpected_model_behavior"
+    assert terminal["data"]["error"] == "the model kept calling the tool no_such_tool in a way that cannot be run"
     assert len(daemon.calls("loops")) < 5
 
 

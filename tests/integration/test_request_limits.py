@@ -174,6 +174,71 @@ def test_other_routes_are_bounded_as_well(server: GunicornServer) -> None:
     assert response.status_code == 413
 
 
+# Objects that are kept
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "most"),
+    [
+        ("/runs", "metadata", 65_536),
+        ("/sessions", "metadata", 65_536),
+        ("/sessions/x/runs", "inputs", 262_144),
+        ("/sessions/x/runs", "metadata", 65_536),
+        ("/agents/x/runs", "inputs", 262_144),
+    ],
+)
+def test_an_object_that_is_kept_has_a_bound_that_the_refusal_names(
+    server: GunicornServer, path: str, name: str, most: int
+) -> None:
+    for size, is_refused in ((most - 20, False), (most, True)):
+        body = {name: {"text": "x" * size}}
+        response = server.post(path, json=body, headers={"Authorization": "Bearer admin"})
+
+        assert (response.json()["code"] == "value_too_large") is is_refused
+        assert (f"{name} may have {most:,} bytes of JSON" in response.text) is is_refused
+        assert response.status_code == 422 or not is_refused
+
+
+# Names of the server
+
+
+def test_a_request_by_another_name_is_refused_before_any_door_but_probes_are_not(redis_server: RedisServer) -> None:
+    env = environment(redis_server.url, "http://127.0.0.1:9", redis_prefix="named")
+    names = "localhost,.greenrun.example,[::1]"
+
+    with running_server({**env, "DIFY_AGENT_ALLOWED_HOSTS": names}) as server:
+        asked = {
+            (path, host): requests.get(f"{server.url}{path}", headers={"Host": host}, timeout=PATIENCE)
+            for path in ("/runs/x", "/keys", "/v1/info", "/sessions", "/events/ws", "/health", "/ready")
+            for host in ("evil.example:5050", "api.greenrun.example", "[::1]:80")
+        }
+
+    refused = {key for key, response in asked.items() if response.status_code == 421}
+    assert refused == {(path, host) for path, host in asked if "evil" in host and path not in ("/health", "/ready")}
+    assert all(asked[key].json()["code"] == "host_not_allowed" for key in refused if not key[0].startswith("/v1"))
+    assert asked["/v1/info", "evil.example:5050"].json()["status"] == 421
+
+
+def test_headers_of_a_forwarder_do_not_reroute_a_request(server: GunicornServer) -> None:
+    for headers in ({"SCRIPT_NAME": "/elsewhere"}, {"SCRIPT-NAME": "/elsewhere"}, {"PATH_INFO": "/health"}):
+        response = server.get("/elsewhere/health", headers=headers)
+
+        assert (response.status_code, response.json()["code"]) == (404, "not_found"), headers
+
+
+@pytest.mark.parametrize("trusted", ["192.0.2.1", "127.0.0.0/8"])
+def test_the_word_of_a_proxy_counts_where_the_operator_says_so(redis_server: RedisServer, trusted: str) -> None:
+    env = environment(redis_server.url, "http://127.0.0.1:9", redis_prefix=f"trusting-{trusted}")
+    settings = {"DIFY_AGENT_TRUSTED_PROXIES": trusted, "DIFY_AGENT_RATE_LIMIT": "0.001/1"}
+
+    with running_server({**env, **settings}) as server:
+        statuses = [
+            server.get("/keys", headers={"X-Forwarded-For": f"203.0.113.{number}"}).status_code for number in range(3)
+        ]
+
+    assert statuses == ([401, 401, 401] if trusted == "127.0.0.0/8" else [401, 429, 429])
+
+
 # Headers of every answer
 
 

@@ -376,6 +376,20 @@ def test_the_same_idempotency_key_makes_one_session(client: SessionClient) -> No
     assert made[0] == made[1]
 
 
+def test_a_repeated_create_is_told_the_same_once_its_session_is_deleted(client: SessionClient) -> None:
+    body = {"agent_id": client.agent()["id"], "name": "Visit"}
+    key = {"Idempotency-Key": "gone-1"}
+    first = client.json("POST", "/sessions", 201, json=body, headers=key)
+    client.json("PATCH", f"/sessions/{first['id']}", 200, json={"name": "Journey"})
+
+    changed = client.json("POST", "/sessions", 201, json=body, headers=key)
+    client.call("DELETE", f"/sessions/{first['id']}")
+    deleted = client.json("POST", "/sessions", 201, json=body, headers=key)
+
+    assert changed == deleted == first
+    client.refused("GET", f"/sessions/{first['id']}", 404, "session_not_found")
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

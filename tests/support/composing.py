@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from models import Agent, AgentConfigRevision, AgentConfigSnapshot, WorkflowAgentNodeBinding
 from models.enums import AgentScope, AgentSource, RevisionOperation
-from services.agents.versions import write_version
+from services.agents.writer import write_version
 from services.database import Database
 from services.souls import AgentSoulConfig
 
@@ -108,8 +108,7 @@ class Stored:
                 agent,
                 AgentSoulConfig.model_validate(soul).as_json(),
                 operation=RevisionOperation.CREATE_VERSION,
-                previous_snapshot_id=None,
-                created_by=None,
+                actor=None,
             )
         return agent
 

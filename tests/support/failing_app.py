@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+import warnings
 from collections.abc import Iterator
 
-from flask import Response
+import gevent
+from flask import Response, request
 
-from app import create_app
+from app import EXTENSION, create_app
 
 app = create_app()
 
@@ -20,6 +24,39 @@ def fail_at_once() -> Response:
 def fail_early() -> Response:
     """Fail after Flask has let go of the answer, and before its first byte."""
     return Response(_fail())
+
+
+@app.get("/failing/beside")
+def fail_beside() -> str:
+    """Fail everywhere but in the view, each time with the words of the query: whoever prints them tells them."""
+    words = request.args["words"]
+    gevent.spawn(_raise, words)
+    runtime = app.extensions[EXTENSION]
+    runtime.start()
+    loop = runtime._bridge.loop
+    loop.call_soon_threadsafe(_raise, words)
+    loop.call_soon_threadsafe(lambda: loop.create_task(_fail_alone(words)))
+    warnings.warn(words, UserWarning, stacklevel=1)
+    _FailsAtItsEnd(words)
+    threading.Thread(target=_raise, args=(words,)).start()
+    logging.getLogger("a.library").error("cannot read %s", words)
+    return "failed"
+
+
+def _raise(words: str) -> None:
+    raise RuntimeError(words)
+
+
+async def _fail_alone(words: str) -> None:
+    raise RuntimeError(words)
+
+
+class _FailsAtItsEnd:
+    def __init__(self, words: str) -> None:
+        self._words = words
+
+    def __del__(self) -> None:
+        raise RuntimeError(self._words)
 
 
 def _fail() -> Iterator[bytes]:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from dev.configuration import DEMO_LLM, UserSettings, demo_environment, serve_environment
+from dev.configuration import DEMO_LLM, LOOPBACK_NAMES, UserSettings, demo_environment, serve_environment
 from dev.errors import LaunchError
 from dev.state import StateFolder
+from dev.web_server import Address
 
 PRIVATE = "unix:///private.sock"
 
@@ -35,6 +36,40 @@ def test_a_fresh_machine_gets_the_private_redis_the_demo_model_and_secrets(state
     assert environment["DIFY_AGENT_ADMIN_TOKEN"] == state.admin_token()
     assert environment["DIFY_AGENT_SECRET_KEYS"] == state.secret_keys()
     assert environment["DIFY_AGENT_DATABASE_URL"] == state.database_url
+
+
+def test_a_server_of_this_machine_alone_is_called_by_its_names(state: StateFolder) -> None:
+    environment = serve_environment(UserSettings(), state, PRIVATE, is_public=False)
+
+    assert environment["DIFY_AGENT_ALLOWED_HOSTS"] == LOOPBACK_NAMES
+    assert "DIFY_AGENT_API_TOKEN" not in environment
+
+
+def test_a_server_that_other_machines_can_reach_asks_for_a_token(state: StateFolder) -> None:
+    environment = serve_environment(UserSettings(), state, PRIVATE, is_public=True)
+
+    assert environment["DIFY_AGENT_API_TOKEN"] == state.api_token()
+    assert "DIFY_AGENT_ALLOWED_HOSTS" not in environment
+
+
+@pytest.mark.parametrize("name", ["DIFY_AGENT_API_TOKEN", "DIFY_AGENT_API_TOKEN_FILE"])
+def test_a_token_that_the_user_has_set_is_the_only_one(
+    name: str, state: StateFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tokens").write_text("mine")
+    monkeypatch.setenv(name, str(tmp_path / "tokens"))
+
+    environment = serve_environment(UserSettings(), state, PRIVATE, is_public=True)
+
+    assert environment.get("DIFY_AGENT_API_TOKEN", "") != state.api_token()
+
+
+@pytest.mark.parametrize(
+    ("host", "is_public"),
+    [("127.0.0.1", False), ("localhost", False), ("::1", False), ("192.0.2.1", True), ("::", True)],
+)
+def test_what_listens_beyond_loopback_is_reached_by_others(host: str, is_public: bool) -> None:
+    assert Address(host, 5050).is_public is is_public
 
 
 def test_what_the_environment_sets_is_left_alone(state: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ OURS = {
     "app_blueprints",
     "app_config",
     "app_logging",
+    "app_services",
     "benchmarks",
     "blueprints",
     "cli",

@@ -129,7 +129,7 @@ def test_a_list_is_full_pages_of_what_its_reader_may_see(access: RunAccess, page
 
 
 def test_a_list_that_is_stopped_before_it_begins_reads_nothing() -> None:
-    reader = ListReader(SimpleNamespace(), None, access=EVERY_RUN)  # type: ignore[arg-type]
+    reader = ListReader(SimpleNamespace(), None, access=EVERY_RUN)
 
     reader.stop()
 

@@ -9,7 +9,7 @@ import pytest
 from runtime.events.keys import Keys
 from runtime.protocol.requests import CreateRunRequest
 from runtime.runs import Claim, Runs
-from services.idempotency import claim_of
+from services.idempotency import claim_of, scope_of
 
 
 def claim(key: str = "key-1", scope: str = "", **changes: Any) -> Claim:
@@ -33,6 +33,16 @@ def test_the_same_request_under_the_same_key_is_the_same_claim() -> None:
 def test_without_the_key_nobody_can_tell_what_the_request_was() -> None:
     assert claim("key-1").fingerprint != claim("key-2").fingerprint
     assert claim("key-1").digest != claim("key-2").digest
+
+
+def test_a_claim_that_was_stored_before_an_upgrade_is_still_the_same() -> None:
+    layers = [{"name": "prompt", "type": "plain.prompt", "config": {"user": "Grüße", "prefix": "be brief"}}]
+    request = CreateRunRequest.model_validate({"composition": {"layers": layers}, "metadata": {"n": 1.0, "s": "é"}})
+
+    assert claim_of(request, "key-1", scope=scope_of("run", "acme")) == Claim(
+        digest="7e7f9dd1e7f22bc9b9d1a34aa2430427bfa44d52b72ecf8a384e78b2f432e259",
+        fingerprint="02e94ec922b4ee00e12a801066b097b890baa06edc7eced635d8f7123cf9b25e",
+    )
 
 
 def test_callers_of_different_scopes_never_meet_each_others_keys() -> None:

@@ -12,13 +12,8 @@ from pydantic import BaseModel
 from werkzeug.datastructures import MultiDict
 from werkzeug.test import EnvironBuilder
 
-from blueprints.parsing import (
-    DEFAULT_PAGE_LIMIT,
-    parse_body,
-    parse_cursor_parameter,
-    parse_optional_body,
-    parse_page_query,
-)
+from blueprints.paging import DEFAULT_EVENTS, parse_cursor_parameter, parse_event_page
+from blueprints.parsing import parse_body, parse_optional_body
 from errors import InvalidRequest
 from runtime.protocol.redaction import REDACTED
 from runtime.protocol.requests import CancelRunRequest, CreateRunRequest
@@ -268,20 +263,20 @@ def query(**given: str) -> MultiDict[str, str]:
 
 
 def test_a_page_without_a_query_is_the_first_of_the_default_size() -> None:
-    assert parse_page_query(query()) == ("0-0", "0-0", DEFAULT_PAGE_LIMIT)
+    assert parse_event_page(query()) == ("0-0", "0-0", DEFAULT_EVENTS)
 
 
 def test_a_cursor_is_kept_as_it_was_given_beside_its_normal_form() -> None:
-    assert parse_page_query(query(after="007")) == ("007", "7-0", DEFAULT_PAGE_LIMIT)
+    assert parse_event_page(query(after="007")) == ("007", "7-0", DEFAULT_EVENTS)
 
 
 def test_an_empty_cursor_counts_as_absent() -> None:
-    assert parse_page_query(query(after="")) == ("0-0", "0-0", DEFAULT_PAGE_LIMIT)
+    assert parse_event_page(query(after="")) == ("0-0", "0-0", DEFAULT_EVENTS)
 
 
 @pytest.mark.parametrize(("given", "limit"), [("1", 1), ("500", 500), ("007", 7), ("+5", 5), (" 5 ", 5)])
 def test_a_limit_is_a_whole_number_from_1_to_500(given: str, limit: int) -> None:
-    assert parse_page_query(query(limit=given))[2] == limit
+    assert parse_event_page(query(limit=given))[2] == limit
 
 
 @pytest.mark.parametrize(
@@ -303,7 +298,7 @@ def test_a_limit_is_a_whole_number_from_1_to_500(given: str, limit: int) -> None
 )
 def test_another_limit_is_refused(given: str, kind: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        parse_page_query(query(limit=given))
+        parse_event_page(query(limit=given))
 
     item = only(list(caught.value.detail))
     assert (item["type"], item["loc"], item["input"]) == (kind, ["query", "limit"], given)

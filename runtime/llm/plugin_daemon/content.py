@@ -6,7 +6,6 @@ import base64
 import binascii
 from typing import Any
 
-from pydantic_ai.exceptions import UserError
 from pydantic_ai.messages import (
     AudioUrl,
     BinaryContent,
@@ -19,7 +18,8 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models import download_item
 
-from runtime.llm.plugin_daemon.wire import WireError
+from runtime.llm.unsupported import UnsupportedRequest
+from runtime.llm.wire.errors import WireError
 
 FileContent = ImageUrl | AudioUrl | VideoUrl | DocumentUrl | BinaryContent | UploadedFile
 
@@ -36,11 +36,11 @@ _DEFAULT_MEDIA_TYPES = {
 async def prompt_file(item: FileContent) -> dict[str, Any]:
     """A file of a prompt as the daemon takes it: by URL, or inline in base64.
 
-    What cannot be told from a URL (media type, format) is empty. Raises UserError for the handle of a file that was
-    uploaded to a provider, which no plugin can read.
+    What cannot be told from a URL (media type, format) is empty. Raises UnsupportedRequest for the handle of a file
+    that was uploaded to a provider, which no plugin can read.
     """
     if isinstance(item, UploadedFile):
-        raise UserError("Files uploaded to a provider cannot be sent through the plugin daemon.")
+        raise UnsupportedRequest("Files uploaded to a provider cannot be sent through the plugin daemon.")
     kind = _kind(item)
     media_type, file_format = _media_type(item), _format(item)
     url, data = await _source(item)

@@ -7,6 +7,7 @@ Each is the Pydantic AI error of its kind, and each carries what the daemon repo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic_ai.exceptions import (
     ModelAPIError,
@@ -24,6 +25,8 @@ from pydantic_ai.exceptions import (
     TransportPhase,
     UserError,
 )
+
+from runtime.llm.wire.errors import FAILED, PROTOCOL_ERROR, STREAM_INCOMPLETE
 
 
 class PluginDaemonError(Exception):
@@ -107,8 +110,32 @@ class PluginDaemonAPIError(PluginDaemonError, ModelAPIError):
         self._describe(error_type, message)
 
 
-class PluginDaemonProtocolError(PluginDaemonAPIError):
+class PluginDaemonAnswerError(PluginDaemonAPIError):
+    """The answer cannot be used. The daemon reported nothing, so ``error_type`` is this server's own."""
+
+    reason: ClassVar[str]
+
+    def __init__(self, model_name: str, message: str) -> None:
+        super().__init__(model_name, message, in_stream=True)
+        self.error_type = self.reason
+
+
+class PluginDaemonProtocolError(PluginDaemonAnswerError):
     """The daemon's answer is not the daemon's protocol."""
+
+    reason = PROTOCOL_ERROR
+
+
+class PluginDaemonIncompleteError(PluginDaemonAnswerError):
+    """The answer ended before the plugin said that it was whole."""
+
+    reason = STREAM_INCOMPLETE
+
+
+class PluginDaemonFailedError(PluginDaemonAnswerError):
+    """The model ended its answer with the word that it had failed."""
+
+    reason = FAILED
 
 
 class PluginDaemonConnectionError(PluginDaemonError, ModelConnectionError):

@@ -13,12 +13,15 @@ from runtime.llm.plugin_daemon.errors import (
     PluginDaemonAPIError,
     PluginDaemonConnectionError,
     PluginDaemonError,
+    PluginDaemonFailedError,
+    PluginDaemonIncompleteError,
     PluginDaemonProtocolError,
     PluginDaemonTimeoutError,
     PluginDaemonUserError,
     http_error_class,
 )
 from runtime.llm.plugin_daemon.reports import DaemonReport, read_report
+from runtime.llm.wire.errors import FailedAnswer, IncompleteAnswer, WireError
 from runtime.protocol.redaction import Redactor
 
 STATUS_OF_TYPE: Mapping[str, int] = {
@@ -94,7 +97,16 @@ class Failures:
 
     def protocol(self, text: str) -> PluginDaemonError:
         """The error for an answer that is not the daemon's protocol."""
-        return PluginDaemonProtocolError(self._model_name, self._clean(text), in_stream=True)
+        return PluginDaemonProtocolError(self._model_name, self._clean(text))
+
+    def unusable(self, error: WireError) -> PluginDaemonError:
+        """The error for an answer that cannot be used."""
+        match error:
+            case IncompleteAnswer():
+                return PluginDaemonIncompleteError(self._model_name, str(error))
+            case FailedAnswer():
+                return PluginDaemonFailedError(self._model_name, str(error))
+        return self.protocol(str(error))
 
     def _lost(self, text: str, phase: TransportPhase) -> PluginDaemonError:
         return PluginDaemonConnectionError(self._model_name, text, phase=phase)

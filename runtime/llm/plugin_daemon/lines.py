@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol, Self
 
-from runtime.llm.plugin_daemon.wire import WireError
+from runtime.llm.wire.errors import WireError
 
 MAX_LINE_BYTES = 16 << 20
 """A generated image comes as one line of base64; nothing legitimate is longer than this."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from runtime.llm.plugin_daemon.wire import Chunk, ReportedFailure, WireError, read_line
+from runtime.llm.plugin_daemon.wire import Chunk, ReportedFailure, read_line
+from runtime.llm.wire.errors import WireError
 
 
 def read_lines(lines: Iterable[bytes]) -> Iterator[Chunk | ReportedFailure]:

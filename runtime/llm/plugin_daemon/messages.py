@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from pydantic_ai.exceptions import UserError
 from pydantic_ai.messages import (
     CachePoint,
     InstructionPart,
@@ -26,7 +25,8 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import _sendable_request_parts
 
 from runtime.llm.plugin_daemon.content import prompt_file
-from runtime.llm.plugin_daemon.thinking import think_block
+from runtime.llm.unsupported import UnsupportedRequest
+from runtime.llm.wire.thinking import think_block
 
 PromptMessage = dict[str, Any]
 
@@ -39,7 +39,7 @@ async def prompt_messages(
 ) -> list[PromptMessage]:
     """The messages in their order, with the instructions after the leading system messages.
 
-    Raises UserError for parts that a plugin cannot be told of.
+    Raises UnsupportedRequest for parts that a plugin cannot be told of.
     """
     mapped: list[PromptMessage] = []
     for message in messages:
@@ -74,7 +74,7 @@ async def _request_messages(message: ModelRequest) -> AsyncIterator[PromptMessag
                     "tool_call_id": part.tool_call_id,
                 }
             case _:
-                raise UserError(
+                raise UnsupportedRequest(
                     f"A {part.part_kind!r} part cannot be sent to a model as it is: "
                     "pass the messages through the model's prepare_messages() first."
                 )

@@ -17,6 +17,7 @@ from runtime.llm.plugin_daemon.messages import prompt_messages
 from runtime.llm.plugin_daemon.request import CallIdentity, request_body
 from runtime.llm.plugin_daemon.stream import PluginDaemonStreamedResponse
 from runtime.llm.usage import UsageLedger
+from runtime.llm.wire.history import without_blank_text
 
 
 class PluginDaemonModel(Model[None]):
@@ -87,7 +88,9 @@ class PluginDaemonModel(Model[None]):
         check_allow_model_requests()
         settings, parameters = self.prepare_request(model_settings, model_request_parameters)
         failures = Failures(self.model_name, self._secrets)
-        prompts = await prompt_messages(messages, self._get_instruction_parts(messages, parameters) or [])
+        prompts = await prompt_messages(
+            without_blank_text(messages), self._get_instruction_parts(messages, parameters) or []
+        )
         body = request_body(self._identity, prompts, settings or {}, parameters)
         async with self._client.invoke_llm(
             tenant_id=self._tenant_id, plugin_id=self._plugin_id, body=body, failures=failures

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_ai.exceptions import UserError
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.settings import ModelSettings, ToolOrOutput
 from pydantic_ai.tools import ToolDefinition
 
 from runtime.llm.plugin_daemon.messages import PromptMessage
+from runtime.llm.unsupported import UnsupportedRequest
 
 NOT_MODEL_PARAMETERS = frozenset(
     {
@@ -44,7 +44,7 @@ def request_body(
 ) -> bytes:
     """The JSON of a streamed model call.
 
-    ASCII only, so that no text can fail to be encoded. Raises UserError for settings that are not JSON.
+    ASCII only, so that no text can fail to be encoded. Raises UnsupportedRequest for settings that are not JSON.
     """
     data = {
         "provider": identity.provider,
@@ -61,13 +61,13 @@ def request_body(
     try:
         return json.dumps({**user, "data": data}, allow_nan=False, separators=(",", ":")).encode("ascii")
     except (TypeError, ValueError) as error:
-        raise UserError(f"The model call cannot be written as JSON: {error}") from error
+        raise UnsupportedRequest(f"The model call cannot be written as JSON: {error}") from error
 
 
 def _model_parameters(settings: ModelSettings) -> dict[str, Any]:
     extra_body = settings.get("extra_body") or {}
     if not isinstance(extra_body, Mapping):
-        raise UserError("The model setting extra_body must be an object.")
+        raise UnsupportedRequest("The model setting extra_body must be an object.")
     named = {
         name: value
         for name, value in settings.items()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import httpx2
@@ -17,10 +18,13 @@ from runtime.llm.plugin_daemon.content import FILE_KINDS, answered_file
 from runtime.llm.plugin_daemon.failures import Failures
 from runtime.llm.plugin_daemon.lines import LineBatches
 from runtime.llm.plugin_daemon.merging import read_lines, read_lines_merged
-from runtime.llm.plugin_daemon.thinking import Segment, ThinkTagParser
-from runtime.llm.plugin_daemon.tool_calls import ToolCallAssembler, ToolCallEdit
-from runtime.llm.plugin_daemon.wire import Chunk, ReportedFailure, WireError
+from runtime.llm.plugin_daemon.wire import Chunk, ReportedFailure
 from runtime.llm.usage import ModelUsage
+from runtime.llm.wire.answer import cut_off_call
+from runtime.llm.wire.errors import FailedAnswer, IncompleteAnswer, WireError
+from runtime.llm.wire.surrogates import SurrogateJoiner
+from runtime.llm.wire.text import AnswerText
+from runtime.llm.wire.tool_calls import ToolCallAssembler, ToolCallEdit
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "stop": "stop",
@@ -46,10 +50,11 @@ class PluginDaemonStreamedResponse(StreamedResponse):
     _on_usage: Callable[[ModelUsage], None]
     _merges_text: bool = False
     _timestamp: datetime = field(default_factory=lambda: datetime.now(UTC), init=False)
-    _thinking: ThinkTagParser = field(default_factory=ThinkTagParser, init=False)
+    _texts: SurrogateJoiner = field(default_factory=SurrogateJoiner, init=False)
     _tool_calls: ToolCallAssembler = field(default_factory=ToolCallAssembler, init=False)
     _last_usage: ModelUsage | None = field(default=None, init=False)
     _has_chunks: bool = field(default=False, init=False)
+    _is_whole: bool = field(default=False, init=False)
     # Says to the base class that a plugin may report no usage at all.
     _usage_received: bool | None = field(default=False, init=False)
 
@@ -63,7 +68,7 @@ class PluginDaemonStreamedResponse(StreamedResponse):
             for event in self._end_events():
                 yield event
         except WireError as error:
-            raise self._failures.protocol(str(error)) from None
+            raise self._failures.unusable(error) from None
         except httpx2.HTTPError as error:
             raise self._failures.broken(error, answered=True) from error
         self.report_usage()
@@ -91,49 +96,62 @@ class PluginDaemonStreamedResponse(StreamedResponse):
         if chunk.finish_reason:
             self.finish_reason = FINISH_REASONS.get(chunk.finish_reason.lower(), "error")
             self.provider_details = {"finish_reason": chunk.finish_reason}
+        # A plugin need not say either: the end of the body is all the daemon's protocol has for an end.
+        self._is_whole = self.finish_reason is not None or chunk.usage is not None
         if isinstance(chunk.content, str):
-            yield from self._text_events(self._thinking.feed(chunk.content))
+            yield from self._text_events(chunk.content)
         else:
             for part in chunk.content:
                 yield from self._part_events(part)
         if chunk.tool_calls:
-            yield from self._text_events(self._thinking.flush())
+            yield from self._text.flush()
             for edit in self._tool_calls.feed(chunk.tool_calls):
                 yield from self._tool_call_events(edit)
+        if chunk.finish_reason and chunk.finish_reason.lower() == "error":
+            raise FailedAnswer("the model failed while it was answering")
 
     def _end_events(self) -> Iterator[ModelResponseStreamEvent]:
         if not self._has_chunks:
             raise WireError("the plugin daemon's answer is empty")
-        yield from self._text_events(self._thinking.flush())
-        self._tool_calls.end()
-
-    def _text_events(self, segments: Iterable[Segment]) -> Iterator[ModelResponseStreamEvent]:
-        for segment in segments:
-            if segment.is_thinking:
-                yield from self._parts_manager.handle_thinking_delta(vendor_part_id=None, content=segment.text)
+        for channel, half in self._texts.rest().items():
+            if channel is None:
+                yield from self._text.feed(half)
             else:
-                yield from self._parts_manager.handle_text_delta(vendor_part_id=None, content=segment.text)
+                yield from self._parts_manager.handle_tool_call_delta_events(vendor_part_id=channel, args=half)
+        yield from self._text.flush()
+        self._tool_calls.end()
+        if self._tool_calls.are_cut_off and not self._is_whole:
+            raise IncompleteAnswer("the plugin daemon's answer ended inside a tool call")
+        yield from cut_off_call(self.finish_reason, self._parts_manager)
+
+    @cached_property
+    def _text(self) -> AnswerText:
+        return AnswerText(self._parts_manager)
+
+    def _text_events(self, text: str) -> Iterator[ModelResponseStreamEvent]:
+        return self._text.feed(self._texts.feed(None, text))
 
     def _part_events(self, part: Any) -> Iterator[ModelResponseStreamEvent]:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind == "text" and isinstance(text := part.get("data"), str):
-            yield from self._text_events(self._thinking.feed(text))
+            yield from self._text_events(text)
         elif kind in FILE_KINDS:
-            yield from self._text_events(self._thinking.flush())
+            yield from self._text.flush()
             yield self._parts_manager.handle_part(vendor_part_id=None, part=answered_file(part))
         else:
             raise WireError("a frame of the plugin daemon's answer has a malformed content")
 
     def _tool_call_events(self, edit: ToolCallEdit) -> Iterator[ModelResponseStreamEvent]:
+        arguments = self._texts.feed(edit.key, edit.arguments, is_json=True)
         if edit.replaces:
             yield self._parts_manager.handle_tool_call_part(
-                vendor_part_id=edit.key, tool_name=edit.name, args=edit.arguments, tool_call_id=edit.id
+                vendor_part_id=edit.key, tool_name=edit.name, args=arguments, tool_call_id=edit.id
             )
             return
         yield from self._parts_manager.handle_tool_call_delta_events(
             vendor_part_id=edit.key,
             tool_name=edit.name or None,
-            args=edit.arguments,
+            args=arguments,
             tool_call_id=edit.id or None,
         )
 

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from pydantic_core import from_json, to_json
 
 from runtime.llm.usage import ModelUsage
+from runtime.llm.wire.errors import WireError
+from runtime.llm.wire.json_values import read_json, without_halves
+from runtime.llm.wire.sse import BYTE_ORDER_MARK
+from runtime.llm.wire.surrogates import mended
+from runtime.llm.wire.tool_calls import ToolCallFragment, arguments_text, sent_id
 
 T = TypeVar("T")
-
-MISSING_IDS = frozenset({"", "none", "null"})
-"""What some plugins write where a tool call has no id."""
-
-
-class WireError(Exception):
-    """The daemon sent something that is not its protocol. The text never quotes what it sent."""
-
-
-class ToolCallFragment(NamedTuple):
-    """A tool call, or a piece of one: ``id`` and ``name`` are empty when it says none."""
-
-    id: str
-    name: str
-    arguments: str
 
 
 @dataclass(slots=True)
@@ -59,11 +48,12 @@ def read_frame(line: bytes) -> dict[str, Any] | ReportedFailure | None:
 
     Raises WireError for everything that is not the daemon's protocol.
     """
+    line = line.removeprefix(BYTE_ORDER_MARK)
     text = line.removeprefix(b"data:").strip()
     if not text or line.startswith(b":"):
         return None
     try:
-        frame = from_json(text, allow_inf_nan=False)
+        frame = read_json(text)
     except ValueError:
         # Not chained: the parser's error carries the line.
         frame = None
@@ -73,7 +63,7 @@ def read_frame(line: bytes) -> dict[str, Any] | ReportedFailure | None:
     if type(code) is not int:
         raise WireError("a frame of the plugin daemon's answer has no code")
     if code != 0:
-        return ReportedFailure(frame.get("message"))
+        return ReportedFailure(without_halves(frame.get("message")))
     return _required(frame, "data", dict)
 
 
@@ -100,15 +90,12 @@ def _read_tool_call(call: object) -> ToolCallFragment:
         raise _wrong("tool_calls")
     function: dict[str, Any] = _optional(call, "function", dict) or {}
     arguments = function.get("arguments")
-    if isinstance(arguments, dict):
-        arguments = to_json(arguments).decode()
-    elif arguments is not None and not isinstance(arguments, str):
+    if arguments is not None and not isinstance(arguments, str | dict):
         raise _wrong("arguments")
-    call_id = _optional(call, "id", str) or ""
     return ToolCallFragment(
-        id="" if call_id.strip().lower() in MISSING_IDS else call_id,
-        name=_optional(function, "name", str) or "",
-        arguments=arguments or "",
+        id=mended(sent_id(_optional(call, "id", str))),
+        name=mended(_optional(function, "name", str) or ""),
+        arguments=arguments_text(arguments),
     )
 
 

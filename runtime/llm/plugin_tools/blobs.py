@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 from typing import Any
 
-from runtime.llm.plugin_daemon.wire import WireError
+from runtime.llm.wire.errors import WireError
 
 MAX_FILE_BYTES = 30 << 20
 """Dify's own bound of a file that a tool returns."""

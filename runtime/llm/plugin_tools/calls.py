@@ -14,12 +14,13 @@ from runtime.llm.plugin_daemon.client import PluginDaemonClient
 from runtime.llm.plugin_daemon.errors import PluginDaemonError
 from runtime.llm.plugin_daemon.failures import Failures
 from runtime.llm.plugin_daemon.lines import LineBatches
-from runtime.llm.plugin_daemon.wire import ReportedFailure, WireError
+from runtime.llm.plugin_daemon.wire import ReportedFailure
 from runtime.llm.plugin_tools.arguments import UnfitArgumentsError, tool_parameters
 from runtime.llm.plugin_tools.messages import read_message
 from runtime.llm.plugin_tools.observation import Observation, cut
 from runtime.llm.plugin_tools.prepared import PreparedTool
 from runtime.llm.plugin_tools.refusals import refusal, unfit_arguments
+from runtime.llm.wire.errors import WireError
 from runtime.protocol.redaction import Redactor
 
 MAX_ANSWER_BYTES = 64 << 20

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.llm.plugin_daemon.wire import ReportedFailure, WireError, read_frame
+from runtime.llm.plugin_daemon.wire import ReportedFailure, read_frame
+from runtime.llm.wire.errors import WireError
+from runtime.llm.wire.json_values import without_halves
 
 
 @dataclass(slots=True)
@@ -37,6 +39,8 @@ def read_message(line: bytes) -> ToolMessage | ReportedFailure | None:
     data = read_frame(line)
     if data is None or isinstance(data, ReportedFailure):
         return data
+    if b"\\u" in line:
+        data = without_halves(data)
     kind, content, meta = data.get("type", "text"), data.get("message"), data.get("meta")
     if not isinstance(kind, str):
         raise WireError("a message of the tool has no type")

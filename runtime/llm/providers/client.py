@@ -1,10 +1,15 @@
-"""The HTTP client that all calls of direct providers share."""
+"""The connections that all calls of direct providers share."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import httpx2
 
-from runtime.llm.address_guard import guarded_client
+from runtime.llm.address_guard import guarded_transport
+from runtime.llm.transport import client_over
+from runtime.llm.wire.reader import Wire
+from runtime.llm.wire.transport import WireTransport
 
 
 class ProviderClient:
@@ -33,19 +38,24 @@ class ProviderClient:
             max_keepalive_connections=max_keepalive_connections,
             keepalive_expiry=keepalive_expiry,
         )
-        self._http: httpx2.AsyncClient | None = None
+        self._transport: httpx2.AsyncBaseTransport | None = None
+        self._clients: dict[Callable[[], Wire], httpx2.AsyncClient] = {}
         self._closed = False
 
-    def http(self) -> httpx2.AsyncClient:
-        """The client, opened with the first call. Raises RuntimeError after ``aclose``."""
+    def http(self, wire: Callable[[], Wire]) -> httpx2.AsyncClient:
+        """The client whose answers are read by this wire. Raises RuntimeError after ``aclose``."""
         if self._closed:
             raise RuntimeError("the client of direct providers is closed")
-        if self._http is None:
-            self._http = guarded_client(allow_private=self._allow_private, timeout=self._timeout, limits=self._limits)
-        return self._http
+        if self._transport is None:
+            self._transport = guarded_transport(allow_private=self._allow_private, limits=self._limits)
+        if wire not in self._clients:
+            self._clients[wire] = client_over(WireTransport(self._transport, wire), timeout=self._timeout)
+        return self._clients[wire]
 
     async def aclose(self) -> None:
         """Close all connections. No call may follow."""
         self._closed = True
-        if self._http is not None:
-            await self._http.aclose()
+        for client in self._clients.values():
+            await client.aclose()
+        if self._transport is not None:
+            await self._transport.aclose()

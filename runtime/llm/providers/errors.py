@@ -22,6 +22,7 @@ from pydantic_ai.exceptions import (
 )
 
 from runtime.llm.address_guard import AddressNotAllowed
+from runtime.llm.wire.errors import FAILED, PROTOCOL_ERROR, STREAM_INCOMPLETE, FailedAnswer, IncompleteAnswer, WireError
 
 REQUEST_TIMEOUT = 408
 TOO_MANY_REQUESTS = 429
@@ -49,6 +50,8 @@ def told_plainly(model: str) -> Iterator[None]:
         raise
     except (ModelAPIError, httpx2.HTTPError) as error:
         raise _provider_error(model, error) from error
+    except WireError as error:
+        raise _wire_error(model, error) from error
     except UnexpectedModelBehavior as error:
         if error.body is None:
             raise
@@ -61,6 +64,8 @@ def _provider_error(model: str, error: ModelAPIError | httpx2.HTTPError) -> Prov
         return ProviderError(model, f"{model}: {text}", reason="base_url_not_allowed", passes_on=False)
     status = error.status_code if isinstance(error, ModelHTTPError) else None
     told = _kind(error, status)
+    if told is None and isinstance(error, ModelAPIError) and error.in_stream:
+        return _not_understood(model, "the provider reported an error inside its answer")
     if told is None:
         return _not_understood(model)
     reason, text = told
@@ -107,9 +112,14 @@ def _passes_on(error: ModelAPIError | httpx2.HTTPError, status: int | None) -> b
     return isinstance(error, ModelConnectionError | ModelUnavailableError | httpx2.HTTPError)
 
 
-def _not_understood(model: str) -> ProviderError:
-    text = "the provider's answer is incomplete or not in the form of its API"
-    return ProviderError(model, f"{model}: {text}", reason="model_protocol_error", passes_on=False)
+def _wire_error(model: str, error: WireError) -> ProviderError:
+    reasons = {IncompleteAnswer: STREAM_INCOMPLETE, FailedAnswer: FAILED}
+    reason = reasons.get(type(error), PROTOCOL_ERROR)
+    return ProviderError(model, f"{model}: {error}", reason=reason, passes_on=True)
+
+
+def _not_understood(model: str, text: str = "the answer is not in the form of the provider's API") -> ProviderError:
+    return ProviderError(model, f"{model}: {text}", reason=PROTOCOL_ERROR, passes_on=True)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

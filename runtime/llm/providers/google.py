@@ -13,14 +13,17 @@ from pydantic_ai.models import Model
 from pydantic_ai.models.google import GoogleModel
 from pydantic_ai.providers.google import GoogleProvider
 
+from runtime.llm.providers.client import ProviderClient
 from runtime.llm.providers.target import ModelTarget
+from runtime.llm.wire.google import GoogleWire
 
 GOOGLE_URL = "https://generativelanguage.googleapis.com/"
 
 
-def build(target: ModelTarget, http: httpx2.AsyncClient) -> Model[Any]:
+def build(target: ModelTarget, client: ProviderClient) -> Model[Any]:
     """The model, over this client."""
-    return GoogleModel(target.name, provider=GoogleProvider(client=_client(target, http)), settings=target.settings)
+    provider = GoogleProvider(client=_client(target, client.http(GoogleWire)))
+    return GoogleModel(target.name, provider=provider, settings=target.settings)
 
 
 def _client(target: ModelTarget, http: httpx2.AsyncClient) -> Client:

@@ -15,6 +15,8 @@ from pydantic_ai.settings import ModelSettings
 
 from runtime.llm.providers.errors import told_plainly
 from runtime.llm.usage import ModelUsage, UsageLedger
+from runtime.llm.wire.answer import AnswerStream
+from runtime.llm.wire.history import without_blank_text
 
 
 class DirectModel(WrapperModel):
@@ -52,8 +54,9 @@ class DirectModel(WrapperModel):
         began = time.perf_counter()
         with told_plainly(self._name):
             async with self.wrapped.request_stream(
-                messages, model_settings, model_request_parameters, run_context
-            ) as stream:
+                without_blank_text(messages), model_settings, model_request_parameters, run_context
+            ) as answer:
+                stream = AnswerStream(model_request_parameters=answer.model_request_parameters, _stream=answer)
                 try:
                     yield stream
                 finally:

@@ -24,5 +24,5 @@ def build_model(targets: Sequence[ModelTarget], client: ProviderClient, usage: U
 
 def _provider_model(target: ModelTarget, client: ProviderClient) -> Model[Any]:
     family = import_module(f"runtime.llm.providers.{family_of(target.model).name}")
-    model: Model[Any] = family.build(target, client.http())
+    model: Model[Any] = family.build(target, client)
     return model

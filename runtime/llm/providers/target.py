@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import SecretStr
 from pydantic_ai.settings import ModelSettings
+
+Compatibility = Literal["openai", "generic"]
+"""Whether a server takes all that OpenAI's own does, or what servers that speak its API have in common."""
 
 NO_KEY = "no-key"
 """Sent where no key was given: the providers' packages want one, and would look for one in the environment."""
@@ -20,6 +24,8 @@ class ModelTarget:
     base_url: str | None = None
     api_key: SecretStr | None = None
     settings: ModelSettings | None = None
+    compatibility: Compatibility | None = None
+    """Decided by the address when it is not given."""
 
     @property
     def prefix(self) -> str:

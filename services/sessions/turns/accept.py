@@ -13,8 +13,7 @@ from sqlalchemy.orm import Session
 from errors import DatabaseUnavailable, ShuttingDown, StorageUnavailable
 from models import AgentSession, HumanInputForm, SessionTurn
 from models.enums import FormStatus, TurnStatus
-from runtime.runs import Job, ProvenRun, RunHooks
-from runtime.runtime import Runtime
+from runtime.runs import Job, ProvenRun, RunHooks, Worker
 from services.database import Database
 from services.runs import RunService
 from services.sessions.cleanup import purge
@@ -50,12 +49,16 @@ class _Accepted:
 
 
 class TurnService:
-    """Starts turns. ``cancels_forms`` is whether an ordinary turn gives up the question that waits for its answer."""
+    """Starts turns.
+
+    ``cancels_forms`` is whether an ordinary turn gives up the question that waits for its answer, ``patience_seconds``
+    how long a turn whose time has come waits for the database.
+    """
 
     def __init__(
         self,
         database: Database,
-        runtime: Runtime,
+        worker: Worker,
         runs: RunService,
         compositions: SessionCompositions,
         finalizer: Finalizer,
@@ -63,13 +66,15 @@ class TurnService:
         line: Line,
         *,
         cancels_forms: bool,
+        patience_seconds: float,
     ) -> None:
         self._database = database
-        self._runtime = runtime
+        self._worker = worker
         self._runs = runs
         self._compositions = compositions
         self._finalizer = finalizer
         self._cancels_forms = cancels_forms
+        self._patience_seconds = patience_seconds
         self._pending = pending
         self._line = line
 
@@ -94,7 +99,7 @@ class TurnService:
             database=self._database,
             compositions=self._compositions,
             cancels_forms=self._cancels_forms,
-            patience_seconds=self._runtime.config.max_wait_seconds,
+            patience_seconds=self._patience_seconds,
         )
 
     def cancel_run(self, tenant_id: str, run_id: str, *, reason: str) -> None:
@@ -155,7 +160,7 @@ class TurnService:
             raise
 
     def _put_in_line(self, key: TurnKey, proven: ProvenRun, wanted: NewTurn) -> None:
-        self._runtime.runs.put_in_line(
+        self._worker.runs.put_in_line(
             Job(
                 run_id=key.run_id,
                 origin=key.origin,

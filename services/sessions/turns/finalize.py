@@ -20,7 +20,7 @@ from models import AgentSession, HumanInputForm, SessionTurn
 from models.enums import TurnStatus
 from runtime.protocol.ids import is_id, new_id
 from runtime.protocol.records import RunRecord, RunStatus
-from runtime.runtime import Runtime
+from runtime.runs import Worker
 from services.database import Database
 from services.sessions.answers import answer_text, question_text, storable
 from services.sessions.interruption import with_messages
@@ -50,9 +50,9 @@ class _NotPrepared(Exception):
 class Finalizer:
     """Finalizes turns. Its methods raise DatabaseUnavailable and StorageUnavailable."""
 
-    def __init__(self, database: Database, runtime: Runtime, *, form_seconds: float) -> None:
+    def __init__(self, database: Database, worker: Worker, *, form_seconds: float) -> None:
         self._database = database
-        self._runtime = runtime
+        self._worker = worker
         self._form_life = timedelta(seconds=form_seconds)
 
     def finalize_session(self, tenant_id: str, session_id: str) -> None:
@@ -66,18 +66,17 @@ class Finalizer:
 
     def finalize(self, key: TurnKey) -> bool:
         """Finalize a turn; False while its run goes on."""
-        self._runtime.start()
-        record = self._runtime.runs.get(key.run_id)
+        record = self._worker.runs.get(key.run_id)
         if record is not None and not record.has_ended:
             return False
         is_success = record is not None and record.status is RunStatus.SUCCEEDED
         if is_success and self._take_over(key):
             return True
-        events = None if is_success else read_events(self._runtime.runs, key.run_id)
+        events = None if is_success else read_events(self._worker.runs, key.run_id)
         try:
             return self._apply(key, record, events)
         except _NotPrepared:
-            return self._apply(key, record, read_events(self._runtime.runs, key.run_id))
+            return self._apply(key, record, read_events(self._worker.runs, key.run_id))
 
     def finalize_successes(self, keys: Sequence[TurnKey]) -> set[str]:
         """Finalize prepared turns whose runs have succeeded, at most one of each session.

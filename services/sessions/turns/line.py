@@ -15,8 +15,7 @@ from models import SessionTurn
 from models.enums import TurnStatus
 from runtime.protocol.records import RunStatus
 from runtime.protocol.requests import CancelRunRequest
-from runtime.runs import HeardEnd
-from runtime.runtime import Runtime
+from runtime.runs import HeardEnd, Worker
 from services.database import Database
 from services.run_access import RunAccess
 from services.runs import RunService
@@ -57,13 +56,13 @@ class Line:
     def __init__(
         self,
         database: Database,
-        runtime: Runtime,
+        worker: Worker,
         runs: RunService,
         finalizer: Finalizer,
         pending: PendingFinalizations,
     ) -> None:
         self._database = database
-        self._runtime = runtime
+        self._worker = worker
         self._runs = runs
         self._finalizer = finalizer
         self._pending = pending
@@ -97,7 +96,7 @@ class Line:
             if self._finalizer.finalize(key):
                 continue
             if turn.stop is None:
-                self._runtime.runs.start_waiting(key.run_id)
+                self._worker.runs.start_waiting(key.run_id)
                 return
             self.cancel(key, reason=INTERRUPTED)  # its run may not have been there when it was to be cancelled
             if not self._finalizer.finalize(key):

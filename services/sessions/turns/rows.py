@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from errors import IdempotencyKeyReused, SessionBusy
+from errors import SessionBusy
 from models import SessionTurn
 from models.enums import MultitaskStrategy, TurnStatus, TurnStop
 from runtime.protocol.ids import new_id
@@ -39,8 +39,7 @@ def find_claimed(session: Session, row: LockedSession, claim: Claim | None) -> S
         turn.idempotency_digest = None
         session.flush()
         return None
-    if turn.idempotency_fingerprint != claim.fingerprint:
-        raise IdempotencyKeyReused
+    claim.require_same(turn.idempotency_fingerprint)
     return turn
 
 

@@ -56,13 +56,18 @@ STATUSES: dict[Outcome, TurnStatus] = {
 
 
 def outcome(record: RunRecord | None, stop: TurnStop | None) -> Outcome:
-    """What becomes of a turn that somebody has, or has not, marked to be stopped, and whose run has ended."""
+    """What becomes of a turn that somebody has, or has not, marked to be stopped, and whose run has ended.
+
+    ``record`` is None where the run is gone. Raises ValueError for a run that has not ended.
+    """
     return _OUTCOMES[_fate(record), stop]
 
 
 def _fate(record: RunRecord | None) -> Fate:
     if record is None:
         return Fate.GONE
+    if not record.has_ended:
+        raise ValueError("nothing has become of a turn whose run goes on")
     if record.cancelled:
         return Fate.CANCELLED
     return Fate.SUCCEEDED if record.status is RunStatus.SUCCEEDED else Fate.FAILED

@@ -11,10 +11,10 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, Res
 
 from runtime.events.connections import Command
 from runtime.events.log import MAX_ITEMS_BEFORE_ABANDONED, EventLog
-from runtime.events.run_log import LossReason, RunLog
+from runtime.events.run_log import MAX_PENDING_BYTES, LossReason, RunLog
 from runtime.events.store import EndOutcome
 from runtime.protocol.dialects import Dialect
-from runtime.protocol.events import EventEncoder
+from runtime.protocol.events import Event, EventEncoder, EventType
 from runtime.protocol.ids import new_id
 from runtime.protocol.records import RunRecord
 from tests.unit.events.run_logs import KEYS, SUCCEEDED, Listener, Sink
@@ -210,9 +210,11 @@ def test_after_a_full_redis_batches_are_whole_again(worker: Worker) -> None:
 
 def test_events_of_a_dropped_run_are_not_written_and_its_end_is(worker: Worker) -> None:
     one = worker.run()
-    append(one, 2)
+    one.append(Event(EventType.PYDANTIC_AI_EVENT, b"x" * MAX_PENDING_BYTES))
+    append(one)
     one.drop()
     one.end(SUCCEEDED)
+    assert one.is_full
 
     assert worker.write() == [["end"]]
     assert not one.is_full

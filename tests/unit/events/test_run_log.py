@@ -156,6 +156,7 @@ def length_of(item: LogItem) -> Any:
     ("answer", "outcome", "published", "announced"),
     [
         ([b"ended", b"7-0", b"worker"], EndOutcome.ENDED, ["7-0"], 1),
+        ([b"ended", b"7-0"], EndOutcome.ENDED, ["7-0"], 1),
         ([b"ended"], EndOutcome.ENDED, [], 1),
         ([b"lost", b"{}"], EndOutcome.LOST, [], 0),
         ([b"behind"], EndOutcome.BEHIND, [], 0),

@@ -47,6 +47,20 @@ def test_a_provider_with_a_key_is_enough(model: str) -> None:
     assert bind({"model": model, "credentials": KEY}, STRICT).config.model == model
 
 
+@pytest.mark.parametrize("model", ["openai:llama", "openai-responses:llama"])
+@pytest.mark.parametrize("compatibility", ["openai", "generic", None])
+def test_a_server_may_be_said_to_be_compatible(model: str, compatibility: str | None) -> None:
+    layer = bind({**LOCAL, "model": model, "compatibility": compatibility}, GENEROUS)
+
+    assert layer.config.compatibility == compatibility
+
+
+@pytest.mark.parametrize(("model", "compatibility"), [("openai:llama", "strict"), ("anthropic:claude", "generic")])
+def test_any_other_compatibility_is_refused(model: str, compatibility: str) -> None:
+    with pytest.raises(InvalidComposition, match="compatibility"):
+        bind({**LOCAL, "model": model, "compatibility": compatibility}, GENEROUS)
+
+
 def test_a_model_name_may_hold_colons_and_slashes() -> None:
     assert bind({**LOCAL, "model": "openai:library/qwen3:8b"}, GENEROUS).config.model == "openai:library/qwen3:8b"
 
@@ -189,7 +203,7 @@ def test_a_provider_without_its_package_is_refused_with_the_extra_to_install(mon
         "2130706433",
         "10.1.2.3",
         "192.168.0.9",
-        "169.254.169.254",
+        "169.254.1.1",
         "100.64.0.1",
         "localhost",
         "LOCALHOST.",

@@ -37,8 +37,22 @@ PRIVATE = [
     "fe80::1",
     "fec0::1",
     "ff02::1",
+    "168.63.129.16",
+    "192.0.0.8",
+    "192.0.0.170",
+    "192.88.99.1",
+    "::ffff:168.63.129.16",
+    "64:ff9b::169.254.169.254",
+    "2002:808:808::1",
+    "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+    "3fff::1",
+    "3fff:fff:ffff::1",
+    "5f00::1",
+    "fd00:ec2::254",
+    "2606:4700::5efe:8.8.8.8",
+    "2606:4700::200:5efe:10.0.0.1",
 ]
-PUBLIC = ["1.1.1.1", "8.8.8.8", "::ffff:8.8.8.8", "64:ff9b::808:808", "2606:4700::1111", "2002:808:808::1"]
+PUBLIC = ["1.1.1.1", "8.8.8.8", "::ffff:8.8.8.8", "64:ff9b::808:808", "2606:4700::1111", "192.0.1.1", "168.63.129.17"]
 
 
 @pytest.mark.parametrize("address", PRIVATE)
@@ -79,6 +93,29 @@ def test_a_private_host_is_refused_however_it_is_written(host: str) -> None:
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
 def test_the_operator_may_allow_private_hosts(host: str) -> None:
     check_url(f"http://{host}:8000/v1", allow_private=True)
+
+
+@pytest.mark.parametrize(
+    "host", ["169.254.169.254", "0xa9fea9fe", "[::ffff:169.254.169.254]", "168.63.129.16", "[fd00:ec2::254]"]
+)
+@pytest.mark.parametrize("allow_private", [True, False])
+def test_an_address_of_cloud_metadata_is_refused_whatever_the_operator_allows(host: str, allow_private: bool) -> None:
+    with pytest.raises(ValueError, match="cloud metadata"):
+        check_url(f"http://{host}/latest", allow_private=allow_private)
+
+
+def test_a_name_that_leads_to_cloud_metadata_is_not_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", port))]
+
+    monkeypatch.setattr("runtime.llm.address_guard.anyio.getaddrinfo", resolve)
+
+    async def ask() -> None:
+        async with guarded_client(allow_private=True, timeout=httpx2.Timeout(5)) as client:
+            with pytest.raises(AddressNotAllowed):
+                await client.get("http://models.example.com/")
+
+    asyncio.run(ask())
 
 
 @pytest.mark.parametrize("url", ["https://api.example.com/v1", "http://8.8.8.8", "https://[2606:4700::1111]/"])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from runtime.llm.plugin_daemon.lines import LineBatches
-from runtime.llm.plugin_daemon.wire import WireError
+from runtime.llm.wire.errors import WireError
 
 
 class Pieces:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from runtime.llm.plugin_daemon.merging import read_lines, read_lines_merged
-from runtime.llm.plugin_daemon.wire import Chunk, ReportedFailure, WireError
+from runtime.llm.plugin_daemon.wire import Chunk, ReportedFailure
+from runtime.llm.wire.errors import WireError
 
 
 def line(content: object = "", **delta: Any) -> bytes:

@@ -37,7 +37,7 @@ from pydantic_ai.messages import (
 
 from runtime.llm.plugin_daemon.content import answered_file
 from runtime.llm.plugin_daemon.messages import prompt_messages
-from runtime.llm.plugin_daemon.wire import WireError
+from runtime.llm.wire.errors import WireError
 
 PNG = b"\x89PNG"
 

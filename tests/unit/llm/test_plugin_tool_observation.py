@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runtime.llm.plugin_daemon.wire import ReportedFailure, WireError
+from runtime.llm.plugin_daemon.wire import ReportedFailure
 from runtime.llm.plugin_tools.blobs import MAX_FILE_BYTES
 from runtime.llm.plugin_tools.messages import ToolMessage, read_message
 from runtime.llm.plugin_tools.observation import (
@@ -19,6 +19,7 @@ from runtime.llm.plugin_tools.observation import (
     Observation,
     cut,
 )
+from runtime.llm.wire.errors import WireError
 
 Data = dict[str, Any]
 

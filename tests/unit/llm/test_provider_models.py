@@ -118,7 +118,7 @@ def ask(*targets: ModelTarget, allow_private: bool = True, tools: tuple[Any, ...
 
 
 def local(server: ScriptedDaemon, name: str, **rest: Any) -> ModelTarget:
-    return ModelTarget(f"openai:{name}", base_url=f"{server.url}/v1", **rest)
+    return ModelTarget(f"openai:{name}", base_url=f"{server.url}/v1", compatibility="openai", **rest)
 
 
 # Every wire
@@ -131,7 +131,8 @@ def test_a_model_streams_its_answer_in_its_providers_wire_format(
     base, path, script = WIRES[prefix]
     provider.script(name, script)
 
-    told = ask(ModelTarget(f"{prefix}:{name}", base_url=provider.url + base, api_key=SecretStr(KEY)))
+    target = ModelTarget(f"{prefix}:{name}", provider.url + base, SecretStr(KEY), compatibility="openai")
+    told = ask(target)
 
     assert told.error is None
     assert told.result is not None
@@ -288,7 +289,7 @@ def test_the_settings_are_sent_and_each_model_has_its_own(provider: ScriptedDaem
     ("answer", "reason"),
     [
         ([{"text": "Hel"}, {"abort": True}], "model_connection_lost"),
-        ([{"text": "Hel"}, {"end": True}], "model_protocol_error"),
+        ([{"text": "Hel"}, {"end": True}], "model_stream_incomplete"),
         ([{"text": "Hel"}, {"write": "data: <html>\n\n"}], "model_protocol_error"),
         (
             [{"text": "Hel"}, {"write": f'data: {{"error": {{"message": "{PROVIDERS_TEXT}"}}}}\n\n'}],

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from runtime.llm.plugin_daemon.wire import Chunk, ReportedFailure, ToolCallFragment, WireError, read_line
+from runtime.llm.plugin_daemon.wire import Chunk, ReportedFailure, read_line
+from runtime.llm.wire.errors import WireError
+from runtime.llm.wire.tool_calls import ToolCallFragment
 
 
 def frame(delta: Any) -> bytes:

@@ -253,6 +253,6 @@ def test_every_table_that_has_rows_of_tenants_says_whose(database: Database) -> 
         tables = [table for table in found.get_table_names() if table != "alembic_version"]
         without = [t for t in tables if "tenant_id" not in {str(column["name"]) for column in found.get_columns(t)}]
 
-    assert len(tables) == 13
+    assert len(tables) == 14
     assert without == []
     assert isinstance(session, Session)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from runtime.protocol.dialects import Dialect
@@ -20,27 +22,25 @@ def test_a_run_goes_through_its_phases_in_order() -> None:
     assert phases == ORDER
 
 
-@pytest.mark.parametrize(
-    ("now", "then"), [(now, then) for place, now in enumerate(ORDER) for then in ORDER[:place]], ids=str
-)
-def test_a_run_never_goes_back(now: Phase, then: Phase) -> None:
+ALLOWED = {
+    (Phase.WAITING, Phase.BEGUN),
+    (Phase.WAITING, Phase.ENDING),
+    (Phase.WAITING, Phase.ENDED),
+    (Phase.BEGUN, Phase.ENDING),
+    (Phase.BEGUN, Phase.ENDED),
+    (Phase.ENDING, Phase.ENDING),
+    (Phase.ENDING, Phase.ENDED),
+}
+"""An end that Redis has refused is tried again, and others may end a run in any phase."""
+
+
+@pytest.mark.parametrize(("now", "then"), sorted(product(Phase, Phase)), ids=str)
+def test_what_may_follow_what(now: Phase, then: Phase) -> None:
+    if (now, then) in ALLOWED:
+        assert transition(now, then) is then
+        return
     with pytest.raises(PhaseRefused, match=f"a run that is {now} cannot become {then}"):
         transition(now, then)
-
-
-def test_nothing_follows_the_end() -> None:
-    for then in Phase:
-        with pytest.raises(PhaseRefused):
-            transition(Phase.ENDED, then)
-
-
-@pytest.mark.parametrize("now", [Phase.WAITING, Phase.BEGUN])
-def test_a_run_may_be_ended_by_others_in_any_phase(now: Phase) -> None:
-    assert transition(now, Phase.ENDED) is Phase.ENDED
-
-
-def test_an_end_that_was_refused_is_tried_again() -> None:
-    assert transition(Phase.ENDING, Phase.ENDING) is Phase.ENDING
 
 
 def test_a_record_says_which_phase_its_run_is_in() -> None:

@@ -13,28 +13,54 @@ RUNNING = RunRecord.begin("run-1", dialect=Dialect.CURRENT, worker="worker")
 SUCCEEDED = RUNNING.model_copy(update={"status": RunStatus.SUCCEEDED})
 FAILED = RUNNING.model_copy(update={"status": RunStatus.FAILED})
 CANCELLED = RUNNING.model_copy(update={"status": RunStatus.CANCELLED, "cancelled": True})
-ENDS = (SUCCEEDED, FAILED, CANCELLED, None)
+ENDS = (SUCCEEDED, FAILED, CANCELLED)
 
 
-def test_a_success_is_taken_over_also_when_it_came_before_it_could_be_interrupted() -> None:
-    assert {outcome(SUCCEEDED, stop) for stop in (None, TurnStop.INTERRUPT)} == {Outcome.TAKEN_OVER}
+@pytest.mark.parametrize(
+    ("record", "stop", "becomes"),
+    [
+        (SUCCEEDED, None, Outcome.TAKEN_OVER),
+        (SUCCEEDED, TurnStop.INTERRUPT, Outcome.TAKEN_OVER),
+        (SUCCEEDED, TurnStop.ROLLBACK, Outcome.ROLLED_BACK),
+        (FAILED, None, Outcome.FAILED),
+        (FAILED, TurnStop.INTERRUPT, Outcome.FAILED),
+        (FAILED, TurnStop.ROLLBACK, Outcome.ROLLED_BACK),
+        (CANCELLED, None, Outcome.CANCELLED),
+        (CANCELLED, TurnStop.INTERRUPT, Outcome.INTERRUPTED),
+        (CANCELLED, TurnStop.ROLLBACK, Outcome.ROLLED_BACK),
+        (None, None, Outcome.FAILED),
+        (None, TurnStop.INTERRUPT, Outcome.FAILED),
+        (None, TurnStop.ROLLBACK, Outcome.ROLLED_BACK),
+    ],
+)
+def test_what_becomes_of_a_turn(record: RunRecord | None, stop: TurnStop | None, becomes: Outcome) -> None:
+    assert outcome(record, stop) is becomes
 
 
-@pytest.mark.parametrize("record", ENDS)
-def test_a_turn_that_is_rolled_back_is_gone_however_its_run_has_ended(record: RunRecord | None) -> None:
-    assert outcome(record, TurnStop.ROLLBACK) is Outcome.ROLLED_BACK
+def test_every_end_of_a_run_has_an_outcome_whatever_the_turn_is_marked_with() -> None:
+    found = {outcome(record, stop) for record in (*ENDS, None) for stop in (None, *TurnStop)}
+
+    assert found == set(Outcome)
 
 
-def test_what_was_said_is_remembered_of_an_interrupted_turn_alone() -> None:
-    interrupted = [
-        (record, stop) for record in ENDS for stop in (None, *TurnStop) if outcome(record, stop) is Outcome.INTERRUPTED
-    ]
+@pytest.mark.parametrize("stop", [None, *TurnStop])
+def test_nothing_becomes_of_a_turn_whose_run_goes_on(stop: TurnStop | None) -> None:
+    for record in (RUNNING, RUNNING.model_copy(update={"waits": True})):
+        with pytest.raises(ValueError, match="goes on"):
+            outcome(record, stop)
 
-    assert interrupted == [(CANCELLED, TurnStop.INTERRUPT)]
 
-
-def test_a_run_that_redis_has_lost_has_failed_its_turn() -> None:
-    assert STATUSES[outcome(None, None)] is TurnStatus.FAILED
+@pytest.mark.parametrize(
+    ("became", "status"),
+    [
+        (Outcome.TAKEN_OVER, TurnStatus.SUCCEEDED),
+        (Outcome.FAILED, TurnStatus.FAILED),
+        (Outcome.CANCELLED, TurnStatus.CANCELLED),
+        (Outcome.INTERRUPTED, TurnStatus.CANCELLED),
+    ],
+)
+def test_the_status_of_an_outcome(became: Outcome, status: TurnStatus) -> None:
+    assert STATUSES[became] is status
 
 
 def test_a_cancelled_run_of_a_dialect_without_that_status_has_cancelled_its_turn() -> None:

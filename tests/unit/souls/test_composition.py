@@ -122,6 +122,18 @@ def test_a_direct_model_is_called_at_its_provider() -> None:
     }
 
 
+def test_a_direct_model_says_how_compatible_its_server_is() -> None:
+    spec = build(
+        {"model": {**DIRECT, "credential_ref": REF, "model_settings": {"compatibility": "generic"}}},
+        credentials={"my-openai": {"api_key": "canary", "base_url": "https://example.com/v1"}},
+    )
+
+    prove(spec)
+
+    assert config(spec, "llm")["compatibility"] == "generic"
+    assert "model_settings" not in config(spec, "llm")
+
+
 def test_a_direct_model_without_a_key_cannot_run() -> None:
     with pytest.raises(InvalidComposition, match="api_key"):
         prove(build({"model": DIRECT}))
@@ -301,3 +313,15 @@ def test_inputs_that_are_missing_or_of_another_type_are_refused(
         weather(inputs)
 
     assert [item["loc"] for item in caught.value.items] == places
+
+
+def test_a_prompt_that_inputs_would_blow_up_is_refused_before_it_is_made() -> None:
+    soul = {"model": DEMO, "prompt": {"system_prompt": "{{city}}" * 1250}, "app_variables": VARIABLES}
+
+    with pytest.raises(MalformedRequest) as refused:
+        build(soul, inputs={"city": "x" * 100_000})
+
+    assert refused.value.items[0]["loc"] == ["body", "inputs"]
+    assert "1,048,576 characters" in str(refused.value.items[0]["msg"])
+    spec = build(soul, inputs={"city": "x" * 800})
+    assert prove(spec).system_prompts() == ["x" * 1_000_000]

@@ -74,6 +74,8 @@ def test_a_stored_soul_is_read_back_as_it_was() -> None:
         ({"model": {**DEMO, "credential_ref": {"type": ""}}}, "model.credential_ref.type"),
         ({"model": {**DEMO, "plugin_id": "a/b", "model_settings": {"temperature": "hot"}}},
          "model.model_settings.temperature"),
+        ({"model": {**DEMO, "plugin_id": "greenrun/direct", "model_settings": {"compatibility": "full"}}},
+         "model.model_settings.compatibility"),
         ({"model": {**DEMO, "plugin_id": "a/b", "model_settings": {"stop": 3}}}, "model.model_settings.stop_sequences"),
         ({"model": {**DEMO, "model_settings": {"delay_ms": -1}}}, "model.model_settings.delay_ms"),
         ({"knowledge": {"query_mode": "guess"}}, "knowledge.query_mode"),

@@ -9,21 +9,28 @@ CLOSING_TAG = "</think>"
 
 
 class Segment(NamedTuple):
-    """A piece of text, and whether it is the model's thinking."""
+    """A piece of text, and whether it is the model's thinking.
+
+    With ``turns_thinking`` it has no text of its own and says that everything before it was thinking.
+    """
 
     text: str
     is_thinking: bool
+    turns_thinking: bool = False
 
 
 class ThinkTagParser:
     """Splits the pieces of one answer into thinking and text.
 
-    Holds back no more than the beginning of a tag. A tag that is never closed makes the rest thinking.
+    Holds back no more than the beginning of a tag. A tag that is never closed makes the rest thinking. The first tag
+    of an answer may be a closing one, where the server's own template has opened it: all before it is thinking. A
+    closing tag with nothing to close is otherwise dropped.
     """
 
     def __init__(self) -> None:
         self._held = ""
         self._in_thinking = False
+        self._has_seen_a_tag = False
 
     def feed(self, text: str) -> list[Segment]:
         """The segments that are certain so far."""
@@ -31,14 +38,12 @@ class ThinkTagParser:
             return [Segment(text, self._in_thinking)] if text else []
         text = self._held + text
         segments: list[Segment] = []
-        while True:
-            before, tag, after = text.partition(self._awaited_tag)
-            if not tag:
-                break
-            self._append(segments, before)
-            self._in_thinking = not self._in_thinking
-            text = after
-        held = _begun_tag_length(text, self._awaited_tag)
+        while (found := self._next_tag(text)) is not None:
+            start, tag = found
+            self._append(segments, text[:start])
+            self._pass(segments, tag)
+            text = text[start + len(tag) :]
+        held = max(_begun_tag_length(text, tag) for tag in self._awaited_tags)
         self._held = text[len(text) - held :]
         self._append(segments, text[: len(text) - held])
         return segments
@@ -51,8 +56,19 @@ class ThinkTagParser:
         return segments
 
     @property
-    def _awaited_tag(self) -> str:
-        return CLOSING_TAG if self._in_thinking else OPENING_TAG
+    def _awaited_tags(self) -> tuple[str, ...]:
+        return (CLOSING_TAG,) if self._in_thinking else (OPENING_TAG, CLOSING_TAG)
+
+    def _next_tag(self, text: str) -> tuple[int, str] | None:
+        found = [(start, tag) for tag in self._awaited_tags if (start := text.find(tag)) >= 0]
+        return min(found) if found else None
+
+    def _pass(self, segments: list[Segment], tag: str) -> None:
+        if tag == OPENING_TAG or self._in_thinking:
+            self._in_thinking = not self._in_thinking
+        elif not self._has_seen_a_tag:
+            segments.append(Segment("", True, turns_thinking=True))
+        self._has_seen_a_tag = True
 
     def _append(self, segments: list[Segment], text: str) -> None:
         if text:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.llm.plugin_daemon.thinking import Segment, ThinkTagParser
+from runtime.llm.wire.thinking import Segment, ThinkTagParser
+
+TURN = Segment("", True, turns_thinking=True)
+"""Says that what came before was thinking."""
 
 
 def parse(*pieces: str) -> list[Segment]:
@@ -13,7 +16,7 @@ def parse(*pieces: str) -> list[Segment]:
     found = [segment for piece in pieces for segment in parser.feed(piece)] + parser.flush()
     joined: list[Segment] = []
     for segment in found:
-        if joined and joined[-1].is_thinking == segment.is_thinking:
+        if joined and TURN not in (joined[-1], segment) and joined[-1].is_thinking == segment.is_thinking:
             joined[-1] = Segment(joined[-1].text + segment.text, segment.is_thinking)
         else:
             joined.append(segment)
@@ -30,7 +33,10 @@ def parse(*pieces: str) -> list[Segment]:
         ("<think>never closed", [Segment("never closed", True)]),
         ("<think></think>b", [Segment("b", False)]),
         ("<think>a<think>b</think>c", [Segment("a<think>b", True), Segment("c", False)]),
-        ("a</think>b", [Segment("a</think>b", False)]),
+        ("a</think>b", [Segment("a", False), TURN, Segment("b", False)]),
+        ("</think>b", [TURN, Segment("b", False)]),
+        ("<think>a</think>b</think>c", [Segment("a", True), Segment("bc", False)]),
+        ("a</think>b</think>c", [Segment("a", False), TURN, Segment("bc", False)]),
         ("1 < 2 and <thinking>", [Segment("1 < 2 and <thinking>", False)]),
         ("ends with <thi", [Segment("ends with <thi", False)]),
         ("<think>ends with </thi", [Segment("ends with </thi", True)]),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.llm.plugin_daemon.tool_calls import ToolCallAssembler
-from runtime.llm.plugin_daemon.wire import ToolCallFragment, WireError
+from runtime.llm.wire.errors import WireError
+from runtime.llm.wire.tool_calls import ToolCallAssembler, ToolCallFragment
 
 Calls = list[tuple[str, str, str]]
 

@@ -1,0 +1,29 @@
+"""Errors without their words, for the log: what a library says of an error may quote anything."""
+
+from __future__ import annotations
+
+from errors import GreenrunError
+
+
+class Unforeseen(Exception):
+    """An error of somebody else's, told by the name of its class."""
+
+
+def wordless(error: BaseException) -> BaseException:
+    """An error to log in the place of another: with its class and stack, those of what led to it and of what it groups.
+
+    Our own errors keep their message, which quotes nothing.
+    """
+    return _wordless(error, set())
+
+
+def _wordless(error: BaseException, seen: set[int]) -> BaseException:
+    seen.add(id(error))
+    name = f"{type(error).__module__}.{type(error).__qualname__}"
+    told: BaseException = Unforeseen(f"{name}: {error.message}" if isinstance(error, GreenrunError) else name)
+    if isinstance(error, BaseExceptionGroup):
+        told = BaseExceptionGroup(name, [_wordless(inner, seen) for inner in error.exceptions])
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None and id(before) not in seen:
+        told.__cause__ = _wordless(before, seen)
+    return told.with_traceback(error.__traceback__)

@@ -1,0 +1,54 @@
+"""What an API key looks like. Only its digest is stored."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import zlib
+from dataclasses import dataclass
+
+from models.enums import KeyKind
+
+PREFIXES = {KeyKind.WORKSPACE: "ws-", KeyKind.APP: "app-"}
+RANDOM_BYTES = 36
+"""288 bits. What is shown of them as the prefix leaves 258."""
+RANDOM_CHARS = RANDOM_BYTES * 4 // 3
+SHOWN_CHARS = 5
+CHECKSUM_CHARS = 6
+"""At the end of a key, so that one that was mistyped or made up blindly costs no look into the database. Keys that
+were made before had none, and are shorter by that."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySecret:
+    """A new key, and what is kept of it."""
+
+    key: str
+    prefix: str
+    digest: str
+
+
+def new_secret(kind: KeyKind) -> KeySecret:
+    """A key that nobody has."""
+    key = PREFIXES[kind] + secrets.token_urlsafe(RANDOM_BYTES)
+    key += _checksum(key)
+    return KeySecret(key, prefix=key[: len(PREFIXES[kind]) + SHOWN_CHARS], digest=digest_of(key))
+
+
+def may_be_key(text: str) -> bool:
+    """Whether a text is made like a key. It says nothing of whether it is one."""
+    for prefix in PREFIXES.values():
+        if text.startswith(prefix):
+            has_checksum = len(text) == len(prefix) + RANDOM_CHARS + CHECKSUM_CHARS
+            return not has_checksum or text[-CHECKSUM_CHARS:] == _checksum(text[:-CHECKSUM_CHARS])
+    return False
+
+
+def digest_of(key: str) -> str:
+    """What a key is found by."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _checksum(text: str) -> str:
+    return base64.urlsafe_b64encode(zlib.crc32(text.encode()).to_bytes(4, "big")).decode()[:CHECKSUM_CHARS]
