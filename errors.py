@@ -358,6 +358,16 @@ class RateLimited(GreenrunError):
         super().__init__(headers={"Retry-After": str(retry_after_seconds)})
 
 
+class SessionQueueFull(GreenrunError):
+    """as many turns of the session wait as may; try again once one of them has begun"""
+
+    status = 429
+    code = "session_queue_full"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "1"})
+
+
 class InvalidComposition(GreenrunError):
     """the composition cannot run"""
 

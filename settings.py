@@ -216,6 +216,9 @@ class Settings(BaseSettings):
     max_wait_seconds: float = Field(
         default=300, gt=0, description="How long an accepted run may wait for its turn before it ends as failed."
     )
+    max_session_queue: int = Field(
+        default=20, ge=1, description="Turns of one session that wait for those before them; one more is refused."
+    )
     max_run_event_bytes: int = Field(
         default=268_435_456, ge=1024, description="Bytes of events one run may store before it ends as failed."
     )

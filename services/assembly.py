@@ -62,6 +62,8 @@ class ServiceRules:
     """Whether an ordinary turn gives up the question that waits; otherwise the turn is refused."""
     patience_seconds: float
     """How long a turn whose time has come waits for the database."""
+    max_session_queue: int
+    """Turns of one session that may wait for those before them."""
     chat: ChatRules
 
 
@@ -121,6 +123,7 @@ class Services:
             line,
             cancels_forms=rules.cancels_forms,
             patience_seconds=rules.patience_seconds,
+            max_queue=rules.max_session_queue,
         )
         cleanup = SessionCleanup(database, runs)
         sessions = SessionService(database, compositions, turns, finalizer, cleanup)

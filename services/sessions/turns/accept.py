@@ -25,7 +25,7 @@ from services.sessions.turns.execute import ProvenTurn, TurnHooks
 from services.sessions.turns.finalize import Finalizer
 from services.sessions.turns.line import INTERRUPTED, Line
 from services.sessions.turns.pending import PendingFinalizations
-from services.sessions.turns.rows import Unfinalized, add_turn, find_claimed, make_way
+from services.sessions.turns.rows import Unfinalized, add_turn, check_queue, find_claimed, make_way
 from services.sessions.turns.types import NewTurn, StartedTurn
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class TurnService:
     """Starts turns.
 
     ``cancels_forms`` is whether an ordinary turn gives up the question that waits for its answer, ``patience_seconds``
-    how long a turn whose time has come waits for the database.
+    how long a turn whose time has come waits for the database, ``max_queue`` how many turns of a session may wait.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class TurnService:
         *,
         cancels_forms: bool,
         patience_seconds: float,
+        max_queue: int,
     ) -> None:
         self._database = database
         self._worker = worker
@@ -75,6 +76,7 @@ class TurnService:
         self._finalizer = finalizer
         self._cancels_forms = cancels_forms
         self._patience_seconds = patience_seconds
+        self._max_queue = max_queue
         self._pending = pending
         self._line = line
 
@@ -82,7 +84,7 @@ class TurnService:
         """Start a turn of the session that ``lock`` finds or makes, within the transaction that it is called in.
 
         A refused turn leaves nothing behind. Raises what ``lock`` and ``SessionCompositions.prove`` raise,
-        SessionBusy, HumanInputPending, IdempotencyKeyReused, ShuttingDown, CapacityReached, StorageUnavailable and
+        SessionBusy, SessionQueueFull, HumanInputPending, IdempotencyKeyReused, ShuttingDown, CapacityReached, StorageUnavailable and
         DatabaseUnavailable.
         """
         with self._runs.admission():
@@ -127,6 +129,7 @@ class TurnService:
                 return _Accepted(StartedTurn(TurnKey.of(earlier), earlier.task_id, earlier.created_at, 0))
             unstopped = [turn.id for turn in unfinished if turn.stop is None]
             to_cancel = make_way(unfinished, wanted.multitask_strategy or row.multitask_strategy)
+            check_queue(unfinished, most=self._max_queue)
             is_answer = wanted.deferred_results is not None
             resolve_question(session, row, is_answer=is_answer, cancels=self._cancels_forms)
             if wanted.version_id is not None:
