@@ -21,7 +21,7 @@ from runtime.events.log import EventLog
 from runtime.events.store import Lifetimes, RunStore
 from runtime.events.topology import Cluster, SingleServer, Topology
 from runtime.execution.bridge import LoopBridge
-from runtime.execution.concurrency_limiter import ConcurrencyLimiter
+from runtime.execution.fair_limiter import Bounds, FairLimiter
 from runtime.execution.lease_keeper import LeaseKeeper
 from runtime.execution.local_executor import LocalExecutor
 from runtime.execution.reaper import Reaper
@@ -109,8 +109,7 @@ class Runtime:
         self._bridge = LoopBridge(config.event_loop)
         self._clients = _clients(config)
         runner = Runner(self._clients, default_model=self._default_model, limits=config.limits)
-        limiter = ConcurrencyLimiter(runner, places=config.max_active_runs, wait_seconds=config.max_wait_seconds)
-        size = config.max_active_runs + config.max_waiting_runs
+        limiter = FairLimiter(Bounds(config.max_active_runs, config.max_waiting_runs))
         self._lease_keeper = LeaseKeeper(
             config.redis_url,
             self._keys,
@@ -120,10 +119,11 @@ class Runtime:
         )
         self._executor = LocalExecutor(
             bridge=self._bridge,
+            runner=runner,
             limiter=limiter,
             log=self._log,
             origins=self.origins,
-            size=size,
+            wait_seconds=config.max_wait_seconds,
             on_start=self._lease_keeper.tell,
         )
         self._runs = Runs(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -24,6 +26,17 @@ class StopReason(StrEnum):
     """The worker stops."""
 
 
+@dataclass(eq=False, slots=True)
+class Place:
+    """What an executor holds for one run: a place to execute in or, until it is given one, to wait in."""
+
+    tenant_id: str | None
+    is_active: bool
+    """Whether the run may execute."""
+    on_turn: Callable[[], None] = lambda: None
+    """Called when it may, if it had to wait."""
+
+
 class Executor(Protocol):
     """Owns the runs that are given to it, each until its end is written."""
 
@@ -34,14 +47,15 @@ class Executor(Protocol):
     def record_of(self, run_id: str) -> RunRecord | None:
         """The record that a run it owns began with; None when it owns no such run."""
 
-    def admit(self, *, was_accepted: bool = False) -> AbstractContextManager[None]:
-        """Hold a place while a run is being stored and started. Raises ShuttingDown or CapacityReached.
+    def admit(self, tenant_id: str | None, *, was_accepted: bool = False) -> AbstractContextManager[Place]:
+        """Hold a place while a run of a tenant is being stored and started in it.
 
-        A run that ``was_accepted`` before is refused only when all runs are being stopped.
+        Raises ShuttingDown, CapacityReached and TenantLimitReached. A run that ``was_accepted`` before is refused only
+        when all runs are being stopped.
         """
 
-    def start(self, job: Job, record: RunRecord, proven: ProvenRun | None = None) -> None:
-        """Execute an admitted job whose record is stored.
+    def start(self, job: Job, record: RunRecord, place: Place, proven: ProvenRun | None = None) -> None:
+        """Execute an admitted job whose record is stored, once its place is one to execute in.
 
         ``proven`` is what this process has made of the job just now; without it the hooks of its origin make it.
         """

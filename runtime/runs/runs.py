@@ -22,7 +22,7 @@ from runtime.protocol.records import NOBODY, RunRecord
 from runtime.protocol.sse import HEARTBEAT_SECONDS
 from runtime.runs.claims import Claim, gives_key_up
 from runtime.runs.ends import STORAGE_LOST
-from runtime.runs.executor import Executor
+from runtime.runs.executor import Executor, Place
 from runtime.runs.feed import RunFeed
 from runtime.runs.origins import ProvenRun
 
@@ -79,9 +79,12 @@ class Runs:
         """Ask for a sign of life of what runs are stored in."""
         self._store.ping()
 
-    def admit(self) -> AbstractContextManager[None]:
-        """Hold a place for a run that is accepted inside. Raises ShuttingDown and CapacityReached."""
-        return self._executor.admit()
+    def admit(self, tenant_id: str | None) -> AbstractContextManager[Place]:
+        """Hold a place for a run of a tenant that is accepted inside.
+
+        Raises ShuttingDown, CapacityReached and TenantLimitReached.
+        """
+        return self._executor.admit(tenant_id)
 
     def new_run_id(self, claim: Claim | None = None) -> str:
         """An id for a new run. In a cluster it shares the bucket of its claim, as one script writes both."""
@@ -90,8 +93,10 @@ class Runs:
             run_id = new_id()
         return run_id
 
-    def accept(self, job: Job, proven: ProvenRun | None = None, *, claim: Claim | None = None) -> RunRecord:
-        """Store an admitted job and start it.
+    def accept(
+        self, job: Job, place: Place, proven: ProvenRun | None = None, *, claim: Claim | None = None
+    ) -> RunRecord:
+        """Store an admitted job and start it in its place.
 
         ``proven`` is what was made of the job just now, where something was. Answers the run that the claim has already
         made, where there is one. When it raises StorageUnavailable, what is stored nevertheless is ended. Raises
@@ -101,7 +106,7 @@ class Runs:
         earlier = self._store_new(record, claim)
         if earlier is not None:
             return earlier
-        self._executor.start(job, record, proven)
+        self._executor.start(job, record, place, proven)
         return record
 
     def put_in_line(self, job: Job) -> RunRecord:
@@ -123,21 +128,23 @@ class Runs:
             return
         self._starting.add(run_id)
         try:
-            with self._executor.admit(was_accepted=True):
-                self._claim(run_id)
+            record = self._store.get(run_id)
+            if record is not None and self._is_to_start(record):
+                self._claim(record)
         finally:
             self._starting.discard(run_id)
 
-    def _claim(self, run_id: str) -> None:
-        record = self._store.get(run_id)
-        if record is None or self._executor.record_of(run_id) is not None:
-            return
+    def _is_to_start(self, record: RunRecord) -> bool:
+        if self._executor.record_of(record.run_id) is not None:
+            return False
         # Of this worker when the answer to an earlier claim was lost.
-        if not record.is_in_line and not (record.phase is Phase.WAITING and record.worker == self._worker):
-            return
+        return record.is_in_line or (record.phase is Phase.WAITING and record.worker == self._worker)
+
+    def _claim(self, record: RunRecord) -> None:
         mine = record.model_copy(update={"worker": self._worker})
-        if self._store.claim(mine):
-            self._executor.start(_job(mine), mine)
+        with self._executor.admit(mine.tenant_id, was_accepted=True) as place:
+            if self._store.claim(mine):
+                self._executor.start(_job(mine), mine, place)
 
     def find_by_claim(self, claim: Claim, dialect: Dialect) -> RunRecord | None:
         """The run that a claim has already made. Raises IdempotencyKeyReused."""

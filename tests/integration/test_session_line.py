@@ -159,6 +159,7 @@ def test_turns_that_stop_those_before_them_are_taken_however_many_wait(
     daemon.script(model, says_and_waits("a", until=model), says("c"))
     session = client.session(client.scripted_agent(model))
     waiting = [client.start(session, query)["run_id"] for query in ("q1", "q2")]
+    daemon.wait_for_call(model)
     assert ask(client, session, "q3").status_code == 429
 
     last = client.start(session, "q4", multitask_strategy="interrupt")["run_id"]

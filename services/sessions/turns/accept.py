@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from errors import DatabaseUnavailable, ShuttingDown, StorageUnavailable
 from models import AgentSession, HumanInputForm, SessionTurn
 from models.enums import FormStatus, TurnStatus
-from runtime.runs import Job, ProvenRun, RunHooks, Worker
+from runtime.runs import Job, Place, ProvenRun, RunHooks, Worker
 from services.database import Database
 from services.runs import RunService
 from services.sessions.cleanup import purge
@@ -80,17 +80,17 @@ class TurnService:
         self._pending = pending
         self._line = line
 
-    def start_turn(self, lock: SessionLock, wanted: NewTurn) -> StartedTurn:
-        """Start a turn of the session that ``lock`` finds or makes, within the transaction that it is called in.
+    def start_turn(self, tenant_id: str, lock: SessionLock, wanted: NewTurn) -> StartedTurn:
+        """Start a turn of the tenant's session that ``lock`` finds or makes, in the transaction it is called in.
 
-        A refused turn leaves nothing behind. Raises what ``lock`` and ``SessionCompositions.prove`` raise,
-        SessionBusy, SessionQueueFull, HumanInputPending, IdempotencyKeyReused, ShuttingDown, CapacityReached, StorageUnavailable and
-        DatabaseUnavailable.
+        A refused turn leaves nothing behind. Raises what ``lock``, ``SessionCompositions.prove`` and
+        ``RunService.admission`` raise, SessionBusy, SessionQueueFull, HumanInputPending, IdempotencyKeyReused,
+        StorageUnavailable and DatabaseUnavailable.
         """
-        with self._runs.admission():
+        with self._runs.admission(tenant_id) as place:
             accepted = self._accept(lock, wanted)
             if accepted.proven is not None:
-                self._begin(accepted, accepted.proven, wanted)
+                self._begin(accepted, accepted.proven, wanted, place)
                 self._cancel_runs(accepted.to_cancel)
         return accepted.turn
 
@@ -150,14 +150,14 @@ class TurnService:
         if row.unfinished == 1 and last is not None and self._pending.has(last.key):
             row.take_over(last)
 
-    def _begin(self, accepted: _Accepted, proven: ProvenRun, wanted: NewTurn) -> None:
+    def _begin(self, accepted: _Accepted, proven: ProvenRun, wanted: NewTurn, place: Place) -> None:
         key = accepted.turn.key
         try:
             if accepted.turn.ahead:
                 self._put_in_line(key, proven, wanted)
             else:
                 turn = ProvenTurn.of(proven, key, accepted.turn.created_at)
-                self._runs.begin(turn, run_id=key.run_id, origin=key.origin, tenant_id=key.tenant_id)
+                self._runs.begin(turn, place, run_id=key.run_id, origin=key.origin)
         except StorageUnavailable:
             self._forget(accepted)
             raise
