@@ -23,7 +23,6 @@ from blueprints.service_api.errors import register_service_errors
 from blueprints.sessions import caller_of_sessions, sessions_blueprint
 from blueprints.structured_output import structured_output_blueprint
 from services.assembly import Services
-from services.rate_limiter import RateLimiter
 from settings import Settings
 
 
@@ -38,7 +37,7 @@ def register_blueprints(app: Flask, settings: Settings, services: Services) -> N
         ),
         hosts=settings.allowed_host_names,
         origins=settings.allowed_origins,
-        limiter=RateLimiter(rate=settings.requests_a_second, burst=settings.requests_at_once),
+        limiter=services.limiter,
     )
     for one in _registrations(settings, services):
         register(app, one, rules)

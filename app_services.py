@@ -29,6 +29,8 @@ def service_rules(settings: Settings, runtime: Runtime) -> ServiceRules:
         key_ring=settings.key_ring,
         operator=runtime.config.rules,
         dialect=runtime.config.dialect,
+        requests_a_second=settings.requests_a_second,
+        requests_at_once=settings.requests_at_once,
         max_subscriptions=settings.max_subscriptions,
         form_seconds=settings.human_input_seconds,
         cancels_forms=settings.human_input_conflict == "cancel",

@@ -204,7 +204,7 @@ class Settings(BaseSettings):
     )
     rate_limit: str = Field(
         default="",
-        description="Requests a second that a worker takes from one caller, and after a slash how many at once.",
+        description="Requests a second of one caller, and after a slash how many at once.",
     )
     max_subscriptions: int = Field(
         default=200, ge=1, description="Runs that one connection to the dashboard's feed may follow at once."

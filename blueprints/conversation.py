@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import socket
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
+from simple_websocket import Server
 from wsproto.frame_protocol import CloseReason
 
-from blueprints.viewer_socket import CLOSED_ERRORS, ViewerSocket
+from blueprints.subscriber_socket import CLOSED_ERRORS, SubscriberSocket
 from errors import GreenrunError
 from runtime.protocol.json_text import InvalidJson, read_json
 
@@ -45,17 +45,14 @@ class MessageRefused(Exception):
 class Conversation(ABC):
     """One client. Its greenlet sends in ``_converse``; another one receives, and calls ``_obey``."""
 
-    _socket: ViewerSocket
+    _socket: SubscriberSocket
 
     def __init__(self) -> None:
         self._refused = 0
 
-    def hold(self, sock: socket.socket, key: str) -> None:
-        """From the handshake to the end. Raises nothing: gunicorn would write an HTTP error into the stream."""
-        try:
-            self._socket = ViewerSocket(sock, key, on_message=self._take, on_end=self._stop)
-        except OSError:
-            return
+    def hold(self, server: Server) -> None:
+        """From the handshake to the end. Raises nothing: Flask would write an HTTP error into the stream."""
+        self._socket = SubscriberSocket(server, on_message=self._take, on_end=self._stop)
         try:
             code, reason = self._converse()
         except CLOSED_ERRORS:

@@ -9,10 +9,10 @@ from flask import Blueprint, Response, jsonify, request
 from blueprints.auth import has_stream_token
 from blueprints.callers import current_run_caller
 from blueprints.cors import require_known_origin
-from blueprints.feed_socket import feed_response
+from blueprints.feed_socket import FeedConversation
 from blueprints.parsing import parse_optional_body
 from blueprints.slashes import redirect_trailing_slashes
-from blueprints.upgrade import SocketResponse, require_upgrade
+from blueprints.upgrade import require_upgrade, socket_route
 from runtime.protocol.clock import wire_time
 from runtime.protocol.requests import CreateStreamTokenRequest
 from services.feed import FeedService
@@ -33,15 +33,14 @@ def feed_blueprint(feed: FeedService, stream_tokens: StreamTokens, *, origins: C
         made = stream_tokens.issue(feed_of(current_run_caller().tenant_id), ttl_seconds=wanted.ttl_seconds)
         return jsonify(token=made.token, expires_at=wire_time(made.expires_at)), 201
 
-    # Two rules: werkzeug gives handshakes only to the first, and what is none, and has to be told so, to the second.
-    @blueprint.get("/ws", websocket=True)
-    @blueprint.get("/ws")
-    def follow_runs() -> SocketResponse:
+    @socket_route(blueprint, "/ws")
+    def follow_runs() -> FeedConversation:
         """Follow many runs, and the list of them, over a WebSocket."""
         if not has_stream_token(request):
             require_known_origin(request, origins)
-        key, access = require_upgrade(request), current_run_caller().access
-        return feed_response(request, key, feed, access=access, max_subscriptions=feed.max_subscriptions)
+        require_upgrade(request)
+        access = current_run_caller().access
+        return FeedConversation(feed, access=access, max_subscriptions=feed.max_subscriptions)
 
     redirect_trailing_slashes(blueprint, {"/stream-tokens": "POST", "/ws": "GET"})
     return blueprint

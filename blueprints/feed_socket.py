@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 import gevent
-from flask import Request
 from gevent import Greenlet
 from pydantic import ValidationError
 from wsproto.frame_protocol import CloseReason
 
 from blueprints.conversation import NO_PONG, WORKER_STOPS, Conversation, Ending, MessageRefused, refuse_fields
-from blueprints.upgrade import SocketResponse, socket_of
-from blueprints.viewer_socket import CLOSED_ERRORS
+from blueprints.subscriber_socket import CLOSED_ERRORS
 from errors import GreenrunError, StorageUnavailable
 from runtime.protocol import feed as messages
 from runtime.protocol.feed import MAX_RUN_ID_LENGTH, Unsubscribed
@@ -24,14 +22,6 @@ from services.feed import FeedReader, FeedService, ListReader, RunReader
 from services.run_access import RunAccess
 
 logger = logging.getLogger(__name__)
-
-
-def feed_response(
-    request: Request, key: str, feed: FeedService, *, access: RunAccess, max_subscriptions: int
-) -> SocketResponse:
-    """Serve the feed of what ``access`` shows over the request's connection."""
-    sock = socket_of(request)
-    return SocketResponse(lambda: _FeedConversation(feed, access, max_subscriptions).hold(sock, key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +37,14 @@ class _Subscription:
         self.greenlet.join()
 
 
-class _FeedConversation(Conversation):
-    """One client. A subscription costs a greenlet and a bounded queue; all of them take turns at the socket.
+class FeedConversation(Conversation):
+    """One client, and the feed of what it may see.
 
-    The receiving greenlet obeys one command after the other, and receives nothing more while the client does not take
-    the answers.
+    A subscription costs a greenlet and a bounded queue; all of them take turns at the socket. The receiving greenlet
+    obeys one command after the other, and receives nothing more while the client does not take the answers.
     """
 
-    def __init__(self, feed: FeedService, access: RunAccess, max_subscriptions: int) -> None:
+    def __init__(self, feed: FeedService, *, access: RunAccess, max_subscriptions: int) -> None:
         super().__init__()
         self._feed = feed
         self._access = access

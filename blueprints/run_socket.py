@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Request
 from pydantic import ValidationError
 from wsproto.frame_protocol import CloseReason
 
 from blueprints.conversation import NO_PONG, WORKER_STOPS, Conversation, Ending, MessageRefused, refuse_fields
-from blueprints.upgrade import SocketResponse, socket_of
 from runtime.protocol.requests import CancelRunRequest
 from runtime.runs import Follower
 
@@ -19,16 +17,10 @@ NOTHING_MORE = "ended"
 Cancel = Callable[[CancelRunRequest], object]
 
 
-def socket_response(request: Request, key: str, follower: Follower, *, cancel: Cancel | None) -> SocketResponse:
-    """Send a run's events over the request's connection. Without ``cancel`` the client may only read."""
-    sock = socket_of(request)
-    return SocketResponse(lambda: _RunConversation(follower, cancel).hold(sock, key))
+class RunConversation(Conversation):
+    """One client: events of one run to it, cancels from it. Without ``cancel`` it may only read."""
 
-
-class _RunConversation(Conversation):
-    """One client: events of one run to it, cancels from it."""
-
-    def __init__(self, follower: Follower, cancel: Cancel | None) -> None:
+    def __init__(self, follower: Follower, *, cancel: Cancel | None) -> None:
         super().__init__()
         self._follower = follower
         self._cancel = cancel

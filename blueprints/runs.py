@@ -14,10 +14,10 @@ from blueprints.cors import require_known_origin
 from blueprints.idempotency import parse_idempotency_key
 from blueprints.paging import parse_cursor_parameter, parse_event_page
 from blueprints.parsing import parse_body, parse_optional_body
-from blueprints.run_socket import socket_response
+from blueprints.run_socket import RunConversation
 from blueprints.slashes import redirect_trailing_slashes
 from blueprints.streams import stream_response
-from blueprints.upgrade import SocketResponse, require_upgrade
+from blueprints.upgrade import require_upgrade, socket_route
 from runtime.protocol import sse
 from runtime.protocol.clock import wire_time
 from runtime.protocol.cursors import BEGINNING
@@ -79,20 +79,21 @@ def runs_blueprint(runs: RunService, stream_tokens: StreamTokens, *, origins: Co
     def stream_run_events(run_id: str) -> Response:
         """A run's events as they come."""
         follower = runs.follow_run(run_id, access=current_run_caller().access, after=_stream_cursor())
+        if _is_reconnect() and follower.has_nothing:
+            # The one answer after which an EventSource does not come back.
+            return Response(status=204, headers={"Cache-Control": "no-cache"})
         return stream_response(_frames(follower))
 
-    # Two rules: werkzeug gives handshakes only to the first, and what is none, and has to be told so, to the second.
-    @blueprint.get("/<run_id>/events/ws", websocket=True)
-    @blueprint.get("/<run_id>/events/ws")
-    def stream_run_events_by_socket(run_id: str) -> SocketResponse:
+    @socket_route(blueprint, "/<run_id>/events/ws")
+    def stream_run_events_by_socket(run_id: str) -> RunConversation:
         """A run's events as they come, over a WebSocket."""
         if not has_stream_token(request):
             require_known_origin(request, origins)
-        key = require_upgrade(request)
+        require_upgrade(request)
         access = current_run_caller().access
         follower = runs.follow_run(run_id, access=access, after=_stream_cursor())
         cancel = None if has_stream_token(request) else partial(runs.cancel_run, run_id, access=access)
-        return socket_response(request, key, follower, cancel=cancel)
+        return RunConversation(follower, cancel=cancel)
 
     redirect_trailing_slashes(
         blueprint,
@@ -116,6 +117,11 @@ def _stream_cursor() -> str:
     if last_event_id := request.headers.get("Last-Event-ID"):
         return parse_cursor_parameter(last_event_id, "Last-Event-ID", source="header")
     return BEGINNING
+
+
+def _is_reconnect() -> bool:
+    """Whether the cursor is an EventSource's; whoever gives one in the query decides alone when to come back."""
+    return not request.args.get("after") and bool(request.headers.get("Last-Event-ID"))
 
 
 def _frames(follower: Follower) -> Iterator[bytes]:

@@ -1,19 +1,18 @@
-"""What dev/start does once .venv is there: serve until told to stop, or show the demo."""
+"""What dev/start does once .venv exists: serves until it is stopped, or shows the demo."""
 
 import argparse
 import json
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from dev.configuration import UserSettings, demo_environment, needs_api_token, serve_environment
+from dev.configuration import UserSettings, needs_api_token, serve_environment
 from dev.database import demo_agent, migrate, workspace_key
 from dev.demo import PROMPT, RUN, show_run
 from dev.errors import LaunchError, StopRequested
+from dev.fresh_server import fresh_server
 from dev.private_redis import PrivateRedis, private_redis
-from dev.processes import log_tail
 from dev.state import StateFolder
 from dev.stop_signals import POLL_SECONDS, StopSignals
 from dev.terminal import say
@@ -24,7 +23,7 @@ INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 
 def main() -> int:
-    """Return the exit code: 0 after an ordinary stop, 1 when something went wrong, 130 for an interrupted demo."""
+    """Returns the exit code: 0 after an ordinary stop, 1 when something went wrong, 130 for an interrupted demo."""
     options = _options()
     signals = StopSignals()
     signals.install()
@@ -42,10 +41,9 @@ def main() -> int:
 
 
 def serve(address: Address, workers: int, signals: StopSignals) -> None:
-    """Serve with the state folder of the checkout until a signal comes.
+    """Serves with the state folder of the checkout until a signal comes.
 
-    Raises:
-        LaunchError: it cannot start, or a part of it ended by itself.
+    Raises LaunchError when it cannot start, or when a part of it ended by itself.
     """
     state = StateFolder(CHECKOUT / ".greenrun")
     settings = UserSettings()
@@ -82,38 +80,17 @@ def serve(address: Address, workers: int, signals: StopSignals) -> None:
 
 
 def demo(address: Address, workers: int, signals: StopSignals) -> None:
-    """Start with a fresh state and on a free port, show one run streaming, stop everything.
+    """Starts with a fresh state on a free port, shows one run streaming, and stops everything.
 
-    Raises:
-        LaunchError: anything was not as promised.
-        StopRequested: a signal came.
+    Raises LaunchError when anything is not as promised, and StopRequested when a signal came.
     """
-    with tempfile.TemporaryDirectory(prefix="greenrun-demo-") as folder:
-        state = StateFolder(Path(folder))
-        say("Starting a private Redis ...")
-        with private_redis(state, signals, leftover_seconds=0) as redis:
-            say("Bringing the database up to date ...")
-            migrate(state.database_url)
-            say("Starting gunicorn ...")
-            with web_server(
-                address.or_any_free_port(),
-                workers=workers,
-                environment=demo_environment(state, redis.url),
-                log=state.server_log,
-                signals=signals,
-                grace=0,
-                keep_fds=(redis.lease,),
-            ) as server:
-                try:
-                    with signals.interrupting():
-                        show_run(server.address.url, state.admin_token())
-                except LaunchError as error:
-                    raise LaunchError(f"{error}\nThe end of the server's log:\n{log_tail(state.server_log)}") from error
-        say("Stopped. Start it for yourself with: dev/start")
+    with fresh_server(address, signals, workers=workers) as server:
+        show_run(server.url, server.token)
+    say("Stopped. Start it for yourself with: dev/start")
 
 
 def _watch(server: WebServer, redis: PrivateRedis | None, signals: StopSignals) -> None:
-    """Show the server's log until a signal comes."""
+    """Shows the server's log until a signal comes."""
     while not signals.count:
         say(server.new_log_text(), end="")
         if not server.is_running():

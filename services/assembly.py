@@ -32,6 +32,7 @@ from services.credentials import CredentialService
 from services.database import Database
 from services.feed import FeedService
 from services.health import HealthService
+from services.rate_limiter import RateLimiter
 from services.runs import RunService
 from services.sessions.cleanup import SessionCleanup
 from services.sessions.compositions import SessionCompositions
@@ -54,6 +55,9 @@ class ServiceRules:
     operator: OperatorRules
     dialect: Dialect | None
     """The dialect of every run; None chooses it from the request."""
+    requests_a_second: float
+    requests_at_once: int
+    """How often one caller may come. A rate of 0 is no limit."""
     max_subscriptions: int
     """Runs that one connection to the feed may follow at once."""
     form_seconds: float
@@ -82,6 +86,7 @@ class TurnWork:
 class Services:
     """The services of one application. Making them opens nothing."""
 
+    limiter: RateLimiter
     keys: ApiKeyService
     credentials: CredentialService
     stream_tokens: StreamTokens
@@ -137,6 +142,9 @@ class Services:
         suggest = Suggestions(asides).of_turn
 
         return cls(
+            limiter=RateLimiter(
+                rate=rules.requests_a_second, burst=rules.requests_at_once, take_token=worker.take_token
+            ),
             keys=ApiKeyService(database),
             credentials=credentials,
             stream_tokens=StreamTokens(rules.key_ring),

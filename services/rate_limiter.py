@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import math
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from cachetools import LRUCache
 
-from errors import RateLimited
+from errors import RateLimited, StorageUnavailable
+
+logger = logging.getLogger(__name__)
 
 MAX_CALLERS = 10_000
 """Callers remembered at once, some 3 MB. Past it the one not seen for longest is forgotten, and begins afresh."""
+
+ALONE_SECONDS = 5.0
+"""How long a worker goes on alone before it asks for the shared buckets again, which may take a second in vain."""
+
+Caller = str | bytes
+
+
+class TakeToken(Protocol):
+    """Takes a token of a bucket that all workers share: 0, or in how many seconds there will be one.
+
+    Raises StorageUnavailable.
+    """
+
+    def __call__(self, name: str, *, rate: float, burst: int) -> float: ...
 
 
 @dataclass(slots=True)
@@ -24,13 +43,25 @@ class Bucket:
 
 
 class RateLimiter:
-    """Lets each caller make ``burst`` requests at once, and ``rate`` a second in the long run; a rate of 0 lets all."""
+    """Lets each caller make ``burst`` requests at once, and ``rate`` a second in the long run; a rate of 0 lets all.
 
-    def __init__(self, *, rate: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+    With ``take_token`` that holds for all workers together. While it fails, and without it, each limits by itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        rate: float,
+        burst: int,
+        take_token: TakeToken | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._rate = rate
         self._burst = burst
+        self._take_token = take_token
         self._clock = clock
-        self._buckets: LRUCache[Hashable, Bucket] = LRUCache(MAX_CALLERS)
+        self._buckets: LRUCache[Caller, Bucket] = LRUCache(MAX_CALLERS)
+        self._alone_until: float | None = None
 
     @property
     def is_on(self) -> bool:
@@ -41,15 +72,45 @@ class RateLimiter:
         """How many callers are remembered."""
         return len(self._buckets)
 
-    def take(self, caller: Hashable) -> None:
-        """Count one request of a caller. Raises RateLimited when it has none left."""
+    def take(self, caller: Caller) -> None:
+        """Count one request of a caller. Raises RateLimited when there is none left."""
         if not self.is_on:
             return
+        # What is taken here is taken of the shared bucket too: when there is nothing left here, nobody has to be asked.
+        wait = self._wait(caller) or self._wait_for_all(caller)
+        bucket = self._bucket(caller)
+        if wait:
+            bucket.left = min(bucket.left, 1 - wait * self._rate)
+            raise RateLimited(math.ceil(wait))
+        bucket.left -= 1
+
+    def _wait(self, caller: Caller) -> float:
+        """In how many seconds this worker has a token for a caller."""
+        return max(0.0, (1 - self._bucket(caller).left) / self._rate)
+
+    def _wait_for_all(self, caller: Caller) -> float:
+        """Take a token of the shared bucket, or of none while there is none; in how many seconds there will be one."""
+        if self._take_token is None or (self._alone_until is not None and self._clock() < self._alone_until):
+            return 0.0
+        # Who calls, and with which token, is nothing that Redis has to know.
+        name = hashlib.sha256(caller if isinstance(caller, bytes) else caller.encode()).hexdigest()
+        try:
+            wait = self._take_token(name, rate=self._rate, burst=self._burst)
+        except StorageUnavailable:
+            if self._alone_until is None:
+                logger.warning("rate limit: Redis does not answer, so each worker counts by itself")
+            self._alone_until = self._clock() + ALONE_SECONDS
+            return self._wait(caller)  # others may have come in the meantime
+        if self._alone_until is not None:
+            logger.info("rate limit: counted across all workers again")
+            self._alone_until = None
+        return wait
+
+    def _bucket(self, caller: Caller) -> Bucket:
+        """What a caller has left now."""
         now = self._clock()
         bucket = self._buckets.pop(caller, None) or Bucket(self._burst, now)
         bucket.left = min(self._burst, bucket.left + (now - bucket.seen_at) * self._rate)
         bucket.seen_at = now
         self._buckets[caller] = bucket
-        if bucket.left < 1:
-            raise RateLimited(math.ceil((1 - bucket.left) / self._rate))
-        bucket.left -= 1
+        return bucket

@@ -1,4 +1,4 @@
--- Read some of a run's events, bounded in number and in bytes; one at least, where there is one.
+-- Reads a page of a run's events, bounded in number and in bytes; at least one event if there is any.
 -- KEYS: events. ARGV: where to begin, how many at most, how many bytes at most.
 local page, bytes = {}, 0
 local start, wanted, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])

@@ -120,11 +120,13 @@ class GreenrunMcpLayer(ToolLayer[McpConfig, NoState]):
     def toolsets(self, clients: ModelClients) -> list[AbstractToolset[None]]:
         self._check_again(clients.rules)
         # The SDK is an extra, and takes half a second to load.
+        from runtime.mcp.server import McpServer
         from runtime.mcp.session import McpSession
         from runtime.mcp.toolset import McpToolRules, McpToolset
 
         config = self.config
-        session = McpSession(
+        new_session = functools.partial(
+            McpSession,
             self._connect(clients),
             connect_timeout=config.connect_timeout_seconds,
             call_timeout=config.timeout_seconds,
@@ -135,7 +137,7 @@ class GreenrunMcpLayer(ToolLayer[McpConfig, NoState]):
             max_result_chars=config.max_result_chars,
             on_unavailable=config.on_unavailable,
         )
-        return [McpToolset(self.name, session, rules, Redactor(self.secrets()))]
+        return [McpToolset(self.name, McpServer(new_session), rules, Redactor(self.secrets()))]
 
     def _check_again(self, rules: OperatorRules) -> None:
         """A run may begin without its request having been checked, as that of a layer outside any composition."""

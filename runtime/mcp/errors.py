@@ -9,6 +9,9 @@ from pydantic_ai.exceptions import AgentRunError
 
 from runtime.llm.address_guard import AddressNotAllowed
 
+SESSION_LOST = -39_404
+"""The code of the MCP error that an HTTP refusal becomes which means that the session is lost."""
+
 MAX_TEXT_CHARS = 500
 """Of a server's own words in a text of ours."""
 
@@ -19,6 +22,10 @@ class McpUnavailable(AgentRunError):
 
 class McpCallFailed(Exception):
     """The server did not do what one call asked for; it may do the next. The text is for the model."""
+
+
+class McpSessionLost(Exception):
+    """The server does not know the session any more. It refused the call for that, and did not execute it."""
 
 
 class ServerRefused(httpx2.TransportError):
@@ -58,6 +65,8 @@ def _told(error: BaseException) -> tuple[int, str] | None:
             return 1, "its command cannot be started"
         case OSError():
             return 2, "the connection broke"
+        case MCPError(code=code) if code == SESSION_LOST:
+            return 3, error.message
         case MCPError():
             return 3, f"it answered: {error.message[:MAX_TEXT_CHARS]}"
         case ValidationError() | RuntimeError():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import cast
@@ -12,7 +13,7 @@ from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
 
 from runtime.llm.address_guard import guarded_transport
 from runtime.llm.transport import client_over
-from runtime.mcp.errors import AnswerTooLarge, ServerRefused
+from runtime.mcp.errors import SESSION_LOST, AnswerTooLarge, ServerRefused
 from runtime.mcp.limits import MAX_MESSAGE_BYTES
 
 KEEPALIVE_SECONDS = 3.0
@@ -22,6 +23,17 @@ WRITE_SECONDS = 30.0
 
 REFUSALS = frozenset({401, 403, 502, 503, 504})
 """Statuses that say nothing of the message that was sent: of who sent it, or of a server that is away."""
+
+
+NO_SESSION = re.compile(
+    r"no session|session.{0,40}\b(?:closed|ended|exist|expired|found|invalid|missing|required|terminated|unknown|valid)"
+    r"|(?:expired|invalid|missing|unknown|valid).{0,40}\bsession|server not initiali[sz]ed",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What a server that has lost a session says with status 400."""
+
+NO_SESSION_CHARS = 2000
+"""Of an answer with status 400, in which that is looked for."""
 
 
 @asynccontextmanager
@@ -59,12 +71,13 @@ class _BoundedTransport(httpx2.AsyncBaseTransport):
             raise ServerRefused(problem)
         # Only messages are answered; the server's own stream of news may break without any harm.
         lost = self._lost if request.method == "POST" else _ignore
-        return httpx2.Response(
+        bounded = httpx2.Response(
             response.status_code,
             headers=response.headers,
             stream=_BoundedBody(cast(httpx2.AsyncByteStream, response.stream), lost, _too_large(response)),
             extensions=response.extensions,
         )
+        return await _session_lost(request, bounded) or bounded
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -104,11 +117,24 @@ def _refusal(request: httpx2.Request, response: httpx2.Response) -> str | None:
     status = response.status_code
     if status in REFUSALS:
         return f"it answered with status {status}"
-    if status == httpx2.codes.NOT_FOUND and MCP_SESSION_ID in request.headers:
-        return "it has forgotten the session"
     if response.headers.get("content-encoding", "identity") != "identity":
         return "it compresses its answers, which it was asked not to"
     return None
+
+
+async def _session_lost(request: httpx2.Request, response: httpx2.Response) -> httpx2.Response | None:
+    """What a refused session is answered with, so that its call hears of it and the others go on."""
+    if request.method != "POST" or MCP_SESSION_ID not in request.headers:
+        return None
+    if response.status_code == httpx2.codes.BAD_REQUEST:
+        await response.aread()
+        if not NO_SESSION.search(response.text[:NO_SESSION_CHARS]):
+            return None
+    elif response.status_code != httpx2.codes.NOT_FOUND:
+        return None
+    await response.aclose()
+    error = {"code": SESSION_LOST, "message": "it has forgotten the session"}
+    return httpx2.Response(httpx2.codes.NOT_FOUND, json={"jsonrpc": "2.0", "id": None, "error": error})
 
 
 def _too_large(response: httpx2.Response) -> type[Exception]:

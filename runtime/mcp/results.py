@@ -16,14 +16,20 @@ from mcp_types import (
     TextResourceContents,
 )
 
+from runtime.llm.plugin_tools.observation import NOTHING
+
 PARAGRAPH = "\n\n"
 
 
 def result_text(result: CallToolResult, limit: int) -> str:
-    """The texts of a result, at most ``limit`` characters. What is no text is named, and not shown."""
-    if not result.content and result.structured_content is not None:
-        return cut(json.dumps(result.structured_content, ensure_ascii=False), limit)
-    return cut(PARAGRAPH.join(_block_text(block) for block in result.content), limit)
+    """The texts of a result, at most ``limit`` characters. What is no text is named, and not shown.
+
+    Never blank, which providers of models refuse.
+    """
+    text = PARAGRAPH.join(_block_text(block) for block in result.content)
+    if not text.strip() and result.structured_content is not None:
+        text = json.dumps(result.structured_content, ensure_ascii=False)
+    return cut(text, limit) if text.strip() else NOTHING
 
 
 def cut(text: str, limit: int) -> str:

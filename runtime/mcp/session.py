@@ -21,7 +21,14 @@ from mcp_types import (
 )
 from pydantic import TypeAdapter, ValidationError
 
-from runtime.mcp.errors import MAX_TEXT_CHARS, McpCallFailed, McpUnavailable, cause_of
+from runtime.mcp.errors import (
+    MAX_TEXT_CHARS,
+    SESSION_LOST,
+    McpCallFailed,
+    McpSessionLost,
+    McpUnavailable,
+    cause_of,
+)
 from runtime.mcp.limits import MAX_PAGES
 
 logger = logging.getLogger(__name__)
@@ -61,6 +68,7 @@ class McpSession:
         self._listed = asyncio.Event()
         self._tools: list[Tool] = []
         self._leave = asyncio.Event()
+        self._is_retired = False
         self._lost = asyncio.Event()
         self._loss: str | None = None
         self._scope = anyio.CancelScope()
@@ -84,17 +92,20 @@ class McpSession:
     async def call(self, name: str, arguments: dict[str, Any]) -> CallToolResult:
         """Call a tool, by the server's name of it.
 
-        Raises McpCallFailed when this call came to nothing, and McpUnavailable when none can be made any more.
+        Raises McpCallFailed when this call came to nothing, McpSessionLost when the server has refused it because it
+        does not know this session, and McpUnavailable when no call can be made any more.
         """
         if self._is_over():
             raise self._ended()
         call = asyncio.create_task(self._request(name, arguments))
         call.add_done_callback(_look_at)
-        call.add_done_callback(self._calls.discard)
+        call.add_done_callback(self._call_ended)
         self._calls.add(call)
         try:
             await self._first_of(self._lost, call, timeout=self._call_timeout)
             error = call.exception() if call.done() and not call.cancelled() else None
+            if isinstance(error, MCPError) and error.code == SESSION_LOST:
+                raise McpSessionLost(error.message)
             if error is not None and not _is_refusal(error):
                 # Perhaps the first sign of a lost server, whose cause is known a moment later.
                 await self._first_of(self._lost, timeout=LOSS_SECONDS)
@@ -107,6 +118,15 @@ class McpSession:
             return _final(call.result())
         finally:
             call.cancel()
+
+    def retire(self) -> None:
+        """Leave the server once no call waits for its answer."""
+        self._is_retired = True
+        self._leave_when_retired()
+
+    def has_ended(self) -> bool:
+        """Whether nothing of an opened session is left."""
+        return self._holder.done()
 
     async def close(self) -> None:
         """Leave the server and end its command. Bounded in time, whatever the server does."""
@@ -131,6 +151,14 @@ class McpSession:
                 self._tools = await _all_tools(client)
                 self._listed.set()
                 await self._leave.wait()
+
+    def _call_ended(self, call: asyncio.Task[Any]) -> None:
+        self._calls.discard(call)
+        self._leave_when_retired()
+
+    def _leave_when_retired(self) -> None:
+        if self._is_retired and not self._calls:
+            self._leave.set()
 
     async def _request(self, name: str, arguments: dict[str, Any]) -> CallToolResult | InputRequiredResult:
         """The answer as it came.

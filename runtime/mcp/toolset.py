@@ -14,7 +14,7 @@ from pydantic_core import SchemaValidator, core_schema
 
 from runtime.mcp.errors import McpCallFailed, McpUnavailable
 from runtime.mcp.results import cut, result_text
-from runtime.mcp.session import McpSession
+from runtime.mcp.server import McpServer
 from runtime.mcp.tools import offered_tools
 from runtime.protocol.redaction import Redactor
 
@@ -41,9 +41,9 @@ class McpToolset(AbstractToolset[None]):
     and the model is told.
     """
 
-    def __init__(self, name: str, session: McpSession, rules: McpToolRules, redactor: Redactor) -> None:
+    def __init__(self, name: str, server: McpServer, rules: McpToolRules, redactor: Redactor) -> None:
         self._name = name
-        self._session = session
+        self._server = server
         self._rules = rules
         self._redactor = redactor
         self._offered: dict[str, ToolDefinition] = {}
@@ -63,16 +63,16 @@ class McpToolset(AbstractToolset[None]):
 
     async def __aenter__(self) -> Self:
         try:
-            tools = await self._session.open()
+            tools = await self._server.open()
             offered = offered_tools(tools, allowed=self._rules.allowed, prefix=self._rules.prefix)
         except McpUnavailable as error:
-            await self._session.close()
+            await self._server.close()
             if self._rules.on_unavailable == "fail":
                 raise self._unavailable(error) from error
             logger.warning("layer '%s': its MCP server is not available, the run goes on without it", self._name)
             self._is_missing = True
         except BaseException:
-            await self._session.close()
+            await self._server.close()
             raise
         else:
             self._offered = {definition.name: definition for definition in offered.values()}
@@ -80,7 +80,7 @@ class McpToolset(AbstractToolset[None]):
         return self
 
     async def __aexit__(self, *args: object) -> bool | None:
-        await self._session.close()
+        await self._server.close()
         return None
 
     async def get_instructions(self, ctx: RunContext[None]) -> str | None:
@@ -97,7 +97,7 @@ class McpToolset(AbstractToolset[None]):
         self, name: str, tool_args: dict[str, Any], ctx: RunContext[None], tool: ToolsetTool[None]
     ) -> str:
         try:
-            result = await self._session.call(self._own_names[name], tool_args)
+            result = await self._server.call(self._own_names[name], tool_args)
         except McpCallFailed as error:
             raise self._failed(str(error)) from error
         except McpUnavailable as error:

@@ -64,6 +64,13 @@ function followBySocket(url) {
   };
 }
 
+function followCarelessly(url) {
+  const source = new EventSource(url);
+  source.onopen = () => { seen.opened += 1; };
+  source.onerror = () => { seen.errors += 1; seen.closed = source.readyState === EventSource.CLOSED; };
+  for (const type of EVENT_TYPES) source.addEventListener(type, (message) => seen.ids.push(message.lastEventId));
+}
+
 async function call(url, options) {
   try {
     const response = await fetch(url, options);
@@ -153,6 +160,23 @@ def test_a_page_from_elsewhere_misses_nothing_over_broken_connections(
     assert seen["ended"] == stored[-1]["type"] == "run_succeeded"
     assert seen["ids"] == [event["id"] for event in stored]
     assert seen["text"] == ANSWER
+
+
+def test_a_page_that_never_closes_its_source_does_not_come_back_for_ever(
+    page: Page, protected: GunicornServer, origin: str
+) -> None:
+    owner = RunClient(protected.url, token=API_TOKEN)
+    page.goto(origin)
+    run_id = owner.create(prompt(), demo_llm(answer="one two three"))
+
+    page.evaluate("url => followCarelessly(url)", stream_url(protected.url, run_id, make_token(owner, run_id)))
+    page.wait_for_function("() => seen.closed")
+    seen = page.evaluate("() => seen")
+
+    stored = owner.page(run_id, limit=500)["events"]
+    assert seen["ids"] == [event["id"] for event in stored]
+    # It came back once, and was told that there is nothing more.
+    assert (seen["opened"], seen["errors"]) == (1, 2)
 
 
 def test_a_page_from_elsewhere_misses_nothing_over_broken_sockets(

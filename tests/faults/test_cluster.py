@@ -261,6 +261,24 @@ def last_id(client: RunClient, run_id: str) -> int:
     return number
 
 
+def test_callers_have_one_limit_on_all_servers_wherever_their_buckets_are(site: Site) -> None:
+    env = environment(
+        site.cluster.url, "http://127.0.0.1:9", redis_prefix="limited", redis_cluster="true", rate_limit="0.001/2"
+    )
+    callers = [{"X-Forwarded-For": f"198.51.100.{number}"} for number in range(RUNS)]
+    with running_server(env) as one, running_server(env) as other:
+        found = [
+            [server.get("/runs/none", headers=caller).status_code for server in (one, other, one, other)]
+            for caller in callers
+        ]
+        assert "Traceback" not in one.log + other.log
+
+    assert found == [[404, 404, 429, 429]] * RUNS
+    kept = {node.id: node.redis.keys("limited:rates:*") for node in site.cluster.masters}
+    assert all(kept.values())
+    assert sum(map(len, kept.values())) == RUNS
+
+
 def test_a_master_that_dies_is_replaced_while_runs_go_on(site: Site, daemon: ScriptedDaemon) -> None:
     words = 200
     script: list[dict[str, Any]] = [{"stream": {"chunks": words, "rate": 20, "text": "word "}}, {"finish": "stop"}]

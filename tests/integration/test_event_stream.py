@@ -5,21 +5,48 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 import pytest
 import requests
 
-from tests.conftest import StartServer
-from tests.support.client import TERMINAL_TYPES, Frame, RunClient, demo_llm, plugin_layers, prompt, wait_until
-from tests.support.gunicorn_server import GunicornServer
+from runtime.protocol.dialects import Dialect
+from tests.conftest import StartServer, environment
+from tests.support.client import (
+    TERMINAL_TYPES,
+    Frame,
+    RunClient,
+    demo_llm,
+    parse_frames,
+    plugin_layers,
+    prompt,
+    wait_until,
+)
+from tests.support.gunicorn_server import GunicornServer, running_server
 from tests.support.plugin_daemon import ScriptedDaemon
 from tests.support.redis_server import RedisServer
 
 RUNS = 50
 CHUNKS = 200
+
+
+@pytest.fixture(scope="module")
+def server_of(redis_server: RedisServer, daemon: ScriptedDaemon) -> Iterator[Callable[[Dialect], RunClient]]:
+    """A client of a server that speaks one dialect to all, begun when it is first asked for."""
+    with ExitStack() as stack:
+
+        @cache
+        def client(dialect: Dialect) -> RunClient:
+            variables = environment(
+                redis_server.url, daemon.url, redis_prefix=f"stream-{dialect}", wire_dialect=dialect
+            )
+            return RunClient(stack.enter_context(running_server(variables)).url)
+
+        yield client
 
 
 def text_of(frames: Sequence[Frame]) -> str:
@@ -142,6 +169,56 @@ def test_a_stream_from_the_terminal_event_or_beyond_ends_at_once(client: RunClie
     terminal = client.finish(run_id)
 
     assert client.follow(run_id, after=terminal["id"] if beyond == "terminal" else beyond) == []
+
+
+def stream_at(client: RunClient, run_id: str, *, after: str | None = None, header: str) -> requests.Response:
+    """The answer to a reader that has read up to a cursor."""
+    url = f"{client.url}/runs/{run_id}/events/sse"
+    return client.session.get(url, params={"after": after}, headers={"Last-Event-ID": header}, timeout=30)
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("end", ["run_succeeded", "run_failed", "run_cancelled"])
+def test_an_event_source_that_has_read_to_the_end_is_told_not_to_come_back(
+    server_of: Callable[[Dialect], RunClient], daemon: ScriptedDaemon, dialect: Dialect, end: str
+) -> None:
+    client = server_of(dialect)
+    daemon.script("run_succeeded", [{"text": "done"}, {"finish": "stop"}])
+    daemon.script("run_failed", [{"error": {"error_type": "InvokeError", "message": "no"}}])
+    daemon.script("run_cancelled", [{"hang": True}])
+    run_id = client.create(prompt(), *plugin_layers(end))
+    if end == "run_cancelled":
+        client.cancel(run_id)
+    whole = client.follow(run_id)
+    last, before = whole[-1].id, whole[-2].id
+
+    gone = stream_at(client, run_id, header=last)
+    rest = stream_at(client, run_id, header=before)
+
+    assert (gone.status_code, gone.content, gone.headers["Cache-Control"]) == (204, b"", "no-cache")
+    assert (rest.status_code, [frame.id for frame in parse_frames(iter([rest.content]))]) == (200, [last])
+    # Dify's clients of every date resume by the query, and take the empty stream for the end.
+    by_query = client.session.get(f"{client.url}/runs/{run_id}/events/sse", params={"after": last}, timeout=30)
+    assert (by_query.status_code, by_query.content) == (200, b"")
+    assert by_query.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    assert stream_at(client, run_id, after=last, header=last).status_code == 200
+    assert client.page(run_id, after=last)["events"] == []
+
+
+def test_an_event_source_ahead_of_a_run_that_goes_on_is_kept(client: RunClient, daemon: ScriptedDaemon) -> None:
+    daemon.script("goes-on", [{"text": "some"}, {"hang": True}])
+    run_id = client.create(prompt(), *plugin_layers("goes-on"))
+    daemon.wait_for_call("goes-on")
+
+    with client.session.get(
+        f"{client.url}/runs/{run_id}/events/sse", headers={"Last-Event-ID": "9-0"}, stream=True, timeout=30
+    ) as response:
+        assert response.status_code == 200
+        client.cancel(run_id)
+    wait_until(lambda: client.status(run_id)["status"] == "cancelled")
+    terminal = client.finish(run_id)
+
+    assert stream_at(client, run_id, header=terminal["id"]).status_code == 204
 
 
 def test_a_cursor_beyond_the_end_of_a_live_run_does_not_disturb_other_viewers(client: RunClient) -> None:

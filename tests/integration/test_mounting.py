@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import StartServer
+from tests.fuzz.frames import Frame
 from tests.support.client import RunClient, demo_llm, prompt
 from tests.support.gunicorn_server import GunicornServer
+from tests.support.socket_client import BareSocket, events_path
 
 GRACE_SECONDS = 2
 
@@ -65,3 +67,23 @@ def test_a_run_that_outlives_the_grace_ends_as_failed_after_a_sigterm(
     other = RunClient(start_server().url)
     assert other.status(run_id)["status"] == "failed"
     assert other.follow(run_id)[-1].data["data"]["reason"] == "shutdown"
+
+
+def test_the_applications_own_sockets_and_ours_keep_their_own_options(start_server: StartServer) -> None:
+    client = RunClient(start_server(app="tests.support.sockets_app:app").url)
+    run_id = client.create(prompt(), demo_llm(answer="word " * 30, delay_ms=100))
+
+    ours = BareSocket(client.url, events_path(run_id))
+    theirs = BareSocket(client.url, "/echo")
+    theirs.receive_until(b"\x89\x00")  # its ping
+    theirs.sock.sendall(bytes(Frame(payload=b"0123456789")))
+    theirs.receive_until(b"\x81\x0a0123456789")
+    theirs.sock.sendall(bytes(Frame(payload=b"0123456789a")))
+    theirs.receive_until((1009).to_bytes(2, "big"))
+    ours.sock.sendall(bytes(Frame(payload=b"0123456789a")))
+    ours.receive_until(b"invalid_json")
+    ours.receive_until(b"run_succeeded")  # with nobody who answers pings
+
+    assert b"\x89\x00" not in ours.received
+    ours.sock.close()
+    theirs.sock.close()

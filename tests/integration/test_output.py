@@ -126,6 +126,27 @@ def test_a_trailing_comma_is_repaired_when_the_policy_allows(
     assert terminal["data"]["output_validation"]["repairs"]
 
 
+@pytest.mark.parametrize(
+    "arguments", [json.dumps(json.dumps({"where": GOOD})), json.dumps({"where": json.dumps(GOOD)})], ids=["all", "part"]
+)
+def test_arguments_that_are_a_string_of_their_json_are_unwrapped_and_the_session_goes_on(
+    client: RunClient, daemon: ScriptedDaemon, arguments: str
+) -> None:
+    model = f"wrapped-{len(arguments)}"
+    daemon.script(model, calls_output(arguments), calls_output({"where": GOOD}))
+    schema = {"type": "object", "properties": {"where": SCHEMA | {"$defs": {}}}, "$defs": SCHEMA["$defs"]}
+    layers = [
+        {"name": "history", "type": "pydantic_ai.history"},
+        output(schema, output_policy={"repair": "safe", "max_model_retries": 0}),
+    ]
+
+    first = ending(client, model, *layers)
+    second = ending(client, model, *layers, session_snapshot=first["data"]["session_snapshot"])
+
+    assert first["data"]["output"] == second["data"]["output"] == {"where": GOOD}
+    assert first["data"]["output_validation"] == {"source": "repaired", "repairs": ["json_in_string"], "errors": []}
+
+
 def test_an_answer_that_was_cut_for_length_is_not_completed_by_guessing(
     client: RunClient, daemon: ScriptedDaemon
 ) -> None:

@@ -16,7 +16,7 @@ from wsproto.events import Ping
 from tests.conftest import StartServer
 from tests.support.client import RunClient, demo_llm, plugin_layers, prompt, wait_until
 from tests.support.plugin_daemon import ScriptedDaemon
-from tests.support.socket_client import UPGRADE, BareSocket, SocketClient
+from tests.support.socket_client import UPGRADE, BareSocket, SocketClient, events_path
 
 SOCKETS = 50
 LARGE_CHUNKS = 1500
@@ -220,7 +220,7 @@ def test_a_frame_that_breaks_the_protocol_ends_the_connection(
     client: RunClient, daemon: ScriptedDaemon, frame: bytes, code: int
 ) -> None:
     run_id = hanging_run(client, daemon, f"violation-{frame.hex()}")
-    bare = BareSocket(client.url, run_id)
+    bare = BareSocket(client.url, events_path(run_id))
 
     bare.sock.sendall(frame)
     while data := bare.sock.recv(4096):
@@ -246,7 +246,7 @@ def test_pings_of_a_client_are_answered(client: RunClient, daemon: ScriptedDaemo
 
 def test_an_idle_socket_is_pinged_within_fifteen_seconds(client: RunClient, daemon: ScriptedDaemon) -> None:
     run_id = hanging_run(client, daemon, "idle-socket")
-    bare = BareSocket(client.url, run_id)
+    bare = BareSocket(client.url, events_path(run_id))
     bare.sock.settimeout(18)
 
     bare.receive_until(PING_FRAME)
@@ -278,6 +278,39 @@ def test_what_is_no_handshake_is_told_to_upgrade(client: RunClient, change: dict
     assert set(response.json()) == {"code", "message", "status", "detail"}
     assert response.headers["Upgrade"] == "websocket"
     assert response.headers["Sec-WebSocket-Version"] == "13"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"},
+        {"Sec-WebSocket-Protocol": "graphql-ws"},
+        {"X-Name": "J\xfcrgen"},
+        {"X-Long": "x" * 8000},
+    ],
+)
+def test_a_handshake_agrees_to_nothing_more(client: RunClient, more: dict[str, str]) -> None:
+    run_id = client.create(prompt())
+
+    bare = BareSocket(client.url, events_path(run_id), more)
+
+    head = bare.received.partition(b"\r\n\r\n")[0].decode().lower()
+    assert {line.partition(":")[0] for line in head.split("\r\n")[1:]} == {
+        "upgrade",
+        "connection",
+        "sec-websocket-accept",
+    }
+    bare.sock.close()
+
+
+def test_other_methods_than_get_open_no_socket(client: RunClient) -> None:
+    url = f"{client.url}/runs/{client.create(prompt())}/events/ws"
+
+    options = client.session.options(url, headers=UPGRADE, timeout=10)
+
+    assert options.status_code == 200
+    assert set(options.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+    assert client.session.head(url, headers=UPGRADE, timeout=10).status_code == 426
 
 
 def test_an_unknown_run_or_a_bad_cursor_is_refused_before_the_upgrade(client: RunClient) -> None:
@@ -325,7 +358,7 @@ def test_sockets_of_another_servers_run_are_told_to_come_back(
     viewing = start_server(redis_prefix="socket-cut", shutdown_grace_seconds=1)
     run_id = hanging_run(executing, daemon, "cut-socket")
     viewers = [SocketClient(viewing.url, run_id) for _ in range(10)]
-    silent = BareSocket(viewing.url, run_id)
+    silent = BareSocket(viewing.url, events_path(run_id))
     for viewer in viewers:
         viewer.receive()
 
@@ -356,7 +389,7 @@ def test_a_client_that_has_gone_is_no_viewer_any_more(
             viewer.receive()
             viewer.close()
         else:
-            bare = BareSocket(viewing.url, run_id)
+            bare = BareSocket(viewing.url, events_path(run_id))
             bare.receive_until(b"run_started")
             if how == "reset":
                 bare.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -88,6 +88,26 @@ def test_a_repaired_output_says_what_was_repaired(guarded: GunicornServer) -> No
     assert answer == {"valid": True, "value": {"n": [1]}, "source": "repaired", "repairs": repairs, "errors": []}
 
 
+@pytest.mark.parametrize(
+    ("given", "offset"),
+    [
+        ({"text": '{"n": "[1]"}'}, 6),
+        ({"text": json.dumps('{"n": [1]}')}, 0),
+        ({"value": {"n": "[1]"}}, 6),
+        ({"value": '{"n": [1]}'}, 0),
+    ],
+)
+def test_what_is_a_string_of_its_json_is_unwrapped_safely_and_not_otherwise(
+    guarded: GunicornServer, given: dict[str, Any], offset: int
+) -> None:
+    unwrapped = validate(guarded, **given, repair="safe")
+    refused = validate(guarded, **given)
+
+    repairs = [{"kind": "json_in_string", "offset": offset}]
+    assert unwrapped == {"valid": True, "value": {"n": [1]}, "source": "repaired", "repairs": repairs, "errors": []}
+    assert refused["valid"] is False
+
+
 def test_an_invalid_output_has_no_value(guarded: GunicornServer) -> None:
     answer = validate(guarded, text='{"n": ["x"]}', repair="lenient")
 

@@ -4,15 +4,19 @@ As a process of its own over streamable HTTP: ``python -m tests.support.mcp_serv
 a test with ``running_mcp_server()``. Over its pipes: ``python -m tests.support.mcp_server``, which is what a test
 allows as a command.
 
-Its tools: ``echo`` gives back a text, ``slow`` takes some seconds, ``big`` returns many characters, ``fail`` raises,
-``die`` ends the process in the middle of the call, ``picture`` returns an image, ``secret`` the X-Key header that it
-was sent, ``indiscreet`` fails with it, ``process_ids`` its own process id and that of a process it has started.
+Its tools: ``echo`` gives back a text, ``silent`` returns nothing, ``slow`` takes some seconds, ``big`` returns many
+characters, ``fail`` raises, ``die`` ends the process in the middle of the call, ``picture`` returns an image,
+``secret`` the X-Key header that it was sent, ``indiscreet`` fails with it, ``process_ids`` its own process id and that
+of a process it has started, ``count`` how many calls of it were executed.
+
+With ``--forget`` it has sessions, and forgets the first ones (see ``forgetful_server.py``).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -27,6 +31,8 @@ from typing import Any
 from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
+from tests.support.forgetful_server import ForgetfulServer
+
 PROJECT = Path(__file__).parents[2]
 START_SECONDS = 60.0
 
@@ -35,7 +41,20 @@ PIXEL = bytes.fromhex(
     "1f15c4890000000d49444154789c6360000002000001e221bc330000000049454e44ae426082"
 )
 
-TOOLS = ("echo", "slow", "big", "fail", "die", "picture", "secret", "indiscreet", "process_ids", "bad.name")
+TOOLS = (
+    "echo",
+    "silent",
+    "slow",
+    "big",
+    "fail",
+    "die",
+    "picture",
+    "secret",
+    "indiscreet",
+    "process_ids",
+    "count",
+    "bad.name",
+)
 
 COMMAND = ["env", f"PYTHONPATH={PROJECT}", sys.executable, "-m", "tests.support.mcp_server"]
 """The server as a command; the worker's environment is not handed on to it."""
@@ -86,6 +105,10 @@ def make_server() -> MCPServer:
         """Gives back the text."""
         return f"echo: {text}"
 
+    @server.tool(structured_output=False)
+    def silent() -> None:
+        """Returns nothing."""
+
     @server.tool()
     async def slow(seconds: float) -> str:
         """Takes some seconds."""
@@ -134,6 +157,13 @@ def make_server() -> MCPServer:
         child = subprocess.Popen(["sleep", "600"])
         return json.dumps({"ids": [os.getpid(), child.pid], "variables": sorted(os.environ)})
 
+    counted = itertools.count(1)
+
+    @server.tool()
+    def count() -> str:
+        """How many calls of it were executed."""
+        return str(next(counted))
+
     @server.tool(name="bad.name")
     def oddly_named() -> str:
         """A tool whose name no model takes."""
@@ -148,12 +178,13 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="answer with JSON instead of streams of events")
     parser.add_argument("--many", type=int, default=0, help="so many more tools")
     parser.add_argument("--ignore-end", action="store_true", help="go on when the input ends or SIGTERM comes")
+    parser.add_argument("--forget", help="how sessions are forgotten, as JSON")
     options = parser.parse_args()
     server = make_server()
     for number in range(options.many):
         server.add_tool(lambda: "", name=f"tool_{number}", description="One of many.")
     if options.http:
-        asyncio.run(_serve_http(server, json_response=options.json))
+        asyncio.run(_serve_http(server, json_response=options.json, forget=options.forget))
         return
     if options.ignore_end:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -164,12 +195,14 @@ def main() -> None:
         signal.pause()
 
 
-async def _serve_http(server: MCPServer, *, json_response: bool) -> None:
+async def _serve_http(server: MCPServer, *, json_response: bool, forget: str | None) -> None:
     import uvicorn
 
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does it only for sockets it has made
-    app = server.streamable_http_app(json_response=json_response)
+    app: Any = server.streamable_http_app(json_response=json_response)
+    if forget is not None:
+        app = ForgetfulServer(app, **json.loads(forget))
     config = uvicorn.Config(app, log_level="critical", lifespan="on")
     sys.stdout.write(f"{listener.getsockname()[1]}\n")
     sys.stdout.flush()

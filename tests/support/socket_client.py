@@ -6,7 +6,7 @@ import base64
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -80,14 +80,20 @@ class SocketClient:
                 return
 
 
+def events_path(run_id: str) -> str:
+    """Where a run's events are read over a WebSocket."""
+    return f"/runs/{run_id}/events/ws"
+
+
 class BareSocket:
     """A connection after the handshake, without anybody who answers for it."""
 
-    def __init__(self, url: str, run_id: str) -> None:
+    def __init__(self, url: str, path: str, more: Mapping[str, str] | None = None) -> None:
+        """``more`` are headers that the handshake has as well."""
         address = urlsplit(url)
         self.sock = socket.create_connection((address.hostname or "", address.port or 80), DEADLINE_SECONDS)
-        headers = "".join(f"{name}: {value}\r\n" for name, value in UPGRADE.items())
-        self.sock.sendall(f"GET /runs/{run_id}/events/ws HTTP/1.1\r\nHost: test\r\n{headers}\r\n".encode())
+        headers = "".join(f"{name}: {value}\r\n" for name, value in {**UPGRADE, **(more or {})}.items())
+        self.sock.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n".encode("latin-1"))
         self.received = b""
         self.receive_until(b"\r\n\r\n")
         assert self.received.startswith(b"HTTP/1.1 101 "), self.received

@@ -13,7 +13,18 @@ pytest_plugins = ["pytester"]
 
 
 @pytest.mark.parametrize(
-    "script", [".ci/run", "dev/bench", "dev/lint", "dev/pin", "dev/setup", "dev/soak", "dev/start", "dev/test"]
+    "script",
+    [
+        ".ci/run",
+        "dev/bench",
+        "dev/lint",
+        "dev/pin",
+        "dev/setup",
+        "dev/soak",
+        "dev/start",
+        "dev/test",
+        "dev/try-provider",
+    ],
 )
 def test_a_script_can_be_run_and_parses(script: str) -> None:
     path = CHECKOUT / script

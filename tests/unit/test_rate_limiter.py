@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Collection
 
 import pytest
@@ -10,7 +12,7 @@ from pydantic import ValidationError
 from werkzeug.test import EnvironBuilder
 
 from blueprints.rate_limit import caller_network
-from errors import RateLimited
+from errors import RateLimited, StorageUnavailable
 from services import rate_limiter
 from services.rate_limiter import RateLimiter
 from settings import Settings
@@ -77,10 +79,90 @@ def test_the_callers_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     limiter = RateLimiter(rate=1, burst=1, clock=Clock())
 
     for number in range(100):
-        limiter.take(number)
+        limiter.take(str(number))
 
     assert limiter.caller_count == 10
-    assert taken(lambda: limiter.take(99)) == 0
+    assert taken(lambda: limiter.take("99")) == 0
+
+
+class SharedBuckets:
+    """What all workers share, as it is told to be: in how many seconds there is a token, or that it is away."""
+
+    def __init__(self) -> None:
+        self.wait = 0.0
+        self.is_away = False
+        self.asked: list[str] = []
+
+    def take(self, name: str, *, rate: float, burst: int) -> float:
+        self.asked.append(name)
+        if self.is_away:
+            raise StorageUnavailable
+        return self.wait
+
+
+def test_a_caller_who_has_used_up_one_worker_is_refused_without_asking() -> None:
+    shared = SharedBuckets()
+    limiter = RateLimiter(rate=1, burst=3, take_token=shared.take, clock=Clock())
+
+    assert [taken(lambda: limiter.take("a")) for _ in range(5)] == [3, 0, 0, 0, 0]
+    assert len(shared.asked) == 3
+
+
+def test_a_caller_whom_other_workers_refuse_is_refused_until_they_would_not() -> None:
+    shared, clock = SharedBuckets(), Clock()
+    limiter = RateLimiter(rate=0.5, burst=3, take_token=shared.take, clock=clock)
+    shared.wait = 7
+
+    for _ in range(2):
+        with pytest.raises(RateLimited) as refused:
+            limiter.take("a")
+        assert refused.value.headers == {"Retry-After": "7"}
+    shared.wait = 0
+    clock.now += 7
+
+    assert taken(lambda: limiter.take("a")) == 1
+    assert len(shared.asked) == 2
+
+
+def test_without_the_shared_buckets_a_worker_counts_alone_and_asks_again_later() -> None:
+    shared, clock = SharedBuckets(), Clock()
+    limiter = RateLimiter(rate=1, burst=3, take_token=shared.take, clock=clock)
+    shared.is_away = True
+
+    assert taken(lambda: limiter.take("a")) == 3
+    assert len(shared.asked) == 1
+    clock.now += rate_limiter.ALONE_SECONDS
+    shared.is_away, shared.wait = False, 2
+
+    assert taken(lambda: limiter.take("a")) == 0
+    assert len(shared.asked) == 2
+
+
+def test_a_caller_who_comes_while_a_worker_waits_in_vain_is_counted() -> None:
+    limiter: RateLimiter
+
+    def fail_slowly(name: str, *, rate: float, burst: int) -> float:
+        if len(asked) < 3:
+            asked.append(name)
+            limiter.take("a")
+        raise StorageUnavailable
+
+    asked: list[str] = []
+    limiter = RateLimiter(rate=1, burst=2, take_token=fail_slowly, clock=Clock())
+
+    assert taken(lambda: limiter.take("a")) == 0
+    assert len(asked) == 3
+
+
+def test_neither_tokens_nor_addresses_are_told() -> None:
+    shared = SharedBuckets()
+    limiter = RateLimiter(rate=1, burst=3, take_token=shared.take)
+
+    limiter.take("198.51.100.1")
+    limiter.take(hashlib.sha256(b"a token").digest())
+
+    assert all(re.fullmatch("[0-9a-f]{64}", name) for name in shared.asked)
+    assert hashlib.sha256(b"a token").hexdigest() not in shared.asked
 
 
 @pytest.mark.parametrize(

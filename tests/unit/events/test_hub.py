@@ -149,6 +149,16 @@ def test_an_owned_stream_is_published_and_not_read(read_hub: ReadHub) -> None:
     assert (queued(subscriber), read_hub.reading) == (["1-2"], {})
 
 
+def test_an_owned_stream_whose_last_subscriber_has_left_is_watched_by_nobody(read_hub: ReadHub) -> None:
+    read_hub.hub.own(STREAM)
+
+    read_hub.hub.leave(subscribe(read_hub))
+    assert (read_hub.hub.owns(STREAM), read_hub.hub.is_watched(STREAM)) == (True, False)
+    read_hub.hub.disown(STREAM, cursor="1-2")
+
+    assert read_hub.reading == {}
+
+
 def test_a_stream_that_is_not_owned_cannot_be_joined_as_one(read_hub: ReadHub) -> None:
     subscriber = Subscriber(STREAM)
 

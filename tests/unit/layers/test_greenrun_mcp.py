@@ -35,6 +35,7 @@ from runtime.layers.greenrun_mcp import GreenrunMcpLayer, McpConfig
 from runtime.layers.registry import LAYER_TYPES
 from runtime.llm.clients import ModelClients
 from runtime.llm.plugin_daemon import PluginDaemonClient
+from runtime.llm.plugin_tools.observation import NOTHING
 from runtime.mcp.errors import McpUnavailable
 from runtime.mcp.http import _BoundedBody
 from runtime.mcp.limits import MAX_MESSAGE_BYTES, MAX_SCHEMA_BYTES, MAX_TOOLS
@@ -46,6 +47,7 @@ from tests.support.mcp_server import TOOLS, RunningMcpServer, running_mcp_server
 
 URL = "https://tools.example.com/mcp"
 HERE = OperatorRules(allow_private_urls=True)
+Call = tuple[str, dict[str, Any]]
 NOBODY_LISTENS = "http://127.0.0.1:9/mcp"
 
 
@@ -226,6 +228,15 @@ def test_a_result_without_content_is_its_structure() -> None:
     assert json.loads(result_text(result(structured_content={"grüße": 1}), 100)) == {"grüße": 1}
 
 
+def test_blank_texts_give_way_to_the_structure() -> None:
+    assert result_text(result(TextContent(text=" "), structured_content={"a": 1}), 100) == '{"a": 1}'
+
+
+@pytest.mark.parametrize("content", [(), (TextContent(text=""),), (TextContent(text=" \n"), TextContent(text=""))])
+def test_a_result_that_is_empty_says_so(content: tuple[TextContent, ...]) -> None:
+    assert result_text(result(*content), 100) == NOTHING
+
+
 @pytest.mark.parametrize("size", [99, 100, 101, 5000])
 def test_a_result_is_never_longer_than_its_limit(size: int) -> None:
     text = result_text(result(TextContent(text="x" * size)), 100)
@@ -273,14 +284,14 @@ def clients(rules: OperatorRules = HERE) -> ModelClients:
 
 
 def run(
-    *calls: tuple[str, dict[str, Any]],
+    *calls: Call | list[Call],
     told: Told | None = None,
     rules: OperatorRules = HERE,
     more: list[AbstractToolset[None]] | None = None,
     between: Callable[[], None] | None = None,
     **config: Any,
 ) -> Told:
-    """A run whose model makes one call after another, and then ends."""
+    """A run whose model makes one call after another, those of a list together, and then ends."""
     told = told or Told()
     left = list(calls)
 
@@ -296,8 +307,9 @@ def run(
             between()
         if not left:
             return ModelResponse(parts=[TextPart("done")])
-        name, arguments = left.pop(0)
-        return ModelResponse(parts=[ToolCallPart(name, arguments)])
+        together = left.pop(0)
+        together = together if isinstance(together, list) else [together]
+        return ModelResponse(parts=[ToolCallPart(name, arguments) for name, arguments in together])
 
     async def work() -> None:
         agent: Agent[None, str] = Agent(FunctionModel(model))
@@ -351,6 +363,12 @@ def test_a_long_result_is_cut(server: RunningMcpServer) -> None:
     assert outcome == "success"
     assert len(text) == 1000
     assert text.endswith("[cut here: the whole result has 500000 characters]")
+
+
+def test_a_tool_that_returns_nothing_says_so_to_the_model(server: RunningMcpServer) -> None:
+    told = run(("silent", {}), url=server.url)
+
+    assert told.returned == [("success", NOTHING)]
 
 
 def test_failures_of_a_tool_are_told_to_the_model_which_may_go_on(server: RunningMcpServer) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import time
 from types import MappingProxyType
 from typing import Any
 
@@ -239,20 +238,19 @@ def test_there_are_only_so_many_processes() -> None:
 def test_a_loop_goes_on_while_a_large_text_is_repaired() -> None:
     text = json.dumps(MANY).replace('"n"', "n")
 
-    async def check_and_tick() -> tuple[list[str], float, float]:
+    async def check_and_tick() -> tuple[list[str], int]:
         await checker(repair="lenient").check_async("{n: []}")  # a process is there
         check = asyncio.create_task(checker(repair="lenient").check_async(text))
-        longest, begun = 0.0, time.perf_counter()
-        last = begun
+        ticks = 0
         while not check.done():
             await asyncio.sleep(0.001)
-            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
-        return kinds(await check), longest, last - begun
+            ticks += 1
+        return kinds(await check), ticks
 
-    repairs, longest, took = asyncio.run(check_and_tick())
+    repairs, ticks = asyncio.run(check_and_tick())
 
     assert repairs == ["json_repair"]
-    assert longest < max(0.25, took / 2), "a busy machine may stop it for longer, but not for most of the time"
+    assert ticks > 5, "a repair in this process would have let the loop go on once or twice"
 
 
 def is_running(pid: int) -> bool:

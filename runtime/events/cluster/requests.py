@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from runtime.events.cluster_links import OnFailure, send_by_key
-from runtime.events.cluster_slots import SlotMap
+from runtime.events.cluster.links import OnFailure, send_by_key
+from runtime.events.cluster.slots import SlotMap
 from runtime.events.connections import Command
 from runtime.events.pipelined_connection import PipelinedConnection
 

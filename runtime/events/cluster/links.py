@@ -10,7 +10,7 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseErr
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from runtime.events.cluster_slots import SlotMap
+from runtime.events.cluster.slots import SlotMap
 from runtime.events.connections import LINK_ERRORS, Command, RedisLink
 
 MAX_ROUNDS = 5

@@ -9,8 +9,8 @@ import pytest
 from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from runtime.events.cluster_links import OnFailure, key_of, send_by_key
-from runtime.events.cluster_slots import SlotMap, slot_of
+from runtime.events.cluster.links import OnFailure, key_of, send_by_key
+from runtime.events.cluster.slots import SlotMap, slot_of
 from runtime.events.connections import Command, is_passing
 
 Answer = Callable[[Command], Any]

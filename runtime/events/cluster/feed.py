@@ -17,7 +17,7 @@ import gevent
 from gevent.lock import BoundedSemaphore
 from redis.exceptions import ResponseError
 
-from runtime.events.cluster_requests import ClusterRequests
+from runtime.events.cluster.requests import ClusterRequests
 from runtime.events.connections import LINK_ERRORS
 from runtime.events.entries import StreamEntry, raw_entries
 from runtime.events.feed import CursorLost, FeedSnapshot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from runtime.events.cluster_slots import SlotMap, slot_of
+from runtime.events.cluster.slots import SlotMap, slot_of
 from runtime.events.log import EventLog
 from runtime.events.run_log import RunLog
 from runtime.protocol.events import RunEnd
