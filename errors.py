@@ -355,6 +355,7 @@ class RateLimited(GreenrunError):
     code = "rate_limited"
 
     def __init__(self, retry_after_seconds: int) -> None:
+        self.retry_after_seconds = retry_after_seconds
         super().__init__(headers={"Retry-After": str(retry_after_seconds)})
 
 

@@ -116,7 +116,12 @@ class Runtime:
         self._bridge = LoopBridge(config.event_loop)
         self._clients = _clients(config)
         runner = Runner(self._clients, default_model=self._default_model, limits=config.limits)
-        limiter = FairLimiter(Bounds(config.max_active_runs, config.max_waiting_runs))
+        bounds = Bounds(
+            config.max_active_runs,
+            config.max_waiting_runs,
+            config.max_tenant_active_runs,
+            config.max_tenant_waiting_runs,
+        )
         self._lease_keeper = LeaseKeeper(
             config.redis_url,
             self._keys,
@@ -127,7 +132,7 @@ class Runtime:
         self._executor = LocalExecutor(
             bridge=self._bridge,
             runner=runner,
-            limiter=limiter,
+            limiter=FairLimiter(bounds),
             log=self._log,
             origins=self.origins,
             wait_seconds=config.max_wait_seconds,

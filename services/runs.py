@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from errors import CapacityReached, RunAlreadyEnded, RunNotFound, ShuttingDown
@@ -16,6 +17,7 @@ from runtime.protocol.requests import CancelRunRequest, CreateRunRequest
 from runtime.protocol.sse import HEARTBEAT_SECONDS
 from runtime.runs import RUN, Claim, Follower, Job, Origin, Place, ProvenRun, StreamEntry, Worker
 from services.idempotency import EVERYBODY, claim_of, scope_of
+from services.new_run_limit import NewRunLimit
 from services.run_access import RunAccess
 from services.run_checks import check_tenant, proven_run
 
@@ -37,10 +39,11 @@ class RunService:
     ``dialect`` is that of every run; None chooses it from the request.
     """
 
-    def __init__(self, worker: Worker, rules: OperatorRules, dialect: Dialect | None) -> None:
+    def __init__(self, worker: Worker, rules: OperatorRules, dialect: Dialect | None, new_runs: NewRunLimit) -> None:
         self._worker = worker
         self._rules = rules
         self._dialect = dialect
+        self._new_runs = new_runs
 
     def create_run(
         self,
@@ -78,12 +81,16 @@ class RunService:
         dialect = dialect or self._dialect or choose_dialect(request)
         return proven_run(request, dialect, self._rules)
 
-    def admission(self, tenant_id: str | None) -> AbstractContextManager[Place]:
-        """Hold a place for a run of a tenant that is begun inside.
+    @contextmanager
+    def admission(self, tenant_id: str | None, *, is_counted: bool = True) -> Iterator[Place]:
+        """Hold a place for a run of a tenant that is begun inside, and count it, unless nobody has asked for it.
 
         Raises ShuttingDown, CapacityReached and TenantLimitReached.
         """
-        return self._worker.runs.admit(tenant_id)
+        with self._worker.runs.admit(tenant_id) as place:
+            if is_counted:
+                self._new_runs.take(tenant_id)
+            yield place
 
     def begin(
         self,

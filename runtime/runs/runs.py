@@ -191,6 +191,7 @@ class Runs:
             store=self._store,
             hub=self._hub,
             heartbeat=heartbeat,
+            tenant_id=found.record.tenant_id,
             has_ended=found.record.has_ended,
             # For a run of this worker the page must be read after the follower has subscribed, so not yet.
             first_page=None if self._hub.owns(stream) else found.page,
