@@ -47,20 +47,20 @@ def _registrations(settings: Settings, services: Services) -> list[Registration]
     admin, origins = settings.admin_tokens, settings.allowed_origins
     callers = Callers(services.keys, services.apps, services.stream_tokens, settings.api_tokens, admin)
     runs = Registration(
-        blueprint=runs_blueprint(services.runs, services.stream_tokens, origins=origins),
+        blueprint=runs_blueprint(services.runs, services.streams, services.stream_tokens, origins=origins),
         caller=callers.of_runs,
         tokens=[*settings.api_tokens, *admin],
         browser_methods=("GET", "POST"),
         add_errors=register_error_handlers,
     )
     feed = Registration(
-        blueprint=feed_blueprint(services.feed, services.stream_tokens, origins=origins),
+        blueprint=feed_blueprint(services.feed, services.streams, services.stream_tokens, origins=origins),
         caller=callers.of_feed,
         tokens=admin,
         browser_methods=("GET", "POST"),
     )
     sessions = Registration(
-        blueprint=sessions_blueprint(services.sessions, services.chat),
+        blueprint=sessions_blueprint(services.sessions, services.chat, services.streams),
         caller=partial(caller_of_sessions, callers),
         tokens=admin,
         browser_methods=("GET", "POST", "PATCH", "DELETE"),
@@ -73,6 +73,7 @@ def _registrations(settings: Settings, services: Services) -> list[Registration]
             services.messages,
             services.feedback,
             services.forms,
+            services.streams,
         ),
         caller=partial(caller_of_service_api, callers),
         tokens=admin,

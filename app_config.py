@@ -20,6 +20,8 @@ def runtime_config(settings: Settings) -> RuntimeConfig:
         shutdown_grace_seconds=settings.shutdown_grace_seconds,
         max_active_runs=settings.max_active_runs,
         max_waiting_runs=settings.max_waiting_runs,
+        max_tenant_active_runs=settings.max_tenant_active_runs,
+        max_tenant_waiting_runs=settings.max_tenant_waiting_runs,
         max_wait_seconds=settings.max_wait_seconds,
         max_run_event_bytes=settings.max_run_event_bytes,
         limits=RunLimits(

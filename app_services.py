@@ -35,6 +35,9 @@ def service_rules(settings: Settings, runtime: Runtime) -> ServiceRules:
         form_seconds=settings.human_input_seconds,
         cancels_forms=settings.human_input_conflict == "cancel",
         patience_seconds=settings.max_wait_seconds,
+        max_session_queue=settings.max_session_queue,
+        max_tenant_runs_per_minute=settings.max_tenant_runs_per_minute,
+        max_tenant_streams=settings.max_tenant_streams,
         chat=ChatRules(
             is_strict=settings.service_api_strict,
             stops_unread=settings.stop_unread_chats,

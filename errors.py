@@ -355,7 +355,18 @@ class RateLimited(GreenrunError):
     code = "rate_limited"
 
     def __init__(self, retry_after_seconds: int) -> None:
+        self.retry_after_seconds = retry_after_seconds
         super().__init__(headers={"Retry-After": str(retry_after_seconds)})
+
+
+class SessionQueueFull(GreenrunError):
+    """as many turns of the session wait as may; try again once one of them has begun"""
+
+    status = 429
+    code = "session_queue_full"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "1"})
 
 
 class InvalidComposition(GreenrunError):
@@ -413,8 +424,18 @@ class CapacityReached(GreenrunError):
     status = 503
     code = "run_capacity_reached"
 
-    def __init__(self, retry_after_seconds: int = 1) -> None:
-        super().__init__(headers={"Retry-After": str(retry_after_seconds)})
+    def __init__(self, retry_after_seconds: int = 1, *, message: str | None = None) -> None:
+        super().__init__(message, headers={"Retry-After": str(retry_after_seconds)})
+
+
+class TenantLimitReached(CapacityReached):
+    """the tenant has as much here as it may; try again shortly"""
+
+    status = 429
+    code = "tenant_limit_reached"
+
+    def __init__(self, bound: str, retry_after_seconds: int = 1) -> None:
+        super().__init__(retry_after_seconds, message=f"the tenant has reached its limit: {bound}; try again shortly")
 
 
 class StorageUnavailable(GreenrunError):

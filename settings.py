@@ -222,6 +222,21 @@ class Settings(BaseSettings):
     max_wait_seconds: float = Field(
         default=300, gt=0, description="How long an accepted run may wait for its turn before it ends as failed."
     )
+    max_tenant_active_runs: int = Field(
+        default=0, ge=0, description="Runs of one tenant that a worker executes at once; 0 is no limit."
+    )
+    max_tenant_waiting_runs: int = Field(
+        default=0, ge=0, description="Runs of one tenant that wait for their turn on a worker; 0 is no limit."
+    )
+    max_tenant_runs_per_minute: int = Field(
+        default=0, ge=0, le=1_000_000, description="New runs of one tenant in a minute, on all workers; 0 is no limit."
+    )
+    max_tenant_streams: int = Field(
+        default=0, ge=0, description="Streams and sockets that one tenant has open on a worker; 0 is no limit."
+    )
+    max_session_queue: int = Field(
+        default=20, ge=1, description="Turns of one session that wait for those before them; one more is refused."
+    )
     max_run_event_bytes: int = Field(
         default=268_435_456, ge=1024, description="Bytes of events one run may store before it ends as failed."
     )

@@ -14,6 +14,7 @@ from wsproto.frame_protocol import CloseReason
 from blueprints.subscriber_socket import CLOSED_ERRORS, SubscriberSocket
 from errors import GreenrunError
 from runtime.protocol.json_text import InvalidJson, read_json
+from services.open_streams import OpenStream
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +48,19 @@ class Conversation(ABC):
 
     _socket: SubscriberSocket
 
-    def __init__(self) -> None:
+    def __init__(self, stream: OpenStream | None) -> None:
+        self._stream = stream
         self._refused = 0
 
     def hold(self, server: Server) -> None:
         """From the handshake to the end. Raises nothing: Flask would write an HTTP error into the stream."""
+        try:
+            self._hold(server)
+        finally:
+            if self._stream is not None:
+                self._stream.close()
+
+    def _hold(self, server: Server) -> None:
         self._socket = SubscriberSocket(server, on_message=self._take, on_end=self._stop)
         try:
             code, reason = self._converse()

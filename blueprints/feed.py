@@ -16,10 +16,13 @@ from blueprints.upgrade import require_upgrade, socket_route
 from runtime.protocol.clock import wire_time
 from runtime.protocol.requests import CreateStreamTokenRequest
 from services.feed import FeedService
+from services.open_streams import OpenStreams
 from services.stream_tokens import StreamTokens, feed_of
 
 
-def feed_blueprint(feed: FeedService, stream_tokens: StreamTokens, *, origins: Collection[str]) -> Blueprint:
+def feed_blueprint(
+    feed: FeedService, streams: OpenStreams, stream_tokens: StreamTokens, *, origins: Collection[str]
+) -> Blueprint:
     """The routes below ``/events``, for the operator, keys of a workspace, and readers with a stream token.
 
     ``origins`` are those of pages that may open a WebSocket.
@@ -39,8 +42,9 @@ def feed_blueprint(feed: FeedService, stream_tokens: StreamTokens, *, origins: C
         if not has_stream_token(request):
             require_known_origin(request, origins)
         require_upgrade(request)
-        access = current_run_caller().access
-        return FeedConversation(feed, access=access, max_subscriptions=feed.max_subscriptions)
+        caller = current_run_caller()
+        stream = streams.open(caller.tenant_id)
+        return FeedConversation(feed, access=caller.access, max_subscriptions=feed.max_subscriptions, stream=stream)
 
     redirect_trailing_slashes(blueprint, {"/stream-tokens": "POST", "/ws": "GET"})
     return blueprint

@@ -19,6 +19,7 @@ from runtime.protocol.feed import MAX_RUN_ID_LENGTH, Unsubscribed
 from runtime.protocol.sse import HEARTBEAT_SECONDS
 from runtime.runs import Subscriber
 from services.feed import FeedReader, FeedService, ListReader, RunReader
+from services.open_streams import OpenStream
 from services.run_access import RunAccess
 
 logger = logging.getLogger(__name__)
@@ -44,8 +45,10 @@ class FeedConversation(Conversation):
     obeys one command after the other, and receives nothing more while the client does not take the answers.
     """
 
-    def __init__(self, feed: FeedService, *, access: RunAccess, max_subscriptions: int) -> None:
-        super().__init__()
+    def __init__(
+        self, feed: FeedService, *, access: RunAccess, max_subscriptions: int, stream: OpenStream | None
+    ) -> None:
+        super().__init__(stream)
         self._feed = feed
         self._access = access
         self._max_subscriptions = max_subscriptions

@@ -11,6 +11,7 @@ from wsproto.frame_protocol import CloseReason
 from blueprints.conversation import NO_PONG, WORKER_STOPS, Conversation, Ending, MessageRefused, refuse_fields
 from runtime.protocol.requests import CancelRunRequest
 from runtime.runs import Follower
+from services.open_streams import OpenStream
 
 NOTHING_MORE = "ended"
 
@@ -20,8 +21,8 @@ Cancel = Callable[[CancelRunRequest], object]
 class RunConversation(Conversation):
     """One client: events of one run to it, cancels from it. Without ``cancel`` it may only read."""
 
-    def __init__(self, follower: Follower, *, cancel: Cancel | None) -> None:
-        super().__init__()
+    def __init__(self, follower: Follower, *, cancel: Cancel | None, stream: OpenStream | None) -> None:
+        super().__init__(stream)
         self._follower = follower
         self._cancel = cancel
 

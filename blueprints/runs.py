@@ -24,11 +24,14 @@ from runtime.protocol.cursors import BEGINNING
 from runtime.protocol.records import RunStatus
 from runtime.protocol.requests import CancelRunRequest, CreateRunRequest, CreateStreamTokenRequest
 from runtime.runs import Follower
+from services.open_streams import OpenStreams
 from services.runs import RunService
 from services.stream_tokens import StreamTokens
 
 
-def runs_blueprint(runs: RunService, stream_tokens: StreamTokens, *, origins: Collection[str]) -> Blueprint:
+def runs_blueprint(
+    runs: RunService, streams: OpenStreams, stream_tokens: StreamTokens, *, origins: Collection[str]
+) -> Blueprint:
     """The routes below ``/runs``. ``origins`` are those of pages that may open a WebSocket."""
     blueprint = Blueprint("runs", __name__, url_prefix="/runs")
 
@@ -82,7 +85,7 @@ def runs_blueprint(runs: RunService, stream_tokens: StreamTokens, *, origins: Co
         if _is_reconnect() and follower.has_nothing:
             # The one answer after which an EventSource does not come back.
             return Response(status=204, headers={"Cache-Control": "no-cache"})
-        return stream_response(_frames(follower))
+        return stream_response(_frames(follower), streams.open(_tenant_of_reader(follower)))
 
     @socket_route(blueprint, "/<run_id>/events/ws")
     def stream_run_events_by_socket(run_id: str) -> RunConversation:
@@ -93,7 +96,7 @@ def runs_blueprint(runs: RunService, stream_tokens: StreamTokens, *, origins: Co
         access = current_run_caller().access
         follower = runs.follow_run(run_id, access=access, after=_stream_cursor())
         cancel = None if has_stream_token(request) else partial(runs.cancel_run, run_id, access=access)
-        return RunConversation(follower, cancel=cancel)
+        return RunConversation(follower, cancel=cancel, stream=streams.open(_tenant_of_reader(follower)))
 
     redirect_trailing_slashes(
         blueprint,
@@ -108,6 +111,11 @@ def runs_blueprint(runs: RunService, stream_tokens: StreamTokens, *, origins: Co
         },
     )
     return blueprint
+
+
+def _tenant_of_reader(follower: Follower) -> str | None:
+    """Whose stream it is: a stream token says only which run it opens, so that tenant's."""
+    return follower.tenant_id if has_stream_token(request) else current_run_caller().tenant_id
 
 
 def _stream_cursor() -> str:

@@ -12,6 +12,7 @@ from blueprints.parsing import parse_body
 from blueprints.streams import stream_response
 from runtime.protocol.records import RunStatus
 from services.chat.chat import ChatService
+from services.open_streams import OpenStreams
 from services.sessions.requests import ChangeSessionRequest, CreateSessionRequest, StartTurnRequest
 from services.sessions.sessions import SessionService
 
@@ -31,7 +32,7 @@ class DeleteQuery(BaseModel):
     cancel: bool = False
 
 
-def sessions_blueprint(sessions: SessionService, chat: ChatService) -> Blueprint:
+def sessions_blueprint(sessions: SessionService, chat: ChatService, streams: OpenStreams) -> Blueprint:
     """The routes below ``/sessions``, for the operator and for keys of a workspace."""
     blueprint = Blueprint(NAME, __name__, url_prefix="/sessions")
 
@@ -101,7 +102,7 @@ def sessions_blueprint(sessions: SessionService, chat: ChatService) -> Blueprint
         """A turn from its beginning as the frames of a chat, also for the key of the session's app."""
         caller = current_caller()
         turn = chat.find_turn(caller.tenant_id, session_id, turn_id, agent_id=caller.agent_id)
-        return stream_response(chat.follow(caller.tenant_id, turn))
+        return stream_response(chat.follow(caller.tenant_id, turn), streams.open(caller.tenant_id))
 
     return blueprint
 

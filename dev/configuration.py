@@ -13,6 +13,14 @@ DEMO_LLM = '{"type": "greenrun.demo_llm", "config": {}}'
 SLOW_DEMO_LLM = '{"type": "greenrun.demo_llm", "config": {"delay_ms": 50}}'
 
 
+TENANT_LIMITS = {
+    "max_tenant_active_runs": "200",
+    "max_tenant_waiting_runs": "50",
+    "max_tenant_runs_per_minute": "1200",
+    "max_tenant_streams": "500",
+}
+"""Off by default; here, where nobody has counted yet, wide enough for all but a flood."""
+
 LOOPBACK_NAMES = "localhost,127.0.0.1,[::1]"
 
 
@@ -53,6 +61,7 @@ def serve_environment(
         "admin_token": state.admin_token(),
         "secret_keys": state.secret_keys(),
         "database_url": state.database_url,
+        **TENANT_LIMITS,
     }
     if is_public:
         if needs_api_token(settings):

@@ -77,6 +77,9 @@ class RuntimeConfig:
     max_active_runs: int
     max_waiting_runs: int
     """How many runs are accepted beyond the active ones."""
+    max_tenant_active_runs: int
+    max_tenant_waiting_runs: int
+    """Of the runs of one tenant; 0 is no limit."""
     max_wait_seconds: float
     max_run_event_bytes: int
     limits: RunLimits

@@ -23,7 +23,7 @@ from runtime.events.store import Lifetimes, RunStore
 from runtime.events.token_buckets import TokenBuckets
 from runtime.events.topology import Cluster, SingleServer, Topology
 from runtime.execution.bridge import LoopBridge
-from runtime.execution.concurrency_limiter import ConcurrencyLimiter
+from runtime.execution.fair_limiter import Bounds, FairLimiter
 from runtime.execution.lease_keeper import LeaseKeeper
 from runtime.execution.local_executor import LocalExecutor
 from runtime.execution.reaper import Reaper
@@ -124,8 +124,12 @@ class Runtime:
         files.install()
         self.at_close(files.uninstall)
         runner = Runner(self._clients, default_model=self._default_model, limits=config.limits)
-        limiter = ConcurrencyLimiter(runner, places=config.max_active_runs, wait_seconds=config.max_wait_seconds)
-        size = config.max_active_runs + config.max_waiting_runs
+        bounds = Bounds(
+            config.max_active_runs,
+            config.max_waiting_runs,
+            config.max_tenant_active_runs,
+            config.max_tenant_waiting_runs,
+        )
         self._lease_keeper = LeaseKeeper(
             config.redis_url,
             self._keys,
@@ -135,10 +139,11 @@ class Runtime:
         )
         self._executor = LocalExecutor(
             bridge=self._bridge,
-            limiter=limiter,
+            runner=runner,
+            limiter=FairLimiter(bounds),
             log=self._log,
             origins=self.origins,
-            size=size,
+            wait_seconds=config.max_wait_seconds,
             on_start=self._lease_keeper.tell,
         )
         self._runs = Runs(

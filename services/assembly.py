@@ -32,6 +32,8 @@ from services.credentials import CredentialService
 from services.database import Database
 from services.feed import FeedService
 from services.health import HealthService
+from services.new_run_limit import NewRunLimit
+from services.open_streams import OpenStreams
 from services.rate_limiter import RateLimiter
 from services.runs import RunService
 from services.sessions.cleanup import SessionCleanup
@@ -66,6 +68,12 @@ class ServiceRules:
     """Whether an ordinary turn gives up the question that waits; otherwise the turn is refused."""
     patience_seconds: float
     """How long a turn whose time has come waits for the database."""
+    max_session_queue: int
+    """Turns of one session that may wait for those before them."""
+    max_tenant_runs_per_minute: int
+    """New runs of one tenant, on all workers; 0 is no limit."""
+    max_tenant_streams: int
+    """Streams that one tenant may have open on this worker; 0 is no limit."""
     chat: ChatRules
 
 
@@ -90,6 +98,7 @@ class Services:
     stream_tokens: StreamTokens
     health: HealthService
     runs: RunService
+    streams: OpenStreams
     feed: FeedService
     agents: AgentService
     versions: VersionService
@@ -110,7 +119,8 @@ class Services:
     @classmethod
     def make(cls, rules: ServiceRules, worker: Worker, database: Database) -> Services:
         credentials = CredentialService(database, rules.key_ring)
-        runs = RunService(worker, rules.operator, rules.dialect)
+        new_runs = NewRunLimit(rules.max_tenant_runs_per_minute, take_token=worker.take_token)
+        runs = RunService(worker, rules.operator, rules.dialect, new_runs)
 
         compositions = SessionCompositions(credentials, rules.key_ring, runs)
         finalizer = Finalizer(database, worker, form_seconds=rules.form_seconds)
@@ -126,6 +136,7 @@ class Services:
             line,
             cancels_forms=rules.cancels_forms,
             patience_seconds=rules.patience_seconds,
+            max_queue=rules.max_session_queue,
         )
         cleanup = SessionCleanup(database, runs)
         sessions = SessionService(database, compositions, turns, finalizer, cleanup)
@@ -147,6 +158,7 @@ class Services:
             stream_tokens=StreamTokens(rules.key_ring),
             health=HealthService(worker, database),
             runs=runs,
+            streams=OpenStreams(rules.max_tenant_streams),
             feed=FeedService(worker, max_subscriptions=rules.max_subscriptions),
             agents=AgentService(database),
             versions=VersionService(database),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from errors import CapacityReached, RunAlreadyEnded, RunNotFound, ShuttingDown
@@ -14,8 +15,9 @@ from runtime.protocol.ids import is_id
 from runtime.protocol.records import RunRecord
 from runtime.protocol.requests import CancelRunRequest, CreateRunRequest
 from runtime.protocol.sse import HEARTBEAT_SECONDS
-from runtime.runs import RUN, Claim, Follower, Job, Origin, ProvenRun, StreamEntry, Worker
+from runtime.runs import RUN, Claim, Follower, Job, Origin, Place, ProvenRun, StreamEntry, Worker
 from services.idempotency import EVERYBODY, claim_of, scope_of
+from services.new_run_limit import NewRunLimit
 from services.run_access import RunAccess
 from services.run_checks import check_tenant, proven_run
 
@@ -37,10 +39,11 @@ class RunService:
     ``dialect`` is that of every run; None chooses it from the request.
     """
 
-    def __init__(self, worker: Worker, rules: OperatorRules, dialect: Dialect | None) -> None:
+    def __init__(self, worker: Worker, rules: OperatorRules, dialect: Dialect | None, new_runs: NewRunLimit) -> None:
         self._worker = worker
         self._rules = rules
         self._dialect = dialect
+        self._new_runs = new_runs
 
     def create_run(
         self,
@@ -62,8 +65,8 @@ class RunService:
         proven = self.prove(request)
         claim = claim or claim_of(request, idempotency_key, scope=_scope_of(tenant_id))
         try:
-            with self.admission():
-                return self.begin(proven, tenant_id=tenant_id, request=request, claim=claim)
+            with self.admission(tenant_id) as place:
+                return self.begin(proven, place, request=request, claim=claim)
         except (CapacityReached, ShuttingDown):
             earlier = self._worker.runs.find_by_claim(claim, proven.dialect) if claim else None
             if earlier is None:
@@ -78,21 +81,28 @@ class RunService:
         dialect = dialect or self._dialect or choose_dialect(request)
         return proven_run(request, dialect, self._rules)
 
-    def admission(self) -> AbstractContextManager[None]:
-        """Hold a place for a run that is begun inside. Raises ShuttingDown and CapacityReached."""
-        return self._worker.runs.admit()
+    @contextmanager
+    def admission(self, tenant_id: str | None, *, is_counted: bool = True) -> Iterator[Place]:
+        """Hold a place for a run of a tenant that is begun inside, and count it, unless nobody has asked for it.
+
+        Raises ShuttingDown, CapacityReached and TenantLimitReached.
+        """
+        with self._worker.runs.admit(tenant_id) as place:
+            if is_counted:
+                self._new_runs.take(tenant_id)
+            yield place
 
     def begin(
         self,
         proven: ProvenRun,
+        place: Place,
         *,
         run_id: str | None = None,
         origin: Origin | None = None,
-        tenant_id: str | None = None,
         request: CreateRunRequest | None = None,
         claim: Claim | None = None,
     ) -> RunRecord:
-        """Store an admitted run and start it; without an ``origin`` it is a plain one, and has a ``request``.
+        """Store an admitted run and start it in its place. Without an ``origin`` it is a plain one with a ``request``.
 
         As ``Runs.accept``, which it ends in.
         """
@@ -101,10 +111,10 @@ class RunService:
             run_id=run_id,
             origin=origin or Origin(kind=RUN, id=run_id),
             dialect=proven.dialect,
-            tenant_id=tenant_id,
+            tenant_id=place.tenant_id,
             request=request,
         )
-        return self._worker.runs.accept(job, proven, claim=claim)
+        return self._worker.runs.accept(job, place, proven, claim=claim)
 
     def get_run(self, run_id: str, *, access: RunAccess) -> RunRecord:
         """Raises RunNotFound, also for a run that ``access`` does not show, as everything here does."""

@@ -16,6 +16,7 @@ from services.chat.chat import ChatService
 from services.chat.conversations import ConversationService
 from services.chat.feedback import FeedbackService
 from services.chat.messages import MessageService
+from services.open_streams import OpenStreams
 from services.sessions.forms import FormService
 
 WELCOME = {"welcome": "Greenrun", "api_version": "v1"}
@@ -30,6 +31,7 @@ def service_api_blueprint(
     messages: MessageService,
     feedback: FeedbackService,
     forms: FormService,
+    streams: OpenStreams,
 ) -> Blueprint:
     """The routes below ``/v1``, for keys of apps, and for others who name an app."""
     blueprint = Blueprint(NAME, __name__, url_prefix="/v1")
@@ -41,7 +43,7 @@ def service_api_blueprint(
 
     add_app_info_routes(blueprint, app_info)
     add_conversation_routes(blueprint, conversations)
-    add_chat_routes(blueprint, chat)
+    add_chat_routes(blueprint, chat, streams)
     add_message_routes(blueprint, messages, feedback)
     add_form_routes(blueprint, forms)
     return blueprint

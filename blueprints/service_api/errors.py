@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 REALM = "api"
 TOO_MANY_REQUESTS = "too_many_requests"
-"""What these clients know a rate limit as."""
+"""What these clients know every 429 as. The message says what there were too many of."""
 
 MAX_MESSAGE_CHARS = 2000
 MOST_PROBLEMS_TOLD = 10
@@ -62,7 +62,7 @@ def render_service_error(error: GreenrunError) -> Response:
         error = Unauthorized(error.message, realm=REALM)
     if isinstance(error, CapacityReached):
         return _response(RateLimited.status, TOO_MANY_REQUESTS, error.message, headers=error.headers)
-    code = TOO_MANY_REQUESTS if isinstance(error, RateLimited) else error.code
+    code = TOO_MANY_REQUESTS if error.status == RateLimited.status else error.code
     params = {"params": error.params} if isinstance(error, ParameterRefused) else {}
     return _response(error.status, code, error.message, headers=error.headers, **params)
 

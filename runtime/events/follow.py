@@ -53,9 +53,11 @@ class Follower:
         store: StreamSource,
         hub: Hub,
         heartbeat: float,
+        tenant_id: str | None = None,
         has_ended: bool = False,
         first_page: list[StreamEntry] | None = None,
     ) -> None:
+        self.tenant_id = tenant_id
         self._subscriber = Subscriber(stream)
         self._run_id = run_id
         self._after = after

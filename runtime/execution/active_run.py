@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from gevent.event import Event
+
 from runtime.composition.composition import Composition
 from runtime.events.run_log import LossReason, RunLog
 from runtime.protocol.events import EventEncoder
 from runtime.protocol.phases import Phase, transition
 from runtime.protocol.records import RunRecord
 from runtime.protocol.requests import DeferredToolResults
-from runtime.runs.executor import StopReason
+from runtime.runs.executor import Place, StopReason
 from runtime.runs.origins import ProvenRun, RunHooks
 
 
@@ -23,14 +25,18 @@ class ActiveRun:
     encoder: EventEncoder
     log: RunLog
     hooks: RunHooks
+    place: Place
     proven: ProvenRun | None = field(default=None, repr=False)
     """What the run executes; None until its hooks have returned it."""
     stop_reason: StopReason | None = None
     task: asyncio.Task[object] | None = field(default=None, repr=False)
     phase: Phase = field(init=False)
+    _is_due: Event = field(default_factory=Event, repr=False)
+    """Set when it may execute, or is stopped."""
 
     def __post_init__(self) -> None:
         self.phase = self.record.phase
+        self.place.on_turn = self._is_due.set
 
     @property
     def run_id(self) -> str:
@@ -52,6 +58,11 @@ class ActiveRun:
         """Moves the run to a phase. Raises PhaseRefused."""
         self.phase = transition(self.phase, phase)
 
+    def wait_for_place(self, seconds: float) -> None:
+        """Wait until it may execute, is stopped, or the time is over."""
+        if not self.place.is_active and self.stop_reason is None:
+            self._is_due.wait(seconds)
+
     def stop(self, reason: StopReason) -> None:
         """Stops the run and its model call at once, unless the run is ending already. Only the first reason counts."""
         if self.stop_reason is not None or self.phase in (Phase.ENDING, Phase.ENDED):
@@ -60,6 +71,7 @@ class ActiveRun:
         if reason in (StopReason.ENDED_ELSEWHERE, StopReason.LEASE_LOST):
             self.log.drop()
         self.hooks.stop()
+        self._is_due.set()
         if self.task is not None:
             self.task.get_loop().call_soon_threadsafe(self.task.cancel)
 

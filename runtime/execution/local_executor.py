@@ -10,19 +10,21 @@ from contextlib import contextmanager
 import gevent
 from gevent.event import Event
 
-from errors import CapacityReached, ShuttingDown
+from errors import ShuttingDown
 from runtime.events.log import LogKeeper
 from runtime.events.store import EndOutcome
 from runtime.execution.active_run import ActiveRun
 from runtime.execution.bridge import LoopBridge
-from runtime.execution.concurrency_limiter import ConcurrencyLimiter
 from runtime.execution.failures import UNKNOWN, log_unexpected
+from runtime.execution.fair_limiter import FairLimiter
+from runtime.execution.runner import Runner
+from runtime.execution.stray_tasks import leaving_no_tasks
 from runtime.protocol.events import EventEncoder, RunEnd
 from runtime.protocol.jobs import Job
 from runtime.protocol.phases import Phase
 from runtime.protocol.records import RunRecord
 from runtime.runs.ends import SHUTDOWN, STORAGE_LOST
-from runtime.runs.executor import StopReason
+from runtime.runs.executor import Place, StopReason
 from runtime.runs.origins import Origins, ProvenRun, RunNotBegun
 
 logger = logging.getLogger(__name__)
@@ -31,29 +33,32 @@ REFUSED_END_RETRY_SECONDS = 1.0
 
 
 class LocalExecutor:
-    """An ``Executor``: the runs that this worker has taken on, at most ``size``, executing or waiting for a place.
+    """An ``Executor``: the runs that this worker has taken on, executing or waiting for a place.
 
-    ``on_start`` is called when there is a new one. Each is executed with the hooks of its origin.
+    Each is executed with the hooks of its origin; one whose turn has not come after ``wait_seconds`` ends as failed.
+    ``on_start`` is called when there is a new one.
     """
 
     def __init__(
         self,
         *,
         bridge: LoopBridge,
-        limiter: ConcurrencyLimiter,
+        runner: Runner,
+        limiter: FairLimiter,
         log: LogKeeper,
         origins: Origins,
-        size: int,
+        wait_seconds: float,
         on_start: Callable[[], None] = lambda: None,
     ) -> None:
         self._bridge = bridge
+        self._runner = runner
         self._limiter = limiter
         self._log = log
         self._origins = origins
-        self._size = size
+        self._wait_seconds = wait_seconds
         self._on_start = on_start
         self._active: dict[str, ActiveRun] = {}
-        self._admitted = 0
+        self._admitted: set[Place] = set()
         self._closing = self._stopping = False
         self._idle = Event()
         self._idle.set()
@@ -74,26 +79,31 @@ class LocalExecutor:
         return not self._idle.is_set()
 
     @contextmanager
-    def admit(self, *, was_accepted: bool = False) -> Iterator[None]:
-        """Hold a place while a run is being stored and started. Raises ShuttingDown or CapacityReached."""
+    def admit(self, tenant_id: str | None, *, was_accepted: bool = False) -> Iterator[Place]:
+        """Hold a place while a run of a tenant is being stored and started in it.
+
+        Raises ShuttingDown, CapacityReached and TenantLimitReached.
+        """
         if self._stopping or (self._closing and not was_accepted):
             raise ShuttingDown
-        if not was_accepted and len(self._active) + self._admitted >= self._size:
-            raise CapacityReached
-        self._admitted += 1
+        place = self._limiter.take(tenant_id, was_accepted=was_accepted)
+        self._admitted.add(place)
         self._idle.clear()
         try:
-            yield
+            yield place
         finally:
-            self._admitted -= 1
+            if place in self._admitted:
+                self._admitted.discard(place)
+                self._limiter.give_back(place)
             self._note_idle()
 
-    def start(self, job: Job, record: RunRecord, proven: ProvenRun | None = None) -> None:
-        """Execute an admitted job whose record is stored."""
+    def start(self, job: Job, record: RunRecord, place: Place, proven: ProvenRun | None = None) -> None:
+        """Execute an admitted job whose record is stored, once its place is one to execute in."""
         hooks, encoder = self._origins.hooks(job), EventEncoder(record.run_id, record.dialect)
-        run = ActiveRun(record, encoder, self._log.open_run(record), hooks, proven)
+        run = ActiveRun(record, encoder, self._log.open_run(record), hooks, place, proven)
         run.log.on_loss = run.lose
         self._active[run.run_id] = run
+        self._admitted.discard(place)
         self._on_start()
         gevent.spawn(self._own, run)
 
@@ -131,6 +141,7 @@ class LocalExecutor:
             run.enter(Phase.ENDED)
             self._log.close_run(run.log)
             del self._active[run.run_id]
+            self._limiter.give_back(run.place)
             self._note_idle()
 
     def _execute(self, run: ActiveRun) -> RunEnd | None:
@@ -162,9 +173,12 @@ class LocalExecutor:
 
     def _wait_for_end(self, run: ActiveRun) -> RunEnd | None:
         """How the run ended by itself; None when it was stopped."""
-        run.task = self._bridge.submit(self._limiter.execute(run), name=f"run-{run.run_id}")
+        run.wait_for_place(self._wait_seconds)
         if run.stop_reason is not None:
-            run.task.cancel()
+            return None
+        if not run.place.is_active:
+            return self._waited_too_long()
+        run.task = self._bridge.submit(leaving_no_tasks(self._runner.execute(run)), name=f"run-{run.run_id}")
         try:
             return self._bridge.wait(run.task)
         except asyncio.CancelledError:
@@ -184,6 +198,10 @@ class LocalExecutor:
             outcome = run.log.end(end).get()
         if outcome is not EndOutcome.ENDED:
             logger.info("run %s: its end as %s was not taken: %s", run.run_id, end.status, outcome)
+
+    def _waited_too_long(self) -> RunEnd:
+        error = f"the run waited longer than {self._wait_seconds:g} seconds for its turn"
+        return RunEnd.failed(error, reason="timeout")
 
     def _note_idle(self) -> None:
         if not self._active and not self._admitted:

@@ -22,7 +22,7 @@ from runtime.protocol.announcements import AnnouncedEnd
 from runtime.protocol.jobs import ASIDE, CLEANUP, RUN, TURN, Job, Origin
 from runtime.protocol.phases import Phase
 from runtime.runs.claims import Claim
-from runtime.runs.executor import Executor, StopReason
+from runtime.runs.executor import Executor, Place, StopReason
 from runtime.runs.observers import Handler, HeardEnd, Observers
 from runtime.runs.origins import Origins, ProvenRun, RunHooks, RunNotBegun
 from runtime.runs.runs import FoundRun, Runs
@@ -46,6 +46,7 @@ __all__ = [
     "Origin",
     "Origins",
     "Phase",
+    "Place",
     "ProvenRun",
     "RunHooks",
     "RunNotBegun",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -24,6 +26,17 @@ class StopReason(StrEnum):
     """The worker is stopping."""
 
 
+@dataclass(eq=False, slots=True)
+class Place:
+    """What an executor reserves for one run: a place to execute in or, until it is given one, to wait in."""
+
+    tenant_id: str | None
+    is_active: bool
+    """Whether the run may execute."""
+    on_turn: Callable[[], None] = lambda: None
+    """Called when it may, if it had to wait."""
+
+
 class Executor(Protocol):
     """Owns each run that is given to it until the run's end is written."""
 
@@ -34,14 +47,15 @@ class Executor(Protocol):
     def record_of(self, run_id: str) -> RunRecord | None:
         """Returns the record that a run of this executor began with; None for a run that it does not own."""
 
-    def admit(self, *, was_accepted: bool = False) -> AbstractContextManager[None]:
-        """Reserves a place while a run is being stored and started. Raises ShuttingDown or CapacityReached.
+    def admit(self, tenant_id: str | None, *, was_accepted: bool = False) -> AbstractContextManager[Place]:
+        """Reserves a place while a run of a tenant is being stored and started in it.
 
-        A run that ``was_accepted`` before is refused only when all runs are being stopped.
+        Raises ShuttingDown, CapacityReached and TenantLimitReached. A run that ``was_accepted`` before is refused only
+        when all runs are being stopped.
         """
 
-    def start(self, job: Job, record: RunRecord, proven: ProvenRun | None = None) -> None:
-        """Executes an admitted job whose record is stored.
+    def start(self, job: Job, record: RunRecord, place: Place, proven: ProvenRun | None = None) -> None:
+        """Executes an admitted job whose record is stored, once its place is one to execute in.
 
         ``proven`` is what this process has just made from the job; without it the hooks of the job's origin make it.
         """

@@ -22,7 +22,7 @@ from runtime.protocol.records import NOBODY, RunRecord
 from runtime.protocol.sse import HEARTBEAT_SECONDS
 from runtime.runs.claims import Claim, gives_key_up
 from runtime.runs.ends import STORAGE_LOST
-from runtime.runs.executor import Executor
+from runtime.runs.executor import Executor, Place
 from runtime.runs.feed import RunFeed
 from runtime.runs.origins import ProvenRun
 
@@ -79,9 +79,12 @@ class Runs:
         """Checks that the storage of runs answers."""
         self._store.ping()
 
-    def admit(self) -> AbstractContextManager[None]:
-        """Reserves a place for a run that is accepted inside the context. Raises ShuttingDown or CapacityReached."""
-        return self._executor.admit()
+    def admit(self, tenant_id: str | None) -> AbstractContextManager[Place]:
+        """Reserves a place for a run of a tenant that is accepted inside the context.
+
+        Raises ShuttingDown, CapacityReached and TenantLimitReached.
+        """
+        return self._executor.admit(tenant_id)
 
     def new_run_id(self, claim: Claim | None = None) -> str:
         """Returns an id for a new run. In a cluster it is in the bucket of its claim, as one script writes both."""
@@ -90,8 +93,10 @@ class Runs:
             run_id = new_id()
         return run_id
 
-    def accept(self, job: Job, proven: ProvenRun | None = None, *, claim: Claim | None = None) -> RunRecord:
-        """Stores an admitted job and starts it. Returns the run that the claim has already made, if there is one.
+    def accept(
+        self, job: Job, place: Place, proven: ProvenRun | None = None, *, claim: Claim | None = None
+    ) -> RunRecord:
+        """Stores an admitted job and starts it in its place. Returns the run that the claim has already made, if any.
 
         ``proven`` is what was just made from the job, if anything. When this raises StorageUnavailable although the run
         was stored, the run is ended. Raises IdempotencyKeyReused.
@@ -100,7 +105,7 @@ class Runs:
         earlier = self._store_new(record, claim)
         if earlier is not None:
             return earlier
-        self._executor.start(job, record, proven)
+        self._executor.start(job, record, place, proven)
         return record
 
     def put_in_line(self, job: Job) -> RunRecord:
@@ -122,21 +127,23 @@ class Runs:
             return
         self._starting.add(run_id)
         try:
-            with self._executor.admit(was_accepted=True):
-                self._claim(run_id)
+            record = self._store.get(run_id)
+            if record is not None and self._is_to_start(record):
+                self._claim(record)
         finally:
             self._starting.discard(run_id)
 
-    def _claim(self, run_id: str) -> None:
-        record = self._store.get(run_id)
-        if record is None or self._executor.record_of(run_id) is not None:
-            return
+    def _is_to_start(self, record: RunRecord) -> bool:
+        if self._executor.record_of(record.run_id) is not None:
+            return False
         # Already this worker's when Redis' answer to an earlier claim was lost.
-        if not record.is_in_line and not (record.phase is Phase.WAITING and record.worker == self._worker):
-            return
+        return record.is_in_line or (record.phase is Phase.WAITING and record.worker == self._worker)
+
+    def _claim(self, record: RunRecord) -> None:
         mine = record.model_copy(update={"worker": self._worker})
-        if self._store.claim(mine):
-            self._executor.start(_job(mine), mine)
+        with self._executor.admit(mine.tenant_id, was_accepted=True) as place:
+            if self._store.claim(mine):
+                self._executor.start(_job(mine), mine, place)
 
     def find_by_claim(self, claim: Claim, dialect: Dialect) -> RunRecord | None:
         """Returns the run that a claim has already made. Raises IdempotencyKeyReused."""
@@ -184,6 +191,7 @@ class Runs:
             store=self._store,
             hub=self._hub,
             heartbeat=heartbeat,
+            tenant_id=found.record.tenant_id,
             has_ended=found.record.has_ended,
             # For a run of this worker the page must be read after the follower has subscribed, so not yet.
             first_page=None if self._hub.owns(stream) else found.page,

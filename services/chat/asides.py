@@ -49,9 +49,9 @@ class Asides:
         tenant_id, spec = self._composition(session_id, instruction, text)
         request = CreateRunRequest(composition=spec)
         proven = self._runs.prove(request, dialect=Dialect.CURRENT)
-        with self._runs.admission():
+        with self._runs.admission(tenant_id) as place:
             origin = Origin(kind=ASIDE, id=session_id)
-            run_id = self._runs.begin(proven, origin=origin, tenant_id=tenant_id, request=request).run_id
+            run_id = self._runs.begin(proven, place, origin=origin, request=request).run_id
         last = self._last_event(run_id, tenant_id)
         if last is None or last.event_type != EventType.RUN_SUCCEEDED:
             logger.info("session %s: an aside was not answered: run %s", session_id, run_id)

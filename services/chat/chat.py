@@ -112,7 +112,7 @@ class ChatService:
             user_id=user,
         )
         try:
-            started = self._turns.start_turn(lock, turn)
+            started = self._turns.start_turn(app.tenant_id, lock, turn)
         except AgentArchived:
             raise AppForbidden from None
         if wanted.conversation_id is None and wanted.auto_generate_name:

@@ -56,8 +56,8 @@ class SessionCleanup:
         if proven is None:
             self._purge(session_id)
             return
-        with self._runs.admission():
-            self._runs.begin(proven, origin=Origin(kind=CLEANUP, id=session_id), tenant_id=tenant_id)
+        with self._runs.admission(tenant_id, is_counted=False) as place:
+            self._runs.begin(proven, place, origin=Origin(kind=CLEANUP, id=session_id))
 
     def hooks(self, job: Job) -> RunHooks:
         """The hooks of a cleanup run."""

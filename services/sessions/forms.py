@@ -13,7 +13,15 @@ from pydantic import JsonValue
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
-from errors import FormCancelled, FormExpired, FormSubmitted, GreenrunError, ItemNotFound, SessionBusy
+from errors import (
+    CapacityReached,
+    FormCancelled,
+    FormExpired,
+    FormSubmitted,
+    GreenrunError,
+    ItemNotFound,
+    SessionBusy,
+)
 from models import AgentSession, EndUser, HumanInputForm, SessionTurn
 from models.enums import FormStatus, MultitaskStrategy, SessionState
 from runtime.protocol.ask_human import AskHumanArguments, AskHumanResult
@@ -104,7 +112,7 @@ class FormService:
         except (FormSubmitted, FormCancelled, FormExpired):
             return
         except GreenrunError as error:
-            if error.status >= 500 or isinstance(error, SessionBusy):
+            if error.status >= 500 or isinstance(error, (SessionBusy, CapacityReached)):
                 raise
             logger.info("form %s: no turn goes on with it: %s", form_id, error.code)
         self._give_up(form_id)
@@ -152,7 +160,7 @@ class FormService:
             user_id=found.user_id,
             deferred_results=DeferredToolResults(calls={known.tool_call_id: value}),
         )
-        return self._turns.start_turn(lock, turn).key.turn_id
+        return self._turns.start_turn(known.tenant_id, lock, turn).key.turn_id
 
     def _give_up(self, form_id: str) -> None:
         closed = {"status": FormStatus.TIMEOUT, "result": TIMED_OUT.model_dump(mode="json")}

@@ -178,7 +178,8 @@ class SessionService:
             user_id=user_id,
             claim=claim_of(wanted, idempotency_key, scope=scope_of("turn", tenant_id, session_id)),
         )
-        return self._turns.start_turn(partial(lock_session, tenant_id=tenant_id, session_id=session_id), turn)
+        lock = partial(lock_session, tenant_id=tenant_id, session_id=session_id)
+        return self._turns.start_turn(tenant_id, lock, turn)
 
     def list_turns(
         self, tenant_id: str, session_id: str, *, after: str | None, limit: int

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from runtime.events.keys import Keys
 from runtime.protocol.records import NOBODY, RunRecord
@@ -19,6 +20,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.session_client import SessionClient, says, says_and_waits, shown
 
 IN_LINE = 20
+QUEUE = 3
 READERS = 8
 
 
@@ -122,3 +124,49 @@ def test_the_record_of_a_turn_in_line_names_no_worker_and_its_run_begins(
     assert (record.owner, record.is_in_line) == (None, True)
     assert Keys("prefix", buckets=16).control(record.worker) == f"prefix:workers:{{00}}:{NOBODY}:control"
     assert [client.finish(run_id)["type"] for run_id in (first, second)] == ["run_succeeded"] * 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_of_turns_that_come_at_once_just_as_many_wait_as_may_and_the_others_are_refused(
+    start_server: StartServer, tmp_path: Path, daemon: ScriptedDaemon, model: str, workers: int
+) -> None:
+    client = start(start_server, tmp_path, f"line-bound-{workers}", max_session_queue=QUEUE, workers=workers)
+    daemon.script(model, says_and_waits("a", until=model), *[says("b")] * (QUEUE + 1))
+    session = client.session(client.scripted_agent(model))
+    first = client.start(session, "q0", idempotency_key="first")
+
+    with ThreadPoolExecutor(READERS) as pool:
+        answers = list(pool.map(lambda number: ask(client, session, f"q{number}"), range(1, 25)))
+    again = client.start(session, "q0", idempotency_key="first")
+
+    accepted = [answer.json()["run_id"] for answer in answers if answer.status_code == 202]
+    refused = [answer for answer in answers if answer.status_code != 202]
+    assert len(accepted) == QUEUE
+    for answer in refused:
+        assert (answer.status_code, answer.json()["code"]) == (429, "session_queue_full")
+        assert answer.headers["Retry-After"] == "1"
+    assert again["run_id"] == first["run_id"]
+    daemon.release(model)
+    assert {client.finish(run_id)["type"] for run_id in [first["run_id"], *accepted]} == {"run_succeeded"}
+    assert len(client.turns(session)) == QUEUE + 1
+    assert client.say(session, "later")["type"] == "run_succeeded"
+
+
+def test_turns_that_stop_those_before_them_are_taken_however_many_wait(
+    start_server: StartServer, tmp_path: Path, daemon: ScriptedDaemon, model: str
+) -> None:
+    client = start(start_server, tmp_path, "line-stops", max_session_queue=1)
+    daemon.script(model, says_and_waits("a", until=model), says("c"))
+    session = client.session(client.scripted_agent(model))
+    waiting = [client.start(session, query)["run_id"] for query in ("q1", "q2")]
+    daemon.wait_for_call(model)
+    assert ask(client, session, "q3").status_code == 429
+
+    last = client.start(session, "q4", multitask_strategy="interrupt")["run_id"]
+
+    assert client.finish(last)["type"] == "run_succeeded"
+    assert [client.finish(run_id)["type"] for run_id in waiting] == ["run_cancelled"] * 2
+
+
+def ask(client: SessionClient, session: str, query: str) -> requests.Response:
+    return client.call("POST", f"/sessions/{session}/runs", json={"query": query})

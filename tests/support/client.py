@@ -126,9 +126,9 @@ def demo_llm(**config: Any) -> dict[str, Any]:
     return {"name": "llm", "type": "greenrun.demo_llm", "config": config}
 
 
-def plugin_layers(model: str, **config: Any) -> list[dict[str, Any]]:
+def plugin_layers(model: str, *, tenant_id: str = "tenant-1", **config: Any) -> list[dict[str, Any]]:
     """A model of the plugin daemon; a request with these layers gets the current dialect."""
-    context = {"tenant_id": "tenant-1", "user_id": "user-1", "invoke_from": "service-api"}
+    context = {"tenant_id": tenant_id, "user_id": "user-1", "invoke_from": "service-api"}
     llm = {
         "plugin_id": "langgenius/openai",
         "model_provider": "openai",

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from runtime.llm.providers import FAMILIES
 from settings import PROVIDERS, Settings
 
+TENANT_LIMITS = ("ACTIVE_RUNS", "WAITING_RUNS", "RUNS_PER_MINUTE", "STREAMS")
+
 
 @pytest.fixture(autouse=True)
 def clean_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
@@ -78,6 +80,9 @@ def test_tokens_are_a_list_and_are_not_shown(monkeypatch: pytest.MonkeyPatch) ->
         ("WIRE_DIALECT", "2020-01-01"),
         ("EVENT_LOOP", "uvloop"),
         ("MAX_ACTIVE_RUNS", "many"),
+        ("MAX_SESSION_QUEUE", "0"),
+        ("MAX_SESSION_QUEUE", "many"),
+        *((f"MAX_TENANT_{name}", value) for name in TENANT_LIMITS for value in ("-1", "1.5", "many", "10/50")),
         ("DEFAULT_LLM", '{"config": {}}'),
         ("ALLOWED_PROVIDERS", "openai,nobody"),
         ("ALLOWED_PROVIDERS", "[openai]"),

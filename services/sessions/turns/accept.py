@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from errors import DatabaseUnavailable, ShuttingDown, StorageUnavailable
 from models import AgentSession, HumanInputForm, SessionTurn
 from models.enums import FormStatus, TurnStatus
-from runtime.runs import Job, ProvenRun, RunHooks, Worker
+from runtime.runs import Job, Place, ProvenRun, RunHooks, Worker
 from services.database import Database
 from services.runs import RunService
 from services.sessions.cleanup import purge
@@ -25,7 +25,7 @@ from services.sessions.turns.execute import ProvenTurn, TurnHooks
 from services.sessions.turns.finalize import Finalizer
 from services.sessions.turns.line import INTERRUPTED, Line
 from services.sessions.turns.pending import PendingFinalizations
-from services.sessions.turns.rows import Unfinalized, add_turn, find_claimed, make_way
+from services.sessions.turns.rows import Unfinalized, add_turn, check_queue, find_claimed, make_way
 from services.sessions.turns.types import NewTurn, StartedTurn
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class TurnService:
     """Starts turns.
 
     ``cancels_forms`` is whether an ordinary turn gives up the question that waits for its answer, ``patience_seconds``
-    how long a turn whose time has come waits for the database.
+    how long a turn whose time has come waits for the database, ``max_queue`` how many turns of a session may wait.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class TurnService:
         *,
         cancels_forms: bool,
         patience_seconds: float,
+        max_queue: int,
     ) -> None:
         self._database = database
         self._worker = worker
@@ -75,20 +76,21 @@ class TurnService:
         self._finalizer = finalizer
         self._cancels_forms = cancels_forms
         self._patience_seconds = patience_seconds
+        self._max_queue = max_queue
         self._pending = pending
         self._line = line
 
-    def start_turn(self, lock: SessionLock, wanted: NewTurn) -> StartedTurn:
-        """Start a turn of the session that ``lock`` finds or makes, within the transaction that it is called in.
+    def start_turn(self, tenant_id: str, lock: SessionLock, wanted: NewTurn) -> StartedTurn:
+        """Start a turn of the tenant's session that ``lock`` finds or makes, in the transaction it is called in.
 
-        A refused turn leaves nothing behind. Raises what ``lock`` and ``SessionCompositions.prove`` raise,
-        SessionBusy, HumanInputPending, IdempotencyKeyReused, ShuttingDown, CapacityReached, StorageUnavailable and
-        DatabaseUnavailable.
+        A refused turn leaves nothing behind. Raises what ``lock``, ``SessionCompositions.prove`` and
+        ``RunService.admission`` raise, SessionBusy, SessionQueueFull, HumanInputPending, IdempotencyKeyReused,
+        StorageUnavailable and DatabaseUnavailable.
         """
-        with self._runs.admission():
+        with self._runs.admission(tenant_id) as place:
             accepted = self._accept(lock, wanted)
             if accepted.proven is not None:
-                self._begin(accepted, accepted.proven, wanted)
+                self._begin(accepted, accepted.proven, wanted, place)
                 self._cancel_runs(accepted.to_cancel)
         return accepted.turn
 
@@ -127,6 +129,7 @@ class TurnService:
                 return _Accepted(StartedTurn(TurnKey.of(earlier), earlier.task_id, earlier.created_at, 0))
             unstopped = [turn.id for turn in unfinished if turn.stop is None]
             to_cancel = make_way(unfinished, wanted.multitask_strategy or row.multitask_strategy)
+            check_queue(unfinished, most=self._max_queue)
             is_answer = wanted.deferred_results is not None
             resolve_question(session, row, is_answer=is_answer, cancels=self._cancels_forms)
             if wanted.version_id is not None:
@@ -147,14 +150,14 @@ class TurnService:
         if row.unfinished == 1 and last is not None and self._pending.has(last.key):
             row.take_over(last)
 
-    def _begin(self, accepted: _Accepted, proven: ProvenRun, wanted: NewTurn) -> None:
+    def _begin(self, accepted: _Accepted, proven: ProvenRun, wanted: NewTurn, place: Place) -> None:
         key = accepted.turn.key
         try:
             if accepted.turn.ahead:
                 self._put_in_line(key, proven, wanted)
             else:
                 turn = ProvenTurn.of(proven, key, accepted.turn.created_at)
-                self._runs.begin(turn, run_id=key.run_id, origin=key.origin, tenant_id=key.tenant_id)
+                self._runs.begin(turn, place, run_id=key.run_id, origin=key.origin)
         except StorageUnavailable:
             self._forget(accepted)
             raise

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from errors import SessionBusy
+from errors import SessionBusy, SessionQueueFull
 from models import SessionTurn
 from models.enums import MultitaskStrategy, TurnStatus, TurnStop
 from runtime.protocol.ids import new_id
@@ -53,6 +53,12 @@ def make_way(unfinished: list[SessionTurn], strategy: MultitaskStrategy) -> list
     for turn in unfinished:
         turn.stop = turn.stop or stop
     return [TurnKey.of(turn) for turn in unfinished]
+
+
+def check_queue(unfinished: list[SessionTurn], *, most: int) -> None:
+    """Raise SessionQueueFull when so many turns wait already. The first one runs, and one that is stopped soon ends."""
+    if len([turn for turn in unfinished[1:] if turn.stop is None]) >= most:
+        raise SessionQueueFull
 
 
 class Unfinalized(Exception):

@@ -10,6 +10,7 @@ from gevent.event import AsyncResult
 
 from runtime.events.store import EndOutcome
 from runtime.execution.bridge import LoopBridge
+from runtime.execution.fair_limiter import Bounds, FairLimiter
 from runtime.execution.local_executor import LocalExecutor
 from runtime.protocol.dialects import Dialect
 from runtime.protocol.events import RunEnd
@@ -36,8 +37,19 @@ def _executor_with(bridge: LoopBridge, run_log: object) -> LocalExecutor:
     origins = Origins()
     origins.register(RUN, lambda job: Plain())
     log = SimpleNamespace(open_run=lambda record: run_log, close_run=lambda run_log: None)
-    limiter = SimpleNamespace(execute=_succeed)
-    return LocalExecutor(bridge=bridge, limiter=cast(Any, limiter), log=cast(Any, log), origins=origins, size=1)
+    return LocalExecutor(
+        bridge=bridge,
+        runner=cast(Any, SimpleNamespace(execute=_succeed)),
+        limiter=FairLimiter(Bounds(active=1, waiting=0)),
+        log=cast(Any, log),
+        origins=origins,
+        wait_seconds=10,
+    )
+
+
+def _start(executor: LocalExecutor) -> None:
+    with executor.admit(None) as place:
+        executor.start(JOB, RECORD, place, PROVEN)
 
 
 class RefusingRunLog:
@@ -62,7 +74,7 @@ def a_run_whose_end_cannot_be_made_ends_as_failed() -> None:
     bridge.start()
     run_log = RefusingRunLog()
     executor = _executor_with(bridge, run_log)
-    executor.start(JOB, RECORD, PROVEN)
+    _start(executor)
 
     with gevent.Timeout(10):
         while executor.active:
@@ -94,7 +106,7 @@ def what_stops_a_run_whose_end_is_on_its_way_leaves_its_events_alone() -> None:
     bridge.start()
     run_log = WaitingRunLog()
     executor = _executor_with(bridge, run_log)
-    executor.start(JOB, RECORD, PROVEN)
+    _start(executor)
 
     with gevent.Timeout(10):
         while not run_log.has_end:
