@@ -20,7 +20,7 @@ from services.stream_tokens import StreamTokens, feed_of
 
 
 def feed_blueprint(feed: FeedService, stream_tokens: StreamTokens, *, origins: Collection[str]) -> Blueprint:
-    """The routes below ``/events``, for the operator, keys of a workspace, and readers with a stream token.
+    """Returns the routes below ``/events``, for the operator, keys of a workspace, and stream tokens.
 
     ``origins`` are those of pages that may open a WebSocket.
     """
@@ -28,14 +28,14 @@ def feed_blueprint(feed: FeedService, stream_tokens: StreamTokens, *, origins: C
 
     @blueprint.post("/stream-tokens")
     def create_feed_token() -> tuple[Response, int]:
-        """Make a token that opens the feed to a reader."""
+        """Issues a token with which a reader may open the feed."""
         wanted = parse_optional_body(request, CreateStreamTokenRequest)
         made = stream_tokens.issue(feed_of(current_run_caller().tenant_id), ttl_seconds=wanted.ttl_seconds)
         return jsonify(token=made.token, expires_at=wire_time(made.expires_at)), 201
 
     @socket_route(blueprint, "/ws")
     def follow_runs() -> FeedConversation:
-        """Follow many runs, and the list of them, over a WebSocket."""
+        """Follows many runs, and the list of them, over a WebSocket."""
         if not has_stream_token(request):
             require_known_origin(request, origins)
         require_upgrade(request)
