@@ -120,7 +120,7 @@ def _stream_cursor() -> str:
 
 
 def _is_reconnect() -> bool:
-    """Whether the cursor is an EventSource's; whoever gives one in the query decides alone when to come back."""
+    """Whether the cursor is that of an EventSource. Readers with one in the query reconnect when they choose."""
     return not request.args.get("after") and bool(request.headers.get("Last-Event-ID"))
 
 

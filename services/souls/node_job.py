@@ -82,7 +82,7 @@ class WorkflowNodeJobConfig(Document):
         return self
 
     def effective_outputs(self) -> list[DeclaredOutput]:
-        """The outputs that a run of the node must return; the default ones when none are declared."""
+        """Returns the outputs that a run of the node must return; the default ones when none are declared."""
         return effective_declared_outputs(self.declared_outputs)
 
 
