@@ -28,10 +28,10 @@ except (ValidationError, SettingsError) as error:
     sys.exit(f"Greenrun cannot start, its settings are wrong:\n{error}")
 
 DRAIN_MARGIN_SECONDS = 4
-"""After the grace a worker needs this long to end what is left and to exit."""
+"""How long after the grace a worker needs to end what is left and to exit."""
 
 TRIAL_SECONDS = 120
-"""How long making the application may take before a reload is refused."""
+"""How long creating the application may take before a reload is refused."""
 
 TRIAL = "from gevent import monkey; monkey.patch_all(); import sys, gunicorn.util as util; util.import_app(sys.argv[1])"
 
@@ -48,19 +48,19 @@ timeout = int(_settings.shutdown_grace_seconds) + 120
 graceful_timeout = int(_settings.shutdown_grace_seconds) + DRAIN_MARGIN_SECONDS + 6
 accesslog = None
 control_socket_disable = True
-# A whole head is at most these three together, some 800 KB, and must arrive within ``keepalive`` seconds.
+# These three bound the head of a request to some 800 KB. It must arrive within ``keepalive`` seconds.
 limit_request_line = 4094
 limit_request_fields = 100
 limit_request_field_size = 8190
-# By default whoever passes for a proxy, such as any program on this machine, may send headers that are taken for the
-# path of the request.
+# By default any client that counts as a proxy, such as any program on this machine, may set the path of the request by
+# headers.
 forwarder_headers = ""
 if _settings.trusted_proxies:
     forwarded_allow_ips = ",".join(_settings.trusted_proxy_networks)
 
 
 def on_starting(server: Any) -> None:
-    """Refuse what cannot work, before any worker starts."""
+    """Refuses to start with a configuration that cannot work."""
     _refuse_if(server.cfg.worker_class_str != "gevent", "the worker class must be gevent")
     _refuse_if(server.cfg.preload_app, "preload_app must be off: connections are opened after the fork")
     _refuse_if(server.cfg.keepalive > 2, "keepalive must be at most 2 seconds, or idle connections hold up an exit")
@@ -80,7 +80,7 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Let the kernel end connections that take nothing: without it a reader that never reads is kept for ever."""
+    """Has the kernel close connections whose reader takes nothing: otherwise they would be kept for ever."""
     for listener in server.LISTENERS:
         if listener.sock.family in (socket.AF_INET, socket.AF_INET6):
             patience = _settings.stalled_reader_seconds * 1000
@@ -88,7 +88,7 @@ def when_ready(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """A worker inherits the master's handlers, which put signals into a queue that no worker reads."""
+    """Remembers the queue in which the inherited handlers of the master put signals: no worker reads it."""
     worker.signals_before_its_own = server.SIG_QUEUE
 
 
@@ -122,12 +122,12 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 
 def _runtime(worker: Any) -> Any:
-    """The runtime of the worker's Flask application; None when the application failed to load."""
+    """Returns the runtime of the worker's Flask application; None when the application failed to load."""
     return getattr(getattr(worker, "wsgi", None), "extensions", {}).get("greenrun")
 
 
 def _reload_what_can_work(server: Any, reload: Callable[[], None]) -> None:
-    """Reload, unless the new workers could not start: gunicorn would then end itself, and the old workers with it."""
+    """Reloads unless the new workers could not start: gunicorn would then stop, and the old workers with it."""
     try:
         Settings()
     except (ValidationError, SettingsError) as error:
@@ -135,7 +135,7 @@ def _reload_what_can_work(server: Any, reload: Callable[[], None]) -> None:
         for line in str(error).splitlines():
             server.log.warning("  %s", line)
         return
-    # Code and whatever else the settings lead to are tried in a process of its own: the master imports none of it.
+    # The code, and what else the settings lead to, are tried in a separate process: the master imports none of it.
     command = [sys.executable, "-c", TRIAL, server.app.app_uri]
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     try:
@@ -147,7 +147,7 @@ def _reload_what_can_work(server: Any, reload: Callable[[], None]) -> None:
 
 
 def _obey_early_stop(worker: Any) -> None:
-    """Stop a worker that was told to while it had no handlers of its own: else it is killed after the grace."""
+    """Stops a worker that received a stop signal before it had its own handlers: it would be killed after the grace."""
     signals = worker.signals_before_its_own
     while not signals.empty():
         if signals.get_nowait() in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -160,13 +160,13 @@ def _refuse_if(wrong: bool, message: str) -> None:
 
 
 def _cut_queries(record: logging.LogRecord) -> bool:
-    """A query may hold a stream token, and a malformed header anything; gunicorn logs them when requests fail."""
+    """Removes queries and malformed headers from gunicorn's messages: a query may contain a stream token."""
     record.msg, record.args = _QUERY.sub("", _MALFORMED.sub(r"\1(not shown)", record.getMessage())), None
     return True
 
 
 def _shorten_stalls(record: logging.LogRecord) -> bool:
-    """A reader that took nothing is no error of the server, though gunicorn logs it as one, with its stack."""
+    """Logs a stalled reader as information: gunicorn logs it as an error of the server, with a stack trace."""
     if record.exc_info and isinstance(record.exc_info[1], TimeoutError):
         record.msg, record.args, record.exc_info = "A reader took nothing for too long and was cut", None, None
         record.levelno, record.levelname = logging.INFO, "INFO"
@@ -174,7 +174,7 @@ def _shorten_stalls(record: logging.LogRecord) -> bool:
 
 
 def _raise_descriptor_limit() -> None:
-    """Every stream is a descriptor; the usual soft limit of 1,024 is the first thing to run out."""
+    """Raises the soft limit of descriptors: each stream needs one, and the usual 1,024 are exhausted first."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""How many chunks of models reach their readers in a second, and what that costs: many runs, each with its reader."""
+"""How many chunks of models reach their readers per second, and at what cost: many runs, each with one reader."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ MODEL = "chunks"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Of one load; CPU, commands, reads and events are a chunk's, ``client_share`` the load process' of a core."""
+    """The result of one load. CPU, commands, reads and events are per chunk.
+
+    ``client_share`` is the load process's share of a core.
+    """
 
     chunks_per_second: float
     cpu: float
@@ -29,7 +32,7 @@ class Result:
 
 
 def main() -> None:
-    """Print both servers and their ratios for each number of runs."""
+    """Prints both servers and their ratios for each number of runs."""
     count = table.rounds(__doc__, default=1)
     columns = ["chunks/s", "CPU-s per 1k", "commands/chunk", "reads/chunk", "events/chunk", table.CLIENT_CPU]
     with running_daemon(api_key=DAEMON_KEY) as daemon, running_load() as load, both_servers(daemon) as subjects:

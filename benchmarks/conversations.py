@@ -1,4 +1,4 @@
-"""What a chat turn costs above a bare run, how soon the next one is answered, and that none is lost or forgotten."""
+"""What a chat turn costs beyond a bare run, how soon the next one is answered, and that none is lost or forgotten."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COLUMNS = ["a second", "CPU-ms", "next p50", "next p99", table.CLIENT_CPU]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of answer: what the model does, and what it has then said. The name is the model's too."""
+    """A kind of answer: what the model does, and what it has then said. The model has the same name."""
 
     name: str
     script: Scripted
@@ -47,7 +47,7 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Of one load; ``cpu`` is one answered turn's or run's, ``waits`` are sorted, all in seconds."""
+    """The result of one load, in seconds. ``cpu`` is per answered turn or run, and ``waits`` are sorted."""
 
     per_second: float
     cpu: float
@@ -57,14 +57,14 @@ class Result:
 
 @dataclass(slots=True)
 class Problems:
-    """What must not be."""
+    """Findings that must not occur."""
 
     turns: int = 0
     lost: list[str] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
 
     def add(self, app: ChatApp, kind: Kind, talk: Talk, turns: int) -> None:
-        """Look at what a talk of so many turns has lost, and at what each of its conversations remembers."""
+        """Checks what a talk of this many turns has lost, and what each of its conversations remembers."""
         self.turns += turns
         self.lost += talk.lost
         gaps = (app.gap(held, kind.answer) for held in talk.conversations)
@@ -80,7 +80,7 @@ class Problems:
 
 
 def main() -> int:
-    """Print all on each database. The result is 1 when a turn was lost or a history has a gap."""
+    """Prints all results on each database. Returns 1 when a turn was lost or a history has a gap."""
     options = _options()
     failed = False
     with running_daemon(api_key=DAEMON_KEY) as daemon, running_chat_load() as load:
@@ -131,7 +131,7 @@ def _measure(
     results: dict[str, list[Result]] = {}
 
     def talk(conversations: int, at_once: int, turns: int = options.turns) -> tuple[Talk, Result]:
-        daemon.script(kind.name, kind.script)  # which also forgets the calls so far
+        daemon.script(kind.name, kind.script)  # this also forgets the calls so far
         began = app.cpu()
         talked = load.talk(
             app.url,
@@ -152,7 +152,7 @@ def _measure(
         posted = load.post(app.url, body, lanes=count, runs=options.turns)
         return _result(app, began, posted.seconds, count * options.turns, posted.client_share)
 
-    # As many turns as there are on average before one that is measured.
+    # As many turns as come on average before a measured one.
     warm, _ = talk(min(count, ALONE_CONVERSATIONS), count, max(1, options.turns // 2))
     before, with_history = app.run_body(), app.run_body(_remembered(app, warm))
     together, alone = f"turns, {count} conversations at once", "turns, one conversation at a time"
@@ -176,7 +176,7 @@ def _measure(
 
 
 def _remembered(app: ChatApp, talk: Talk) -> dict[str, Any] | None:
-    """What any of the conversations remembers."""
+    """Returns what one of the conversations remembers."""
     conversation_id = next((held["id"] for held in talk.conversations if held["id"]), None)
     if conversation_id is None:
         raise RuntimeError(f"no conversation has begun: {talk.lost[:PROBLEMS_SHOWN]}")
@@ -209,7 +209,7 @@ def _cells(result: Result) -> list[str]:
 
 
 def _count(daemon: ScriptedDaemon, *, explain: bool) -> None:
-    """Print what PostgreSQL is asked before the first piece of an answer."""
+    """Prints what PostgreSQL is asked before the first piece of an answer."""
     model = "counted"
     with running_postgres(*LOG_SETTINGS) as server:
         database_url = server.create_database()

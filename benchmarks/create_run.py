@@ -1,4 +1,4 @@
-"""What it costs to accept a run, and the share of proving its composition, which every create waits for."""
+"""What it costs to accept a run, and how much of that is proving its composition, which every create waits for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROUNDS = 300
 
 
 def main() -> None:
-    """Print medians for a small and a workflow-sized composition."""
+    """Prints medians for a small and a workflow-sized composition."""
     print(f"{'composition':24} {'parse':>10} {'prove':>10} {'POST /runs':>12} {'share of both':>14}")
     with running_redis() as redis:
         env = {
@@ -62,7 +62,7 @@ def _small() -> dict[str, Any]:
 
 
 def _workflow() -> dict[str, Any]:
-    """The layers a Dify workflow node sends; its model cannot be reached, so the run itself costs little."""
+    """Returns the layers of a Dify workflow node. Their model cannot be reached, so the run itself costs little."""
     prompts = [{**prompt(f"text {number}"), "name": f"prompt{number}"} for number in range(3)]
     return {
         "composition": {"layers": [*prompts, {"name": "history", "type": "pydantic_ai.history"}, *plugin_layers("m")]}

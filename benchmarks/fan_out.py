@@ -1,4 +1,4 @@
-"""One run and many viewers: when the last one sees its end, and what a viewer costs that waits."""
+"""One run with many viewers: when the last one sees its end, and what a waiting viewer costs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.client import plugin_layers, prompt
 from tests.support.plugin_daemon import ScriptedDaemon, running_daemon
 
 VIEWERS = (2000, 500)
-"""The larger number first: memory that a process has given back to itself once does not show as new again."""
+"""The larger number first: memory that a process has freed and uses again does not show as new."""
 CHUNKS = 50
 RATE = 50
 SETTLE_SECONDS = 2.0
@@ -22,7 +22,7 @@ SETTLE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Times in seconds. ``memory`` is bytes a viewer, ``connections`` are to Redis while all viewers wait."""
+    """Times in seconds. ``memory`` is bytes per viewer, ``connections`` are those to Redis while all viewers wait."""
 
     seconds: float
     memory: float
@@ -32,7 +32,7 @@ class Result:
 
 
 def main() -> None:
-    """Print the time to the last viewer's end, memory and connections of both, and their ratios."""
+    """Prints the time to the last viewer's end, memory and connections of both servers, and their ratios."""
     options = table.options(__doc__, rounds=1)
     raise_descriptor_limit()
     columns = ["last after s", "KiB a viewer", "Redis conns", "events/CPU-s", table.CLIENT_CPU]

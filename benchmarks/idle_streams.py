@@ -1,4 +1,4 @@
-"""Thousands of streams on which nothing comes: the memory of each, and the connections to Redis of all."""
+"""Thousands of idle streams: the memory of each, and the connections to Redis of all."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.support.plugin_daemon import ScriptedDaemon, running_daemon
 
 STREAMS = (2000, 5000)
 RUNS = 100
-"""Which the streams follow in turn; their models are silent."""
+"""The streams follow these runs in turn; their models are silent."""
 SETTLE_SECONDS = 2.0
 OTHER_DESCRIPTORS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """``memory``, in bytes, and ``cpu``, in seconds to join, are of one stream; ``connections`` are to Redis."""
+    """``memory`` (bytes) and ``cpu`` (seconds to join) are per stream; ``connections`` are those to Redis."""
 
     memory: float
     connections: float
@@ -32,7 +32,7 @@ class Result:
 
 
 def main() -> None:
-    """Print both servers and their ratios for each transport and number of streams."""
+    """Prints both servers and their ratios for each transport and number of streams."""
     options = table.options(__doc__, rounds=1)
     limit = raise_descriptor_limit()
     table.head(
@@ -47,7 +47,7 @@ def main() -> None:
         for transport in options.transports:
             results: dict[tuple[str, int], list[Result]] = {}
             for _ in range(options.rounds):
-                # New processes each time: memory that one has given back to itself once does not show as new again.
+                # New processes each time: memory that one has freed and uses again does not show as new.
                 with both_servers(daemon) as subjects:
                     for subject in subjects:
                         for number, result in _measure(subject, daemon, transport, numbers).items():
@@ -60,12 +60,12 @@ def main() -> None:
 
 
 def _descriptors(streams: int) -> int:
-    """What the yardstick needs, which has a connection to Redis for each stream."""
+    """Returns the descriptors that the yardstick needs, which has a connection to Redis for each stream."""
     return 2 * streams + OTHER_DESCRIPTORS
 
 
 def _measure(subject: Subject, daemon: ScriptedDaemon, transport: Transport, numbers: list[int]) -> dict[int, Result]:
-    """A result for each number of streams; those that have joined stay when more do."""
+    """Returns a result for each number of streams; streams that have joined stay while more join."""
     model = f"idle-{time.monotonic_ns()}"
     daemon.script(model, [{"wait": model}, {"stream": {"chunks": 1}}])
     results: dict[int, Result] = {}
@@ -89,7 +89,7 @@ def _measure(subject: Subject, daemon: ScriptedDaemon, transport: Transport, num
             )
             joined = number
         daemon.release(model)
-        # Each has to see the end of its run: a stream that was lost would have cost nothing.
+        # Each must see the end of its run: a stream that was lost would have cost nothing.
         for load in loads:
             load.leave()
     return results
@@ -109,7 +109,7 @@ def _cells(result: Result) -> list[str]:
 
 
 def _ratios(ours: Result, yardstick: Result) -> list[str]:
-    """Of all but the client."""
+    """Returns the ratios of all columns but the client's."""
     return [table.ratio(one, other) for one, other in zip(astuple(ours)[:-1], astuple(yardstick)[:-1], strict=True)]
 
 

@@ -13,12 +13,12 @@ RUNS = 100
 RATE = 20
 CHUNKS = 100
 SPACING_SECONDS = 0.0105
-"""Between the posts of runs, so that their chunks are spread over the interval of the rate."""
+"""The time between posts of runs, so that their chunks are spread over the interval of the rate."""
 MODEL = "latency"
 
 
 def main() -> None:
-    """Print the median, the 99th percentile and the worst of both, and their ratios."""
+    """Prints the median, the 99th percentile and the maximum of both servers, and their ratios."""
     options = table.options(__doc__, rounds=2)
     results: dict[tuple[str, Transport], list[list[float]]] = {}
     with running_daemon(api_key=DAEMON_KEY) as daemon, running_load() as load, both_servers(daemon) as subjects:
@@ -38,7 +38,10 @@ def main() -> None:
 
 
 def _measure(subject: Subject, load: Load, transport: Transport) -> list[float]:
-    """p50, p99 and worst latency in seconds while all runs stream; the server's and the load's shares of a core."""
+    """Returns p50, p99 and maximum latency while all runs stream, and the shares of a core of server and load.
+
+    Latencies are in seconds.
+    """
     cpu = subject.cpu()
     layers = [prompt(), *plugin_layers(MODEL)]
     followed = load.follow(subject.url, layers, runs=RUNS, spacing=SPACING_SECONDS, transport=transport, stamped=True)

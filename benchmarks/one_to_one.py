@@ -1,4 +1,4 @@
-"""A thousand runs live at once with one reader each: how far behind its run a reader ends, and what that costs."""
+"""A thousand live runs with one reader each: how far behind its run a reader ends, and what that costs."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ COLUMNS = [
 class Result:
     """Times in seconds.
 
-    A lag is from a run's end in Redis to its reader's; ``ended`` is from the model's first chunks to the last reader's
-    end. CPU and ``memory``, in bytes, are of one run and its reader: to be accepted, start and be joined, and then to
-    stream and end. Memory and ``connections`` to Redis are counted while all wait for their models.
+    A lag is the time from a run's end in Redis to its reader's end. ``ended`` is the time from the model's first chunks
+    to the last reader's end. CPU and ``memory``, in bytes, are per run and its reader: first to be accepted, to start
+    and to be joined, and then to stream and end. Memory and ``connections`` to Redis are counted while all wait for
+    their models.
     """
 
     lag: float
@@ -51,7 +52,7 @@ class Result:
 
 
 def main() -> None:
-    """Print both servers and their ratios for each transport."""
+    """Prints both servers and their ratios for each transport."""
     options = table.options(__doc__, rounds=1)
     raise_descriptor_limit()
     table.head(
@@ -63,7 +64,7 @@ def main() -> None:
         for transport in options.transports:
             results: dict[str, list[Result]] = {}
             for _ in range(options.rounds):
-                # New processes each time: memory that one has given back to itself once does not show as new again.
+                # New processes each time: memory that one has freed and uses again does not show as new.
                 with running_load() as load, both_servers(daemon) as subjects:
                     for subject in subjects:
                         results.setdefault(subject.name, []).append(_measure(subject, daemon, load, transport))
@@ -119,7 +120,7 @@ def _cells(result: Result) -> list[str]:
 
 
 def _ratios(ours: Result, yardstick: Result) -> list[str]:
-    """Of all but the client."""
+    """Returns the ratios of all columns but the client's."""
     return [table.ratio(one, other) for one, other in zip(astuple(ours)[:-1], astuple(yardstick)[:-1], strict=True)]
 
 

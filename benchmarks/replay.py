@@ -15,7 +15,7 @@ WORDS = 10_000
 
 
 def main() -> None:
-    """Print events a second and CPU of both, and their ratios."""
+    """Prints events per second and CPU of both servers, and their ratios."""
     options = table.options(__doc__, rounds=15)
     results: dict[tuple[str, Transport], list[list[float]]] = {}
     with running_daemon(api_key=DAEMON_KEY) as daemon, running_load() as load, both_servers(daemon) as subjects:
@@ -37,12 +37,12 @@ def main() -> None:
 
 
 def _layers() -> list[dict[str, Any]]:
-    """The demo model's words are events of their own in every mode of delta merging."""
+    """Returns layers with the demo model, each word of which is one event in every mode of delta merging."""
     return [prompt(), demo_llm(answer="word " * WORDS)]
 
 
 def _measure(subject: Subject, load: Load, run_id: str, transport: Transport) -> list[float]:
-    """Events a second, CPU-s an event, and the load process' share of a core."""
+    """Returns events per second, CPU seconds per event, and the load process's share of a core."""
     cpu = subject.cpu()
     replayed = load.replay(subject.url, run_id, transport)
     cpu = subject.cpu() - cpu

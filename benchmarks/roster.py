@@ -1,4 +1,4 @@
-"""How long lists and reads of agents take in a large database, and how it finds the rows for them."""
+"""How long it takes to list and read agents in a large database, and how the database finds their rows."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ LARGE_SHARE = 0.6
 SMALL_TENANT_AGENTS = 100
 MOST_VERSIONS = 1000
 RESTORES = 100
-"""Of the first version of the agent that has most versions."""
+"""Restores of the first version, for the agent with the most versions."""
 TOPICS = ["invoices", "contracts", "travel", "payroll", "support", "hiring", "security", "research"]
 PLACES = ["Berlin", "Lagos", "Osaka", "Lima", "Oslo", "Austin", "Pune", "Cairo"]
 COMMON_WORD = TOPICS[0]
 SCAN_MATTERS_ROWS = 10_000
-"""A smaller table may be scanned: that is often the fastest way through it."""
+"""A smaller table may be scanned: that is often the fastest way to read it."""
 SCAN_MARK = "   <== SCANS THE WHOLE TABLE"
 WIDE_MARK = "   <== READS ALL VERSIONS OF A TENANT"
 RANGE_MARK = "   <- the range of one tenant"
 TENANT_RANGE = re.compile(r"SEARCH (\w+) .*\(tenant_id(=\?)?((,| AND) roster_unique_name[^ )]*)?\)")
 MOST_SECONDS = 15.0
-"""For all calls of a kind, of which there may then be fewer."""
+"""The most time for all calls of one kind. If it is exceeded, fewer calls are made."""
 BATCH = 50_000
 TIMEOUT_SECONDS = 120.0
 MODELS = (Agent, AgentConfigSnapshot, AgentConfigRevision)
@@ -72,14 +72,14 @@ class Filled:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One call of a service, as a route makes it, and of its answer what the route sends."""
+    """One call of a service as a route makes it, and the part of its result that the route sends."""
 
     name: str
     call: Callable[[], object]
 
 
 def main() -> int:
-    """Print times and plans on both databases. The result is 1 when a read takes a scan."""
+    """Prints times and plans on both databases. Returns 1 when a read takes a scan."""
     options = _options()
     print(f"{options.agents:,} agents, {LARGE_SHARE:.0%} of them in one tenant; {options.snapshots:,} snapshots")
     print("A range of one tenant is read from its start until the page is full, and to its end to count or to search.")
@@ -108,7 +108,7 @@ def _options() -> argparse.Namespace:
 
 
 def _fill_and_measure(title: str, url: str, options: argparse.Namespace) -> int:
-    """Print times and plans of one database, and return how many cases read far more than they need."""
+    """Prints times and plans of one database. Returns how many cases read far more than they need."""
     started = time.monotonic()
     migrate(url)
     agents = _agents(options.agents, options.snapshots)
@@ -122,7 +122,7 @@ def _fill_and_measure(title: str, url: str, options: argparse.Namespace) -> int:
                 connection.exec_driver_sql("ANALYZE")
             database.close()
         else:
-            # Its own background work does this in time.
+            # Otherwise PostgreSQL does this later, in the background.
             with psycopg.connect(url, autocommit=True) as plain:
                 plain.execute("VACUUM (ANALYZE)")
         return wasteful + _measure(f"{title}, after ANALYZE", database, agents, options)
@@ -179,7 +179,7 @@ def _cases(database: Database, agents: list[Filled]) -> list[Case]:
 
 
 def _times(case: Case, calls: int) -> list[float]:
-    """How many seconds each call took, the shortest first."""
+    """Returns how many seconds each call took, the shortest first."""
     seconds: list[float] = []
     while len(seconds) < 2 or (len(seconds) < calls and sum(seconds) < MOST_SECONDS):
         started = time.perf_counter()
@@ -193,9 +193,9 @@ def _size(of: Table, options: argparse.Namespace) -> int:
 
 
 def _sequential_scans(database: Database, tables: set[str]) -> int | None:
-    """How often PostgreSQL has scanned one of the tables so far; None of SQLite, and before PostgreSQL 15.
+    """Returns how often PostgreSQL has scanned one of the tables so far; None for SQLite and before PostgreSQL 15.
 
-    It chooses another plan for a statement that comes often, which is not the one that it explains.
+    PostgreSQL may run a frequent statement with another plan than the one that it explains.
     """
     with database.reading() as session:
         connection = session.connection()
@@ -211,7 +211,7 @@ def _sequential_scans(database: Database, tables: set[str]) -> int | None:
 
 
 def _agents(count: int, snapshots: int) -> list[Filled]:
-    """All agents; the first, of the large tenant, has most versions, the last is of a small one."""
+    """Returns all agents. The first, of the large tenant, has the most versions; the last is of a small tenant."""
     chooser = random.Random(1)  # noqa: S311
     most = min(MOST_VERSIONS, snapshots // 100)
     each, more = divmod(snapshots - most, count - 1)
@@ -231,7 +231,7 @@ def _agents(count: int, snapshots: int) -> list[Filled]:
 
 
 def _fill(database: Database, agents: list[Filled]) -> None:
-    """Indexes are built at the end, as any bulk load does it; foreign keys hold by how the rows are made."""
+    """Fills the database. Indexes are built at the end, as in any bulk load; the rows are made to fit foreign keys."""
     indexes = [index for each in TABLES for index in each.indexes]
     with database.migrating() as connection:
         for index in indexes:
@@ -258,7 +258,10 @@ def _prepare(connection: Connection) -> None:
 
 
 def _versions(agents: list[Filled]) -> Iterator[tuple[dict[str, Any] | None, dict[str, Any]]]:
-    """Snapshots with their revisions, at last revisions alone. The versions of an agent lie far apart, as in life."""
+    """Yields snapshots with their revisions, and at the end revisions alone.
+
+    The versions of an agent lie far apart, as in practice.
+    """
     souls = [(soul, digest_of(soul).removeprefix(DIGEST_PREFIX)) for soul in map(_soul, range(100))]
     first = datetime.now(UTC) - timedelta(days=365)
     numbers = itertools.count()
@@ -310,7 +313,7 @@ def _rows(agents: list[Filled]) -> Iterator[dict[str, Any]]:
 
 
 def _soul(number: int) -> dict[str, Any]:
-    """A Soul of about a kilobyte."""
+    """Returns a Soul of about a kilobyte."""
     model = {"plugin_id": "greenrun/demo", "model_provider": "demo", "model": f"demo-{number}"}
     prompt = f"You are assistant {number}. " + "Answer in full sentences and name your sources. " * 5
     variables = [{"name": f"variable_{index}", "type": "string", "required": index < 2} for index in range(3)]
@@ -322,7 +325,7 @@ def _soul(number: int) -> dict[str, Any]:
 
 
 def _print_plans(database: Database, case: Case, large: set[str]) -> bool:
-    """Print how each query of a case finds its rows, and tell whether one reads far more than it needs."""
+    """Prints how each query of a case finds its rows. Returns whether one reads far more than it needs."""
     print(f"\n{case.name}")
     marks: set[str] = set()
     for statement, parameters in _queries(case):
@@ -337,7 +340,7 @@ def _print_plans(database: Database, case: Case, large: set[str]) -> bool:
 
 
 def _mark(step: str, large: set[str]) -> str:
-    """A scan reads every row, or every entry of an index; no case needs all versions of a tenant."""
+    """Marks a scan, which reads every row or every entry of an index: no case needs all versions of a tenant."""
     if scanned := re.match(r"SCAN (\w+)", step):
         return SCAN_MARK if scanned.group(1) in large else ""
     if ranged := TENANT_RANGE.match(step):
@@ -346,7 +349,7 @@ def _mark(step: str, large: set[str]) -> str:
 
 
 def _queries(case: Case) -> list[tuple[str, Any]]:
-    """What one call asks of the large tables, with its parameters."""
+    """Returns the statements that one call sends to the large tables, with their parameters."""
     seen: list[tuple[str, Any]] = []
 
     def note(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
@@ -375,7 +378,7 @@ def _plan(connection: Connection, statement: str, parameters: Any) -> list[str]:
 
 
 def _steps(node: dict[str, Any], of: str = "") -> Iterator[str]:
-    """The steps of PostgreSQL that choose or sort rows, in the words of SQLite."""
+    """Yields the steps of PostgreSQL's plan that choose or sort rows, in the terms of SQLite."""
     kind, name, condition = node["Node Type"], node.get("Relation Name", of), node.get("Index Cond")
     for child in node.get("Plans", []):
         yield from _steps(child, name)

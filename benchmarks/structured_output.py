@@ -1,4 +1,4 @@
-"""How long the check of a structured output takes, and for how long it keeps other greenlets of its worker waiting."""
+"""How long the check of a structured output takes, and how long it keeps other greenlets of its worker waiting."""
 
 # ruff: noqa: E402
 from gevent import monkey
@@ -42,7 +42,7 @@ SCHEMA = {
 
 
 def output(size: int) -> str:
-    """A list of things such as models write, of about so many bytes."""
+    """Returns a list such as models write, of about ``size`` bytes."""
     items: list[dict[str, Any]] = []
     length = 0
     while length < size - 150:
@@ -61,7 +61,7 @@ def cases(text: str) -> Iterator[tuple[str, Repair, str]]:
 
 @contextmanager
 def watched_hub() -> Iterator[list[float]]:
-    """Seconds between the turns of a greenlet that only wants to go on."""
+    """Collects the seconds between the turns of a greenlet that is always ready to run."""
     gaps: list[float] = []
 
     def tick() -> None:
@@ -80,7 +80,7 @@ def watched_hub() -> Iterator[list[float]]:
 
 
 def measure(work: Callable[[], object]) -> tuple[float, float, int]:
-    """The median time and the longest gap of the hub, in milliseconds, and how often it was done."""
+    """Returns the median time and the longest gap of the hub, in milliseconds, and how often the work was done."""
     times: list[float] = []
     end = time.perf_counter() + SECONDS
     with watched_hub() as gaps:
@@ -93,7 +93,7 @@ def measure(work: Callable[[], object]) -> tuple[float, float, int]:
 
 
 def main() -> None:
-    # As a worker does.
+    # As in a worker.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -105,7 +105,7 @@ def main() -> None:
         text = output(size)
         for case, repair, raw in cases(text):
             checker = OutputChecker(schema, OutputPolicy(repair=repair))
-            checker.check(raw)  # the process is there
+            checker.check(raw)  # the process starts
             median, gap, count = measure(lambda checker=checker, raw=raw: checker.check(raw).value)  # type: ignore[misc]
             print(f"| {label} | {case} | {median:.2f} | {gap:.1f} | {count} |")
     small = json.dumps(SCHEMA)

@@ -1,4 +1,4 @@
-"""What a run costs that does next to nothing, against the yardstick and against Pydantic AI alone in one process."""
+"""What a run costs that does almost nothing, compared with the yardstick and with Pydantic AI alone in one process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BARE_OPTION = "--bare"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Of one load; ``cpu`` is one run's, in seconds, and ``client_share`` the load process' of a core."""
+    """The result of one load. ``cpu`` is seconds per run; ``client_share`` is the load process's share of a core."""
 
     runs_per_second: float
     cpu: float
@@ -38,7 +38,7 @@ class Result:
 
 
 def main() -> None:
-    """Print runs a second and CPU a run, without and with a reader for each run."""
+    """Prints runs per second and CPU per run, without and with a reader for each run."""
     if BARE_OPTION in sys.argv:
         print(json.dumps(_bare_runs()))
         return
@@ -82,7 +82,7 @@ def _measure(subject: Subject, load: Load, read: bool) -> Result:
     cpu, began = subject.cpu(), time.monotonic()
     followed = load.follow(subject.url, tiny_layers(), runs=RUNS, transport=Transport.SSE if read else None)
     subject.wait_until_ended(followed.run_ids)
-    # With readers the load's own time counts: it goes on to check what it has read.
+    # With readers, use the load's own time: it then still checks what it has read.
     seconds = followed.seconds if read else time.monotonic() - began
     return Result(RUNS / seconds, (subject.cpu() - cpu) / RUNS, followed.client_share)
 
@@ -95,7 +95,7 @@ def _measure_bare() -> tuple[Result, Result]:
 
 
 def _bare_runs() -> list[tuple[float, float]]:
-    """Runs a second and CPU a run, without and with events; the garbage collector is set as in our workers."""
+    """Returns runs per second and CPU per run, without and with events; garbage collection is set as in our workers."""
     agent: Agent[None, str] = Agent(name="bare")
     _time_bare(agent, with_events=True)
     gc.collect()

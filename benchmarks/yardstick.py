@@ -151,7 +151,7 @@ class Yardstick:
         await send({"type": "websocket.close"})
 
     async def _pages(self, run_id: str) -> AsyncIterator[list[tuple[bytes, bytes, bytes]]]:
-        """The cursors, types and payloads of a run's events, to its end."""
+        """Yields the cursors, types and payloads of a run's events, to its end."""
         key, cursor, has_ended = _events_key(run_id), b"0", False
         while not has_ended:
             streams: Any = await self._redis.xread({key: cursor}, count=PAGE, block=BLOCK_MS)
@@ -206,7 +206,7 @@ async def _answer(send: Send, status: int, body: dict[str, Any]) -> None:
 
 
 def serve() -> None:
-    """Serve on a listening socket that was handed over."""
+    """Serves on a listening socket that was passed to this process."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.yardstick", description=__doc__)
     parser.add_argument("--redis-url", required=True)
     parser.add_argument("--daemon-url", required=True)

@@ -1,1 +1,1 @@
-"""What a developer or operator runs by hand. The product imports nothing from here."""
+"""Tools that a developer or operator runs by hand. The product imports nothing from here."""

@@ -1,4 +1,4 @@
-"""What dev/start serves: Greenrun, with the example page beside it."""
+"""The application that dev/start serves: Greenrun, with the example page beside it."""
 
 from __future__ import annotations
 

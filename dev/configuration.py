@@ -1,4 +1,4 @@
-"""What dev/start adds to the settings the user chose."""
+"""The settings that dev/start adds to those that the user chose."""
 
 import os
 
@@ -9,7 +9,7 @@ from dev.state import StateFolder
 from settings import ENV_PREFIX, Settings
 
 DEMO_LLM = '{"type": "greenrun.demo_llm", "config": {}}'
-# Slowed down, so that a person can see it stream.
+# Slow enough for a person to see it stream.
 SLOW_DEMO_LLM = '{"type": "greenrun.demo_llm", "config": {"delay_ms": 50}}'
 
 
@@ -17,14 +17,10 @@ LOOPBACK_NAMES = "localhost,127.0.0.1,[::1]"
 
 
 class UserSettings:
-    """What the user chose, in the environment or a .env file, read just as the server reads it.
+    """The settings that the user chose, in the environment or a .env file, read exactly as the server reads them.
 
-    Attributes:
-        grace_seconds: how long active runs may go on at a stop.
-        database_url: where the database is, when the user has one.
-
-    Raises:
-        LaunchError: a setting is wrong.
+    ``grace_seconds`` is how long active runs may go on at a stop. ``database_url`` is the address of the user's
+    database, if they have one. Raises LaunchError when a setting is wrong.
     """
 
     def __init__(self) -> None:
@@ -35,23 +31,22 @@ class UserSettings:
         self.grace_seconds = settings.shutdown_grace_seconds
         self.database_url = settings.database_url
         self._chosen = {name for name in settings.model_fields_set if getattr(settings, name) is not None}
-        # Also those that are not the server's settings (yet): they must not be overwritten either.
+        # This includes names that are not (yet) settings of the server: they must not be overwritten either.
         variables = {name.upper() for name, value in os.environ.items() if value}
         self._chosen |= {name.removeprefix(ENV_PREFIX).lower() for name in variables if name.startswith(ENV_PREFIX)}
 
     def has(self, name: str) -> bool:
-        """Whether the user chose this one, named without the prefix and in lower case."""
+        """Returns whether the user chose this setting, named without the prefix and in lower case."""
         return name in self._chosen
 
 
 def serve_environment(
     settings: UserSettings, state: StateFolder, redis_url: str | None, *, is_public: bool = False
 ) -> dict[str, str]:
-    """Return gunicorn's environment: ours, and a default for what the user has not set.
+    """Returns gunicorn's environment: our values, and a default for each setting that the user has not set.
 
-    Args:
-        redis_url: the private Redis, or None when the user has one.
-        is_public: whether other machines can reach it. Then ``/runs`` asks for a token, ours if the user has none.
+    ``redis_url`` is that of the private Redis, or None when the user has their own. ``is_public`` says whether other
+    machines can reach the server. Then ``/runs`` requires a token, which is ours if the user has none.
     """
     defaults = {
         "default_llm": DEMO_LLM,
@@ -62,7 +57,7 @@ def serve_environment(
     if is_public:
         if needs_api_token(settings):
             defaults["api_token"] = state.api_token()
-    else:  # a page of any other name that leads to this machine is none of ours
+    else:  # a page with any other host name that leads to this machine is not ours
         defaults["allowed_hosts"] = LOOPBACK_NAMES
     ours = {name: value for name, value in defaults.items() if not settings.has(name)}
     if redis_url is not None:
@@ -71,15 +66,14 @@ def serve_environment(
 
 
 def needs_api_token(settings: UserSettings) -> bool:
-    """Whether the user has set no tokens for ``/runs``."""
+    """Returns whether the user has set no tokens for ``/runs``."""
     return not settings.has("api_token") and not settings.has("api_token_file")
 
 
 def demo_environment(state: StateFolder, redis_url: str, **settings: str) -> dict[str, str]:
-    """Return gunicorn's environment for a demo, which uses nothing of the user's: no Redis, no model, no key.
+    """Returns gunicorn's environment for a demo, which uses nothing of the user's: no Redis, no model, no key.
 
-    Args:
-        settings: what it has beside what all demos have.
+    ``settings`` are added to what all demos have.
     """
     ours = {
         "redis_url": redis_url,

@@ -1,4 +1,4 @@
-"""The database of dev/start: migrated by itself, with one key and one agent to try things with."""
+"""The database of dev/start: it is migrated automatically, and has one key and one agent to try things with."""
 
 from app_config import database_config
 from dev.errors import LaunchError
@@ -34,11 +34,7 @@ DEMO_AGENT = {
 
 
 def migrate(url: str) -> None:
-    """Bring a database up to date.
-
-    Raises:
-        LaunchError: it cannot be reached or migrated.
-    """
+    """Migrates a database to the present schema. Raises LaunchError when it cannot be reached or migrated."""
     database = _database(url)
     try:
         with database.migrating() as connection:
@@ -50,7 +46,7 @@ def migrate(url: str) -> None:
 
 
 def workspace_key(state: StateFolder) -> str:
-    """Return the key of the private database, made on first use. The database must be migrated."""
+    """Returns the key of the private database, which is created on first use. The database must be migrated."""
 
     def make() -> str:
         database = _database(state.database_url)
@@ -64,9 +60,9 @@ def workspace_key(state: StateFolder) -> str:
 
 
 def demo_agent(state: StateFolder) -> str | None:
-    """Return the id of the demo agent of the private database, made when that has never had any agent.
+    """Returns the id of the private database's demo agent, which is created if it never had any agent.
 
-    None when somebody has renamed or archived it. The database must be migrated.
+    Returns None when the agent was renamed or archived. The database must be migrated.
     """
     database = _database(state.database_url)
     try:

@@ -1,4 +1,4 @@
-"""The run that `dev/start --demo` shows, made and followed over HTTP as any client would."""
+"""The run that ``dev/start --demo`` shows, posted and followed over HTTP as by any client."""
 
 import json
 import time
@@ -8,7 +8,7 @@ from dev.errors import LaunchError
 from dev.run_client import TERMINAL_EVENTS, RunClient, RunTimeout
 from dev.terminal import LiveText, say
 
-# The whole run; the demo model needs a few seconds.
+# For the whole run; the demo model needs a few seconds.
 RUN_SECONDS = 60.0
 
 PROMPT = "Show me that you are streaming."
@@ -21,10 +21,9 @@ RUN = {
 
 
 def show_run(url: str, token: str) -> None:
-    """Post a run, show its text streaming, and make sure that it succeeded.
+    """Posts a run, shows its text streaming, and checks that it succeeded.
 
-    Raises:
-        LaunchError: anything was not as promised.
+    Raises LaunchError when anything is not as promised.
     """
     with RunClient(url, token) as client:
         say(f'POST {url}/runs  one plain.prompt layer: "{PROMPT}"')
@@ -40,7 +39,7 @@ def show_run(url: str, token: str) -> None:
 
 
 def _follow(client: RunClient, run_id: str) -> dict[str, Any]:
-    """Show the run's events and return the terminal one."""
+    """Shows the run's events and returns the terminal one."""
     say(f"GET {client.url}/runs/{run_id}/events/sse\n")
     began = time.monotonic()
     live = LiveText()

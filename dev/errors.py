@@ -1,9 +1,9 @@
-"""What can stop a tool."""
+"""The errors that end a tool."""
 
 
 class LaunchError(Exception):
-    """Something the person at the terminal has to know or mend; the text is for them."""
+    """Raised for something that the person at the terminal must know or correct; the text is for them."""
 
 
 class StopRequested(Exception):
-    """Ctrl-C or a termination signal came while something was still being waited for."""
+    """Raised when Ctrl-C or a termination signal came while the tool was still waiting for something."""

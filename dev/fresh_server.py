@@ -1,4 +1,4 @@
-"""A whole Greenrun with a state of its own, for as long as something is tried on it."""
+"""A complete Greenrun with its own state, for the time in which something is tried on it."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from dev.web_server import Address, web_server
 
 @dataclass(frozen=True)
 class FreshServer:
-    """Where it serves, and the token that it wants."""
+    """The address of the server, and the token for ``/runs``."""
 
     url: str
     token: str
@@ -29,13 +29,12 @@ class FreshServer:
 def fresh_server(
     address: Address, signals: StopSignals, *, workers: int = 1, settings: Mapping[str, str] | None = None
 ) -> Iterator[FreshServer]:
-    """A server with a fresh state on this address, or another port when it is taken, for the time of the block.
+    """Runs a server with a fresh state for the time of the block, on this address, or another port when it is taken.
 
-    Signals interrupt the block. ``settings`` are more of the server's, by their names without the prefix.
+    Signals interrupt the block. ``settings`` are further settings of the server, by their names without the prefix.
 
-    Raises:
-        LaunchError: it cannot start. One of the block's gets the end of the server's log.
-        StopRequested: a signal came.
+    Raises LaunchError when it cannot start, and StopRequested when a signal came. A LaunchError of the block gets the
+    end of the server's log.
     """
     with tempfile.TemporaryDirectory(prefix="greenrun-demo-") as folder:
         state = StateFolder(Path(folder))

@@ -1,8 +1,8 @@
-"""Runs a command for as long as anyone holds the writing end of our standard input.
+"""Runs a command for as long as any process holds the writing end of our standard input.
 
-The private Redis has to stop after gunicorn, also when the launcher was killed and can put nothing in order any
-more. So the launcher makes a pipe, keeps the writing end and hands it on to gunicorn and so to its workers: when
-the last of them is gone, however it went, the pipe closes and the command gets SIGTERM.
+The private Redis must stop after gunicorn, even when the launcher was killed and can no longer clean up. So the
+launcher creates a pipe, keeps the writing end and passes it on to gunicorn and thus to its workers. When the last of
+them is gone, for whatever reason, the pipe closes and the command gets SIGTERM.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What dev/start does once .venv is there: serve until told to stop, or show the demo."""
+"""What dev/start does once .venv exists: serves until it is stopped, or shows the demo."""
 
 import argparse
 import json
@@ -23,7 +23,7 @@ INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 
 
 def main() -> int:
-    """Return the exit code: 0 after an ordinary stop, 1 when something went wrong, 130 for an interrupted demo."""
+    """Returns the exit code: 0 after an ordinary stop, 1 when something went wrong, 130 for an interrupted demo."""
     options = _options()
     signals = StopSignals()
     signals.install()
@@ -41,10 +41,9 @@ def main() -> int:
 
 
 def serve(address: Address, workers: int, signals: StopSignals) -> None:
-    """Serve with the state folder of the checkout until a signal comes.
+    """Serves with the state folder of the checkout until a signal comes.
 
-    Raises:
-        LaunchError: it cannot start, or a part of it ended by itself.
+    Raises LaunchError when it cannot start, or when a part of it ended by itself.
     """
     state = StateFolder(CHECKOUT / ".greenrun")
     settings = UserSettings()
@@ -81,11 +80,9 @@ def serve(address: Address, workers: int, signals: StopSignals) -> None:
 
 
 def demo(address: Address, workers: int, signals: StopSignals) -> None:
-    """Start with a fresh state and on a free port, show one run streaming, stop everything.
+    """Starts with a fresh state on a free port, shows one run streaming, and stops everything.
 
-    Raises:
-        LaunchError: anything was not as promised.
-        StopRequested: a signal came.
+    Raises LaunchError when anything is not as promised, and StopRequested when a signal came.
     """
     with fresh_server(address, signals, workers=workers) as server:
         show_run(server.url, server.token)
@@ -93,7 +90,7 @@ def demo(address: Address, workers: int, signals: StopSignals) -> None:
 
 
 def _watch(server: WebServer, redis: PrivateRedis | None, signals: StopSignals) -> None:
-    """Show the server's log until a signal comes."""
+    """Shows the server's log until a signal comes."""
     while not signals.count:
         say(server.new_log_text(), end="")
         if not server.is_running():

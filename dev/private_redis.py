@@ -1,4 +1,4 @@
-"""The Redis that dev/start brings along: on a unix socket in the state folder, with an append-only file."""
+"""The private Redis of dev/start: on a unix socket in the state folder, with an append-only file."""
 
 import hashlib
 import os
@@ -31,11 +31,10 @@ STOP_SECONDS = 30.0
 
 
 class PrivateRedis:
-    """A redis-server process and its keeper (see dev.keeper).
+    """A redis-server process and its keeper (see ``dev.keeper``).
 
-    Attributes:
-        url: for DIFY_AGENT_REDIS_URL.
-        lease: a file descriptor; Redis runs until every process that inherited it is gone, and we closed it.
+    ``url`` is the value for DIFY_AGENT_REDIS_URL. ``lease`` is a file descriptor: Redis runs until we have closed it
+    and every process that inherited it is gone.
     """
 
     def __init__(self, state: StateFolder) -> None:
@@ -60,11 +59,9 @@ class PrivateRedis:
         return self._keeper.poll() is None
 
     def wait_until_ready(self, signals: StopSignals) -> None:
-        """Wait until PING answers and the append-only file is loaded, for as long as that makes progress.
+        """Waits until PING is answered and the append-only file is loaded, for as long as that makes progress.
 
-        Raises:
-            LaunchError: it ended, or does not answer.
-            StopRequested: a signal came.
+        Raises LaunchError when Redis ended or does not answer, and StopRequested when a signal came.
         """
         deadline = time.monotonic() + ANSWER_SECONDS
         with _client(self.socket) as client:
@@ -80,7 +77,7 @@ class PrivateRedis:
                 signals.pause()
 
     def stop(self) -> None:
-        """Let go of Redis, which then writes what it has and ends; wait for it. Call when its users are gone."""
+        """Releases Redis, and waits until it has written its data and ended. Call it when nothing uses Redis now."""
         os.close(self.lease)
         try:
             self._keeper.wait(STOP_SECONDS)
@@ -90,7 +87,7 @@ class PrivateRedis:
 
 @contextmanager
 def private_redis(state: StateFolder, signals: StopSignals, leftover_seconds: float) -> Iterator[PrivateRedis]:
-    """Run a private Redis, ready, for the time of the block; first see off one that an earlier start left."""
+    """Runs a ready private Redis for the time of the block, after ending one that an earlier start has left."""
     end_leftover(state, signals, leftover_seconds)
     redis = PrivateRedis(state)
     try:
@@ -101,10 +98,9 @@ def private_redis(state: StateFolder, signals: StopSignals, leftover_seconds: fl
 
 
 def socket_path(state: StateFolder) -> Path:
-    """Return where the socket goes: the state folder, or a short path when that one is too long for a socket.
+    """Returns the path of the socket: in the state folder, or a short path when that one is too long for a socket.
 
-    Raises:
-        LaunchError: the temporary folder is no good for it either.
+    Raises LaunchError when the temporary folder is not usable for it either.
     """
     path = state.path / "redis.sock"
     if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
@@ -113,7 +109,7 @@ def socket_path(state: StateFolder) -> Path:
     name = hashlib.sha256(os.fsencode(state.path)).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"greenrun-{name}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    # Anyone can write to the temporary folder, so somebody else may have made it first.
+    # Anyone can write to the temporary folder, so another user may have created it first.
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise LaunchError(f"{folder} is not a private folder of yours: remove it, or set TMPDIR to another place")
@@ -123,14 +119,12 @@ def socket_path(state: StateFolder) -> Path:
 
 
 def end_leftover(state: StateFolder, signals: StopSignals, seconds: float) -> None:
-    """End a Redis that an earlier dev/start, killed before it could, left on our socket.
+    """Ends a Redis that a killed dev/start has left on our socket.
 
-    The server of that start is draining when the kernel told it of the death; it needs its Redis to record how the
-    last runs ended. So wait while it is connected, at most so many seconds.
+    The server of that start began to drain when the kernel informed it of the death, and it needs its Redis to record
+    how its last runs ended. So this waits while the server is connected, for at most ``seconds``.
 
-    Raises:
-        LaunchError: it cannot be ended.
-        StopRequested: a signal came.
+    Raises LaunchError when that Redis cannot be ended, and StopRequested when a signal came.
     """
     socket = socket_path(state)
     deadline = time.monotonic() + seconds
@@ -151,7 +145,7 @@ def end_leftover(state: StateFolder, signals: StopSignals, seconds: float) -> No
             except BusyLoadingError:
                 pass
             except ConnectionError:
-                socket.unlink(missing_ok=True)  # nobody listens
+                socket.unlink(missing_ok=True)  # no process listens on it
                 return
             except TimeoutError:
                 _kill_silent(state, socket)
@@ -162,7 +156,7 @@ def end_leftover(state: StateFolder, signals: StopSignals, seconds: float) -> No
 def _kill_silent(state: StateFolder, socket: Path) -> None:
     pid_file = _pid_file(state)
     pid = pid_file.read_text().strip() if pid_file.exists() else ""
-    # The number may belong to another process by now; Redis shows its socket in its title.
+    # The process id may have been reused; Redis shows its socket in its process title.
     shown = subprocess.run(["ps", "-ww", "-o", "command=", "-p", pid or "0"], capture_output=True, text=True).stdout
     if str(socket) not in shown:
         raise LaunchError(f"something listens on {socket} and does not answer; end it by hand")

@@ -1,4 +1,4 @@
-"""Starting and ending the processes of dev/start."""
+"""Starts and ends the processes of dev/start."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class Process(Protocol):
-    """A child of ours: what we use of ``subprocess.Popen``."""
+    """A child process of ours: the part of ``subprocess.Popen`` that we use."""
 
     pid: int
     returncode: int | None
@@ -27,20 +27,20 @@ class Process(Protocol):
 
 
 def end_with_parent() -> Callable[[], None]:
-    """Return a `preexec_fn` that has the kernel send SIGTERM to the child when its parent dies, however it dies.
+    """Returns a ``preexec_fn`` that has the kernel send SIGTERM to the child when its parent dies, for whatever reason.
 
     Only Linux can do this; elsewhere the child outlives a parent that was killed.
     """
     if not sys.platform.startswith("linux"):
         return lambda: None
 
-    # Looked up here: the child of a fork should do as little as it can before exec.
+    # Looked up here, because the child of a fork should do as little as possible before exec.
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     parent = os.getpid()
 
     def ask_for_signal() -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before we asked
+        if os.getppid() != parent:  # it died before the kernel was asked
             os._exit(1)
 
     return ask_for_signal
@@ -56,9 +56,9 @@ def start_process(
     keep_fds: Sequence[int] = (),
     outlives_us: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start a command in a session of its own (so the terminal's Ctrl-C does not reach it).
+    """Starts a command in its own session, so that the terminal's Ctrl-C does not reach it.
 
-    Unless it `outlives_us` it gets SIGTERM when we die.
+    Unless it ``outlives_us`` it gets SIGTERM when we die.
     """
     return subprocess.Popen(
         command,
@@ -74,13 +74,13 @@ def start_process(
 
 
 def kill_session(process: Process) -> None:
-    """Kill a process of `start_process` and all of its children, and collect it."""
+    """Kills a process of ``start_process`` and all of its children, and reaps it."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def log_tail(path: Path, lines: int = 15) -> str:
-    """Return the last lines of a log file, indented, for an error message."""
+    """Returns the last lines of a log file, indented, for an error message."""
     text = path.read_text(errors="replace") if path.exists() else ""
     return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])

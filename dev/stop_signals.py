@@ -1,4 +1,4 @@
-"""Ctrl-C and termination signals, counted: the first asks to stop, the next to hurry."""
+"""Counts Ctrl-C and termination signals: the first asks to stop, the next ones to hurry."""
 
 import signal
 import time
@@ -12,7 +12,7 @@ POLL_SECONDS = 0.1
 
 
 class StopSignals:
-    """Counts SIGINT, SIGTERM and SIGHUP. Nothing is raised from a handler, unless `interrupting` is entered."""
+    """Counts SIGINT, SIGTERM and SIGHUP. No handler raises an exception, unless ``interrupting`` is entered."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -23,19 +23,19 @@ class StopSignals:
             signal.signal(number, self._received)
 
     def check(self) -> None:
-        """Raise StopRequested when a signal has come."""
+        """Raises StopRequested when a signal has come."""
         if self.count:
             raise StopRequested
 
     def pause(self) -> None:
-        """Wait one beat of a waiting loop, then `check`."""
+        """Waits for one turn of a waiting loop, then calls ``check``."""
         self.check()
         time.sleep(POLL_SECONDS)
         self.check()
 
     @contextmanager
     def interrupting(self) -> Iterator[None]:
-        """Let a signal break into blocking calls of the block, as StopRequested."""
+        """Makes a signal interrupt blocking calls in the block with StopRequested."""
         self.check()
         self._interrupts = True
         try:
@@ -51,7 +51,7 @@ class StopSignals:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait for a condition at most so many seconds, signals or not, and say whether it came true."""
+    """Waits for a condition for at most ``seconds``, regardless of signals. Returns whether it came true."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() >= deadline:

@@ -1,4 +1,4 @@
-"""Writing to the person who started us."""
+"""Writes to the person at the terminal."""
 
 import shutil
 import sys
@@ -7,15 +7,15 @@ from typing import TextIO
 
 
 def say(text: str, end: str = "\n") -> None:
-    """Print at once. A terminal that went away must not keep us from stopping what we started."""
+    """Prints at once. A terminal that is gone must not keep us from stopping what we started."""
     with suppress(OSError):
         print(text, end=end, flush=True)
 
 
 class LiveText:
-    """Shows text as it streams in: on a terminal with a line of progress below it, elsewhere as it comes.
+    """Shows text as it streams in: on a terminal with a line of progress below it, elsewhere unchanged.
 
-    On a terminal two lines are redrawn, the one being filled and the progress; full lines are left behind above.
+    On a terminal two lines are redrawn, the one being filled and the progress; full lines stay above.
     """
 
     def __init__(self, out: TextIO = sys.stdout) -> None:
@@ -26,7 +26,7 @@ class LiveText:
         self._drawn = False
 
     def add(self, text: str, progress: str) -> None:
-        """Append text (which may be empty) and replace the progress."""
+        """Appends text (which may be empty) and replaces the progress."""
         if not self._is_terminal:
             self._write(text)
             return
@@ -39,7 +39,7 @@ class LiveText:
         self._drawn = True
 
     def finish(self, progress: str) -> None:
-        """End the text, with the progress below it for good."""
+        """Ends the text, and leaves the progress below it."""
         if self._is_terminal:
             self.add("", progress)
             self._write("\n")
@@ -52,7 +52,7 @@ class LiveText:
 
 
 def wrap(text: str, width: int) -> tuple[list[str], str]:
-    """Split text into full lines of at most `width` characters, broken at spaces, and the rest."""
+    """Splits text into full lines of at most ``width`` characters, broken at spaces, and the rest."""
     done: list[str] = []
     *lines, rest = text.split("\n")
     for line in lines:

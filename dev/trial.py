@@ -1,4 +1,4 @@
-"""One model as dev/try-provider tries it: runs on a server of our own, which calls it as any run would."""
+"""A trial of one model, for dev/try-provider: runs on our own server, which calls the model as in any run."""
 
 import time
 from collections.abc import Callable
@@ -11,20 +11,20 @@ Layer = dict[str, Any]
 
 
 class NotHeld(Exception):
-    """What a request showed in the place of what it should; the text is for the person at the terminal."""
+    """Raised when a request did not show what it should; the text is for the person at the terminal."""
 
 
 class NoModel(NotHeld):
-    """The server or its model cannot be used at all, so that no further request would tell anything."""
+    """Raised when the server or its model cannot be used at all, so that no further request would help."""
 
 
 NO_MODEL = {"base_url_not_allowed", "model_credentials_refused", "model_not_found", "model_unreachable"}
-"""Reasons of a failed run that a further run would have as well."""
+"""Reasons of a failed run that any further run would have as well."""
 
 
 @dataclass
 class Seen:
-    """The events of one run, as they came."""
+    """The events of one run, in the order in which they came."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
 
@@ -44,7 +44,7 @@ class Seen:
 
     @property
     def pieces(self) -> list[str]:
-        """The text, as it came bit by bit."""
+        """The pieces of the text, as they came."""
         return [text for event in self.events if (text := event.get("agent_message_delta"))]
 
     @property
@@ -61,22 +61,20 @@ class Seen:
 
     @property
     def tokens(self) -> tuple[int, int]:
-        """Those that were sent and those that were answered, as the model's server counted them."""
+        """The tokens that were sent and answered, as the model's server counted them."""
         usage = self.end.get("usage") or {}
         return int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
 
     def places_of(self, event_kind: str) -> list[int]:
-        """Where among the events those of a kind are."""
+        """Returns the positions of the events of one kind among all events."""
         return [number for number, event in enumerate(self.events) if event["data"].get("event_kind") == event_kind]
 
 
 class Trial:
-    """Makes the runs.
+    """Makes the runs of a trial.
 
-    Args:
-        config: of the model's layer.
-        thinking: what is added to the body of requests that are to make the model think.
-        seconds: how long one run may take.
+    ``config`` is that of the model's layer. ``thinking`` is added to the body of requests that are to make the model
+    think. ``seconds`` is how long one run may take.
     """
 
     def __init__(self, client: RunClient, config: dict[str, Any], *, thinking: dict[str, Any], seconds: float) -> None:
@@ -86,7 +84,7 @@ class Trial:
         self._seconds = seconds
 
     def run(self, *layers: Layer, snapshot: object = None, **model_settings: Any) -> Seen:
-        """A run that must succeed. Raises NotHeld when it does not, and NoModel."""
+        """Makes a run that must succeed. Raises NotHeld when it does not, and NoModel."""
         seen = self._follow(self.begin(*layers, snapshot=snapshot, **model_settings))
         if seen.end_type != "run_succeeded":
             reason, error = seen.end.get("reason"), str(seen.end.get("error") or seen.end)
@@ -94,7 +92,7 @@ class Trial:
         return seen
 
     def run_and_cancel(self, *layers: Layer) -> tuple[Seen, float]:
-        """A run that is cancelled once some of its answer has come, and the seconds from there to its end."""
+        """Makes a run and cancels it once some of its answer has come. Also returns the seconds until its end."""
         run_id = self.begin(*layers)
         cancelled_at: list[float] = []
 

@@ -1,4 +1,4 @@
-"""The tool of dev/try-provider's requests, as an MCP server over its pipes: it tells what no model can guess."""
+"""The tool of dev/try-provider's requests, as an MCP server over pipes: it knows something that no model can guess."""
 
 CODES = {"A": "K7Q41", "B": "M2X86"}
 TOOL = "code_of_box"

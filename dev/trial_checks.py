@@ -12,7 +12,7 @@ BOXES = "boxes"
 
 COUNTING = "Write the numbers from 1 to 1000 in order, separated by spaces, without leaving any out, and nothing else."
 CUT_TOKENS = 200
-"""A fifth of what the counting takes, or less."""
+"""At most a fifth of what the counting takes."""
 TAG = re.compile(r"</?think(ing)?>", re.IGNORECASE)
 SHOWN_CHARS = 60
 
@@ -129,7 +129,7 @@ CHECKS: Mapping[str, Callable[[Trial], str]] = {
     "usage": usage,
     "cancel": cancel,
 }
-"""By their names in the table. Each says how it held, or raises NotHeld."""
+"""The checks by their names in the table. Each returns how it held, or raises NotHeld."""
 
 
 def _boxes() -> Layer:

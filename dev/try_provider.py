@@ -1,4 +1,4 @@
-"""What dev/try-provider does once .venv is there: try a model with ten small requests, and say what holds."""
+"""What dev/try-provider does once .venv exists: tries a model with ten small requests, and shows which ones hold."""
 
 import argparse
 import getpass
@@ -34,7 +34,7 @@ SERVER = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit code: 0 when all hold, 1 when some do not, 2 when nothing could be tried, 130 after Ctrl-C."""
+    """Returns the exit code: 0 when all hold, 1 when some do not, 2 when nothing could be tried, 130 after Ctrl-C."""
     options = _options(arguments)
     key = _api_key()
     signals = StopSignals()
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _try_all(trial: Trial) -> int:
-    """Print the table, a row as each request is done; how many hold."""
+    """Prints the table, a row as each request is done. Returns how many hold."""
     held = 0
     without_model = False
     width = max(map(len, CHECKS))
@@ -77,7 +77,7 @@ def _try_all(trial: Trial) -> int:
 
 
 def _config(options: argparse.Namespace, key: str) -> dict[str, Any]:
-    """Of the layer ``greenrun.llm``."""
+    """Returns the config of the layer ``greenrun.llm``."""
     config: dict[str, Any] = {**options.config, "model": f"{options.family}:{options.model}"}
     if options.url is not None:
         config["base_url"] = options.url
@@ -87,7 +87,7 @@ def _config(options: argparse.Namespace, key: str) -> dict[str, Any]:
 
 
 def _api_key() -> str:
-    """From the environment, where none of our processes finds it any more, or asked for; empty for none."""
+    """Returns the key from the environment, which it is removed from, or asks for it; empty for none."""
     key = os.environ.pop(KEY_VARIABLE, None)
     if key is None and sys.stdin.isatty():
         key = getpass.getpass("API key (empty for none): ")

@@ -20,7 +20,7 @@ from dev.terminal import say
 
 APP = "dev.app:app"
 READY_SECONDS = 60.0
-# What gunicorn needs beyond the grace of the runs: it finalises runs, flushes, and has a timeout of its own.
+# What gunicorn needs beyond the grace of the runs: it finalises runs, flushes, and has its own timeout.
 MARGIN_SECONDS = 20.0
 # How long a hurried gunicorn may still take before it is killed.
 HURRY_SECONDS = 5.0
@@ -39,7 +39,7 @@ class Address:
 
     @property
     def is_public(self) -> bool:
-        """Whether other machines can reach it. No address at all is none that they could."""
+        """Whether other machines can reach it. A host that cannot be resolved counts as unreachable."""
         try:
             found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         except OSError:
@@ -48,12 +48,12 @@ class Address:
 
     @property
     def url(self) -> str:
-        """The address as a program on this machine reaches it."""
+        """The address for programs on this machine."""
         reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
         return f"http://{_bracketed(reachable)}:{self.port}"
 
     def check_free(self) -> None:
-        """Raise LaunchError when gunicorn could not listen here."""
+        """Raises LaunchError when gunicorn could not listen here."""
         try:
             _bind(self.host, self.port)
         except OSError as error:
@@ -62,7 +62,7 @@ class Address:
             raise LaunchError(f"cannot listen on {self.bind}: {error.strerror or error}") from None
 
     def or_any_free_port(self) -> "Address":
-        """Return this address, or one with a port that is free just now."""
+        """Returns this address, or the same with a port that is free at the moment."""
         try:
             return Address(self.host, _bind(self.host, self.port))
         except OSError:
@@ -70,11 +70,7 @@ class Address:
 
 
 class WebServer:
-    """A gunicorn process.
-
-    Attributes:
-        address: where it listens.
-    """
+    """A gunicorn process, which listens at ``address``."""
 
     def __init__(
         self,
@@ -102,7 +98,7 @@ class WebServer:
         return self._process.poll() is None
 
     def new_log_text(self) -> str:
-        """Return what the server has logged since the last call."""
+        """Returns what the server has logged since the last call."""
         with self._log.open("rb") as log:
             log.seek(self._shown)
             text = log.read()
@@ -110,16 +106,15 @@ class WebServer:
         return text.decode(errors="replace")
 
     def wait_until_ready(self, signals: StopSignals) -> None:
-        """Wait until GET /ready answers 200.
+        """Waits until GET /ready answers 200.
 
-        Raises:
-            LaunchError: gunicorn ended, or is not ready in time; with the end of its log or the reasons it gave.
-            StopRequested: a signal came.
+        Raises LaunchError when gunicorn ended or is not ready in time, with the end of its log or the reasons it gave.
+        Raises StopRequested when a signal came.
         """
         deadline = time.monotonic() + READY_SECONDS
         answer = "no answer"
         with requests.Session() as session:
-            session.trust_env = False  # no proxy stands between us
+            session.trust_env = False  # not through a proxy
             while True:
                 if not self.is_running():
                     raise LaunchError(f"gunicorn ended while starting; the end of {self._log}:\n{log_tail(self._log)}")
@@ -136,9 +131,9 @@ class WebServer:
                 signals.pause()
 
     def stop(self, signals: StopSignals, grace: float) -> None:
-        """End gunicorn and wait for it: at once when it is idle, else when its runs or their grace have ended.
+        """Ends gunicorn and waits for it: at once when it is idle, else when its runs or their grace have ended.
 
-        A further signal hurries it; whatever happens, none of its processes is left.
+        A further signal makes it hurry. In any case none of its processes is left.
         """
         if self.is_running():
             calls = signals.count
@@ -163,11 +158,10 @@ def web_server(
     grace: float,
     keep_fds: tuple[int, ...] = (),
 ) -> Iterator[WebServer]:
-    """Run gunicorn, ready, for the time of the block.
+    """Runs a ready gunicorn for the time of the block.
 
-    Args:
-        grace: seconds that its active runs may go on at the end.
-        keep_fds: file descriptors that it and its workers inherit.
+    ``grace`` is how many seconds its active runs may go on at the end. ``keep_fds`` are file descriptors that it and
+    its workers inherit.
     """
     address.check_free()
     server = WebServer(address, workers, environment, log, keep_fds)
@@ -183,7 +177,7 @@ def _bracketed(host: str) -> str:
 
 
 def _bind(host: str, port: int) -> int:
-    """Bind and let go again; return the port."""
+    """Binds and releases a port. Returns its number."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, protocol) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

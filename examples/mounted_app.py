@@ -1,4 +1,4 @@
-"""A Flask application of one's own, with Greenrun mounted beside its routes.
+"""A Flask application with Greenrun mounted beside its own routes.
 
 Run it with: gunicorn -c gunicorn.conf.py examples.mounted_app:app
 
@@ -24,7 +24,7 @@ def say_hello() -> str:
 
 @app.errorhandler(404)
 def show_not_found(_: Exception) -> tuple[str, int]:
-    """This application's own error page; the errors below /runs keep the shape that its clients know."""
+    """This application's own error page. Errors below /runs keep the shape that their clients expect."""
     return "<h1>Nothing here</h1>", 404
 
 

@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def last_event(session: requests.Session, url: str) -> dict[str, Any]:
-    """The terminal event of a run that has ended: the last one of its last page."""
+    """Returns the terminal event of a run that has ended: the last one of its last page."""
     last: dict[str, Any] = {}
     cursor = "0-0"
     while True:
@@ -44,7 +44,7 @@ def last_event(session: requests.Session, url: str) -> dict[str, Any]:
 
 
 def answer_of(response: requests.Response) -> dict[str, Any]:
-    """The JSON of an answer; what the server says against the request ends the program."""
+    """Returns the JSON of an answer. If the server refuses the request, ends the program with its reason."""
     if not response.ok:
         sys.exit(f"{response.request.method} {response.url} answered {response.status_code}: {response.text.strip()}")
     answer: dict[str, Any] = response.json()

@@ -1,7 +1,6 @@
 """Posts a run and prints its text as it comes, over server-sent events: python examples/stream.py "What can you do?"
 
-A connection that breaks is opened again with the id of the last event received, so that nothing is missing and nothing
-comes twice.
+A broken connection is opened again with the id of the last event received, so that no event is missing or repeated.
 """
 
 from __future__ import annotations
@@ -17,11 +16,13 @@ import requests
 
 REQUEST_TIMEOUT_SECONDS = 30
 SILENCE_SECONDS = 40
-"""An idle stream carries a comment every 15 s; after a longer silence the connection is dead."""
+"""An idle stream sends a comment every 15 s; after a longer silence the connection is dead."""
 
 READ_BYTES = 512
-"""Read at once, at most. What comes is handed on without waiting for more; larger reads lose more when a connection
-breaks within one."""
+"""The most bytes of one read.
+
+Whatever comes is returned at once, without waiting for more; larger reads would lose more when a connection breaks.
+"""
 
 RETRY_SECONDS = 0.5
 MAX_FRUITLESS_TRIES = 20
@@ -53,7 +54,7 @@ def main() -> int:
 
 
 def follow(session: requests.Session, url: str) -> Iterator[Event]:
-    """Every event of a run once, to the terminal one, over as many connections as it takes."""
+    """Yields every event of a run once, up to the terminal one, over as many connections as it takes."""
     last_id = "0-0"
     tries = 0
     while tries < MAX_FRUITLESS_TRIES:
@@ -72,7 +73,7 @@ def follow(session: requests.Session, url: str) -> Iterator[Event]:
 
 
 def read_connection(session: requests.Session, url: str, last_id: str) -> Iterator[Event]:
-    """The events behind ``last_id``, as far as this one connection goes."""
+    """Yields the events after ``last_id`` that come over this one connection."""
     headers = {"Last-Event-ID": last_id}
     timeout = (REQUEST_TIMEOUT_SECONDS, SILENCE_SECONDS)
     with session.get(url, headers=headers, stream=True, timeout=timeout) as response:
@@ -82,13 +83,13 @@ def read_connection(session: requests.Session, url: str, last_id: str) -> Iterat
         for line in response.iter_lines(READ_BYTES):
             if line.startswith(b"data: "):
                 data = line.removeprefix(b"data: ")
-            elif not line and data:  # only the blank line behind an event says that it is whole
+            elif not line and data:  # only the blank line after an event shows that it is complete
                 yield json.loads(data)
                 data = b""
 
 
 def refuse_client_error(response: requests.Response) -> None:
-    """4xx does not pass by itself: end the program with what the server says."""
+    """Ends the program with the server's reason for a 4xx, which a retry would not change."""
     if 400 <= response.status_code < 500:
         sys.exit(f"{response.request.method} {response.url} answered {response.status_code}: {response.text.strip()}")
 

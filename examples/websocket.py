@@ -1,7 +1,7 @@
 """Posts a run and prints its text as it comes, over a WebSocket: python examples/websocket.py "What can you do?"
 
-A connection that breaks is opened again with the id of the last event received, so that nothing is missing and nothing
-comes twice. Ctrl-C cancels the run over the same connection.
+A broken connection is opened again with the id of the last event received, so that no event is missing or repeated.
+Ctrl-C cancels the run over the same connection.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wsproto.utilities import RemoteProtocolError
 
 REQUEST_TIMEOUT_SECONDS = 30
 PING_SECONDS = 20
-"""A server that leaves a ping without an answer for this long is gone."""
+"""A server that does not answer a ping for this long is gone."""
 
 RETRY_SECONDS = 0.5
 MAX_FRUITLESS_TRIES = 20
@@ -29,7 +29,7 @@ Event = dict[str, Any]
 
 
 class EventClient(Client):
-    """simple-websocket's client, which else overlooks what came in one piece with the answer to the handshake."""
+    """simple-websocket's client, which otherwise loses what comes together with the answer to the handshake."""
 
     def _thread(self) -> None:
         self.connected = self._handle_events()
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def follow(url: str, headers: dict[str, str]) -> Iterator[Event]:
-    """Every event of a run once, to the terminal one, over as many connections as it takes."""
+    """Yields every event of a run once, up to the terminal one, over as many connections as it takes."""
     last_id = "0-0"
     tries = 0
     while tries < MAX_FRUITLESS_TRIES:
@@ -75,7 +75,7 @@ def follow(url: str, headers: dict[str, str]) -> Iterator[Event]:
                     return
         except ConnectionError as error:
             if error.status_code is not None and 400 <= error.status_code < 500:
-                sys.exit(f"GET {url} answered {error.status_code}")  # this does not pass by itself
+                sys.exit(f"GET {url} answered {error.status_code}")  # a retry would not change it
             print(f"\n[no connection: {error}]", file=sys.stderr)
         except (ConnectionClosed, RemoteProtocolError, OSError) as error:
             print(f"\n[the connection broke: {error}]", file=sys.stderr)
@@ -84,7 +84,7 @@ def follow(url: str, headers: dict[str, str]) -> Iterator[Event]:
 
 
 def read_connection(client: Client) -> Iterator[Event]:
-    """The events of this one connection. Raises ConnectionClosed at its end."""
+    """Yields the events of this one connection. Raises ConnectionClosed at its end."""
     try:
         while True:
             try:

@@ -1,4 +1,4 @@
-"""The runtime's life inside a gunicorn worker: started with it, drained when it is told to stop, closed at its exit."""
+"""The runtime inside a gunicorn worker: started with it, drained when it is to stop, and closed at its exit."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ WATCH_SECONDS = 0.1
 
 
 def attach(runtime: Runtime, worker: Any) -> None:
-    """For gunicorn's ``post_worker_init``: start, and drain as soon as the worker is to stop.
+    """Starts the runtime, and drains it as soon as the worker is to stop. For gunicorn's ``post_worker_init``.
 
-    TERM, HUP, QUIT and ``max_requests`` have one sign in common: ``worker.alive`` goes false.
+    The effect that TERM, HUP, QUIT and ``max_requests`` have in common is that ``worker.alive`` becomes false.
     """
     runtime.start()
     gevent.spawn(_drain_when_stopping, runtime, worker)
 
 
 def hurry(runtime: Runtime) -> None:
-    """For gunicorn's ``worker_int``: a quick shutdown has no grace."""
+    """Ends the grace at once, for a quick shutdown. For gunicorn's ``worker_int``."""
     runtime.hurry()
 
 
 def detach(runtime: Runtime) -> None:
-    """For gunicorn's ``worker_exit``: gunicorn waits for open requests, but not for runs that nobody watches."""
+    """Drains and closes the runtime. For gunicorn's ``worker_exit``.
+
+    gunicorn waits for open requests, but not for runs without subscribers.
+    """
     runtime.expect_no_callers()
     runtime.drain()
     runtime.close()

@@ -1,4 +1,4 @@
-"""A look at a descriptor that waits for nothing."""
+"""Polls a descriptor without waiting."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _poll = monkey.get_original("select", "poll")
 
 
 def is_readable_now(descriptor: int) -> bool:
-    """Whether there is something to read, or an end.
+    """Returns whether there is something to read, or an end of file.
 
-    gevent's own poll would make two watchers and let the hub and all other greenlets have a turn, to wait for nothing.
+    gevent's own poll would create two watchers and give the hub and all other greenlets a turn, without need.
     """
     poll = _poll()
     poll.register(descriptor, select.POLLIN)

@@ -1,4 +1,4 @@
-"""The runtime: all that lives as long as a worker process, and the order in which it starts and stops."""
+"""The runtime: everything that lives as long as a worker process, and the order in which it starts and stops."""
 
 from __future__ import annotations
 
@@ -44,10 +44,13 @@ from runtime.runs.runs import Runs
 logger = logging.getLogger(__name__)
 
 ACCEPT_SECONDS = 3.5
-"""How long a worker that is to stop still takes runs: gunicorn closes its door within a second, and a connection that
-is kept alive may bring one more request within two. To refuse them would fail requests at every reload."""
+"""How long a stopping worker still accepts runs.
+
+gunicorn closes its listening socket within a second, and a connection that is kept alive may bring one more request
+within two. Refusing those runs would fail requests at every reload.
+"""
 FINALISE_SECONDS = 2.0
-"""After the grace: time for stopped runs to write their ends."""
+"""The time after the grace in which stopped runs write their ends."""
 FLUSH_SECONDS = 1.0
 CUT_SECONDS = 0.5
 DRAIN_POLL_SECONDS = 0.05
@@ -62,9 +65,10 @@ class NotPatched(RuntimeError):
 
 
 class Runtime:
-    """One a worker process. Making it opens nothing; ``start`` does, and ``close`` ends it.
+    """Everything that a worker process keeps open. Creating it opens nothing; ``start`` does, and ``close`` ends it.
 
-    Services know it as a ``Worker``; ``origins`` and ``observers`` are filled before it starts.
+    There is one per worker process. Services know it as a ``Worker``; they fill ``origins`` and ``observers`` before it
+    starts.
     """
 
     def __init__(self, config: RuntimeConfig) -> None:
@@ -82,7 +86,7 @@ class Runtime:
         self._drained = Event()
 
     def start(self) -> None:
-        """Start everything, once. Raises NotPatched outside a gevent-patched process."""
+        """Starts everything, once. Raises NotPatched in a process that gevent has not patched."""
         if self._started:
             return
         if not monkey.is_module_patched("socket"):
@@ -157,16 +161,16 @@ class Runtime:
         for starter in self._starters:
             starter()
         _calm_garbage_collection()
-        gevent.config.track_greenlet_tree = False  # a look at the stack for each greenlet, of use only in a debugger
+        gevent.config.track_greenlet_tree = False  # it looks at the stack for each greenlet, only for debuggers
 
     @property
     def runs(self) -> Runs:
-        """What services ask of runs. The first to ask starts everything, where nobody has. Raises NotPatched."""
+        """The runs of this worker. First use starts everything, if ``start`` was not called. Raises NotPatched."""
         self.start()
         return self._runs
 
     def take_token(self, name: str, *, rate: float, burst: int) -> float:
-        """Take a token of a bucket that all workers share: 0, or in how many seconds there will be one.
+        """Takes a token from a bucket that all workers share. Returns 0, or the seconds until there will be one.
 
         ``name`` ends in hexadecimal digits. Raises StorageUnavailable, also before the start.
         """
@@ -175,16 +179,16 @@ class Runtime:
         return self._token_buckets.take(name, rate=rate, burst=burst)
 
     def hurry(self) -> None:
-        """Let a drain, under way or to come, end now."""
+        """Makes a present or future drain end now."""
         self._grace = 0.0
         self._callers_gone.set()
 
     def expect_no_callers(self) -> None:
-        """Tell a drain, under way or to come, that no connection is left that could bring another run."""
+        """Informs a present or future drain that no connection is left that could bring another run."""
         self._callers_gone.set()
 
     def drain(self) -> None:
-        """Wait for the last callers, let the active runs go on for the grace, end the rest, and write what is left.
+        """Waits for the last callers, lets the active runs go on for the grace, ends the rest, and writes what is left.
 
         A second caller waits for the first.
         """
@@ -201,7 +205,7 @@ class Runtime:
         logger.info("draining: %d runs, %d subscribers", len(self._executor.active), self._hub.subscriber_count)
         while self._is_busy and time.monotonic() - begun < self._grace:
             gevent.sleep(DRAIN_POLL_SECONDS)
-        self.observers.stop()  # what ends now, others hear of, and they start what waited for it
+        self.observers.stop()  # ends from now on are left to other workers, which start the runs that waited for them
         if not self._executor.drain(FINALISE_SECONDS):
             logger.warning("draining: %d runs did not end in time", len(self._executor.active))
         if not self._log.flush(FLUSH_SECONDS):
@@ -210,15 +214,15 @@ class Runtime:
         self._drained.set()
 
     def at_start(self, starter: Callable[[], None]) -> None:
-        """Have something started with this, which lives as long and is not ours."""
+        """Has ``starter`` called at the start, for something that lives as long but is not part of the runtime."""
         self._starters.append(starter)
 
     def at_close(self, closer: Callable[[], None]) -> None:
-        """Have something closed with this, which lives as long and is not ours; what came last first."""
+        """Has ``closer`` called at the close, in reverse order, for something that is not part of the runtime."""
         self._closers.append(closer)
 
     def close(self) -> None:
-        """End everything. Drain first, or the active runs are left to the reaper."""
+        """Closes everything. Without a drain before, the active runs are left to the reaper."""
         for closer in reversed(self._closers):
             closer()
         if not self._started:
@@ -236,11 +240,11 @@ class Runtime:
 
     @property
     def _is_busy(self) -> bool:
-        """Whether anything goes on for which a drain waits."""
+        """Whether there is anything that a drain waits for."""
         return self._executor.is_busy or self.observers.is_busy or self._hub.subscriber_count > 0
 
     def _cut_subscribers(self) -> None:
-        """Those of runs that have just ended get their last event; the others are cut, and the stuck ones ended."""
+        """Lets subscribers of just ended runs get their last event, then cuts the others and kills stuck ones."""
         self._wait_for_subscribers()
         self._hub.cut_all()
         self._wait_for_subscribers()
@@ -252,7 +256,7 @@ class Runtime:
             gevent.sleep(DRAIN_POLL_SECONDS)
 
     def _tell_owner(self, run_id: str, worker: str) -> None:
-        """Tell a run's owner that it has ended elsewhere."""
+        """Informs a run's owner that the run has ended elsewhere."""
         if worker == self._worker:
             self._executor.stop(run_id, StopReason.ENDED_ELSEWHERE)
         else:
@@ -282,7 +286,10 @@ def _clients(config: RuntimeConfig) -> ModelClients:
 
 
 def _calm_garbage_collection() -> None:
-    """Keep what is loaded by now out of collections, and collect less often: a quarter of the CPU at 100 runs."""
+    """Excludes what is loaded by now from collections, and collects less often.
+
+    This saves a quarter of the CPU time at 100 runs.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

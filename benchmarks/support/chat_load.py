@@ -1,4 +1,4 @@
-"""The load process of chats as a benchmark sees it."""
+"""The benchmark's side of the load process of chats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.gunicorn_server import CHECKOUT
 
 
 class Held(TypedDict):
-    """A conversation that was held: its id, None without any answer, and the queries that were answered."""
+    """A conversation: its id, None if nothing was answered, and the queries that were answered."""
 
     id: str | None
     queries: list[str]
@@ -23,11 +23,11 @@ class Held(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """What came of conversations; times in seconds.
+    """The result of conversations; times in seconds.
 
-    ``lost`` says of each turn that was not answered as it should be what became of it. ``waits`` are from the end of
-    each turn to the first piece of the next one's answer, sorted. ``client_share`` is the load process' own CPU, as a
-    share of the time.
+    ``lost`` has, for each turn that was not answered as it should be, what happened to it. ``waits`` are the times from
+    the end of each turn to the first piece of the next one's answer, sorted. ``client_share`` is the load process's own
+    CPU, as a share of the time.
     """
 
     conversations: list[Held]
@@ -38,13 +38,13 @@ class Talk:
 
     @property
     def answered(self) -> int:
-        """How many turns were answered, with whatever."""
+        """How many turns were answered, with whatever text."""
         return sum(len(held["queries"]) for held in self.conversations)
 
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """What came of bare runs."""
+    """The result of bare runs."""
 
     seconds: float
     client_share: float
@@ -56,9 +56,9 @@ class ChatLoad(Load):
     def talk(
         self, url: str, key: str, *, subject: str, conversations: int, turns: int, at_once: int, answer: str
     ) -> Talk:
-        """Hold conversations, so many at once; each turn is sent the moment the last one's end is seen.
+        """Holds conversations, ``at_once`` at a time. Each turn is sent the moment the last one's end is seen.
 
-        ``subject`` is in all queries, so that those of one talk are told from those of another. Every turn has to be
+        ``subject`` is in all queries, so that those of one talk differ from those of another. Every turn must be
         answered with ``answer``.
         """
         wanted = {"subject": subject, "conversations": conversations, "turns": turns, "at_once": at_once}
@@ -66,14 +66,14 @@ class ChatLoad(Load):
         return Talk(**self._hear())
 
     def post(self, url: str, body: dict[str, Any], *, lanes: int, runs: int) -> Posted:
-        """Post so many runs in each lane, one after the other, each with a reader. All have to succeed."""
+        """Posts ``runs`` runs in each lane, one after the other, each with a reader. All must succeed."""
         self._tell(job="post", url=url, body=body, lanes=lanes, runs=runs)
         return Posted(**self._hear())
 
 
 @contextmanager
 def running_chat_load() -> Iterator[ChatLoad]:
-    """A load process, which ends with the context."""
+    """Runs a load process for the time of the context."""
     command = [sys.executable, "-m", "benchmarks.support.chat_load_process"]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, cwd=CHECKOUT, stdin=pipe, stdout=pipe, text=True, preexec_fn=end_with_parent())

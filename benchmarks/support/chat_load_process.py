@@ -22,7 +22,7 @@ from benchmarks.support.recording import Recording, send
 
 PATH = "/v1/chat-messages"
 SHOWN_CHARS = 200
-"""Of what came instead of an answer."""
+"""The most characters that are shown of what came instead of an answer."""
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ async def _talk(
                 await recording.ended
                 conversation.turns.append(_Turn(query, recording))
                 conversation.id = conversation.id or recording.conversation_id()
-                if conversation.id is None:  # then what follows would only begin other conversations
+                if conversation.id is None:  # further queries would only begin other conversations
                     break
         return conversation
 
@@ -74,7 +74,7 @@ async def _talk(
 
 
 def _told(conversation: _Conversation, turns: int, answer: str) -> tuple[dict[str, Any], list[str]]:
-    """A conversation with the queries that were answered, and what became of each of the others."""
+    """Returns a conversation with the queries that were answered, and what happened to each of the others."""
     answered, lost = [], []
     for turn in conversation.turns:
         try:
@@ -90,7 +90,7 @@ def _told(conversation: _Conversation, turns: int, answer: str) -> tuple[dict[st
 
 
 def _waits(conversation: _Conversation) -> list[float]:
-    """Seconds from the end of each turn to the first piece of the next one's answer."""
+    """Returns the seconds from the end of each turn to the first piece of the next one's answer."""
     recordings = [turn.recording for turn in conversation.turns]
     pairs = pairwise(recordings)
     return [after.first_at - before.ended_at for before, after in pairs if after.first_at]
@@ -115,9 +115,9 @@ async def _post(url: str, body: dict[str, Any], lanes: int, runs: int) -> dict[s
 
 
 def main() -> None:
-    """Do jobs until standard input ends."""
+    """Does jobs until standard input ends."""
     jobs: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {"talk": _talk, "post": _post}
-    gc.disable()  # between jobs nobody waits for it
+    gc.disable()  # it is collected between jobs, when nothing waits for it
     for line in sys.stdin:
         job = json.loads(line)
         answer = asyncio.run(jobs[job.pop("job")](**job))

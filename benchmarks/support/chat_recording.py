@@ -1,4 +1,4 @@
-"""The answer of one chat turn, as its bytes come."""
+"""Records the answer of one chat turn as its bytes come."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ DATA = b"data: "
 class ChatRecording(Recording):
     """A streamed chat turn.
 
-    ``first_at`` is when the first piece of the answer came, 0 before; ``ended`` is done with the last frame, before the
-    connection is closed, and with the connection's end at the latest.
+    ``first_at`` is when the first piece of the answer came, and 0 before that. ``ended`` is done with the last frame,
+    before the connection is closed, and at the latest with the connection's end.
     """
 
     end_mark = b'"event":"message_end"'
@@ -43,23 +43,26 @@ class ChatRecording(Recording):
             self.ended.set_result(None)
 
     def conversation_id(self) -> str | None:
-        """The conversation that the answer belongs to; None when none is named."""
+        """The conversation that the answer belongs to; None when the answer names none."""
         found = CONVERSATION.search(b"".join(raw for _, raw in self.pieces))
         return found.group(1).decode() if found else None
 
     def events(self) -> list[TimedEvent]:
-        """The frames, without what is around them. Raises ValueError unless the last one is the end of a success."""
+        """Returns the frames without what is around them.
+
+        Raises ValueError unless the last frame is the end of a success.
+        """
         events: list[TimedEvent] = []
         rest = b""
         for at, data in self.body(200):
             *whole, rest = (rest + data).split(b"\n\n")
-            # What stands before the data is the length of its HTTP chunk: the server never cuts a frame in two.
+            # The data follows the length of its HTTP chunk: the server never splits a frame.
             events += [TimedEvent(at, raw.partition(DATA)[2]) for raw in whole if DATA in raw]
         if not events or self.end_mark not in events[-1].raw:
             raise ValueError(f"not a whole turn: {b''.join(raw for _, raw in self.pieces)[-500:]!r}")
         return events
 
     def answer(self) -> str:
-        """The whole answer. Raises ValueError as ``events`` does."""
+        """Returns the whole answer. Raises ValueError as ``events`` does."""
         frames = [json.loads(event.raw) for event in self.events()]
         return "".join(frame["answer"] for frame in frames if frame["event"] == "message")

@@ -24,7 +24,7 @@ from tests.support.session_client import scripted_soul
 
 @dataclass(frozen=True)
 class ChatApp:
-    """An agent without tools, with the key that opens it. ``pid`` is the one worker."""
+    """An agent without tools, with a key for it. ``pid`` is that of the one worker."""
 
     url: str
     pid: int
@@ -35,7 +35,7 @@ class ChatApp:
 
     @classmethod
     def make(cls, url: str, pid: int, model: str) -> ChatApp:
-        """An agent whose model is scripted under this name, for a tenant of its own."""
+        """Creates an agent with its own tenant, whose model is scripted under the name ``model``."""
         roster, soul = AgentClient(url), scripted_soul(model)
         made = roster.json("POST", "/agents", 201, json={"name": model, "agent_soul": soul})
         key = roster.json("POST", "/keys", 201, json={"kind": "app", "agent_id": made["id"]})
@@ -46,7 +46,7 @@ class ChatApp:
         return cpu_seconds(self.pid)
 
     def run_body(self, snapshot: dict[str, Any] | None = None) -> dict[str, Any]:
-        """A request for a bare run on the layers of a turn, with what a session remembers or without anything."""
+        """Returns a request for a bare run with the layers of a turn, with or without what a session remembers."""
         context = ExecutionContextConfig(
             tenant_id=self.roster.tenant,
             invoke_from="service-api",
@@ -60,12 +60,12 @@ class ChatApp:
         return {"composition": spec.model_dump(mode="json"), "session_snapshot": snapshot}
 
     def remembered(self, conversation_id: str) -> dict[str, Any] | None:
-        """The snapshot of a conversation; None before its first success."""
+        """Returns the snapshot of a conversation; None before its first success."""
         snapshot: dict[str, Any] | None = self.roster.json("GET", f"/sessions/{conversation_id}")["session_snapshot"]
         return snapshot
 
     def gap(self, held: Held, answer: str) -> str | None:
-        """What a conversation remembers, if that is not each of its queries with its answer; None when all is well."""
+        """Returns what a conversation remembers if that is not each query with its answer; None when all is well."""
         expected = [text for query in held["queries"] for text in (query, answer)]
         found = _texts(self.remembered(held["id"])) if held["id"] is not None else []
         return None if found == expected else f"{found} instead of {expected}"
@@ -73,7 +73,7 @@ class ChatApp:
 
 @contextmanager
 def chat_server(daemon: ScriptedDaemon, database_url: str) -> Iterator[tuple[str, int]]:
-    """The URL and the one worker of a server with the settings of production, but room for the load."""
+    """Runs a server with production settings, but with room for the load. Yields its URL and its one worker."""
     migrate(database_url)
     with running_redis() as redis:
         env = {
@@ -92,7 +92,7 @@ def chat_server(daemon: ScriptedDaemon, database_url: str) -> Iterator[tuple[str
 
 
 def _texts(snapshot: dict[str, Any] | None) -> list[str]:
-    """What was said, by both sides in turn."""
+    """Returns what both sides said in turn."""
     if snapshot is None:
         return []
     states = [layer.runtime_state for layer in SessionSnapshot.model_validate(snapshot).layers]

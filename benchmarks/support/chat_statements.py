@@ -1,4 +1,4 @@
-"""What a chat turn asks of PostgreSQL before its answer begins, as PostgreSQL's own log tells it."""
+"""What a chat turn asks of PostgreSQL before its answer begins, according to PostgreSQL's own log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRANSACTION_WORDS = ("BEGIN", "COMMIT", "ROLLBACK")
 QUIET_SECONDS = 0.3
 PATIENCE_SECONDS = 30.0
 WARM_UP_TURNS = 20
-"""Enough for each connection in use to have prepared each statement, which takes one more round trip once."""
+"""Enough for each used connection to prepare each statement, which takes one more round trip the first time."""
 REPEATS = 5
 
 NEW = "new conversation, known end user"
@@ -35,13 +35,13 @@ AT_ONCE = "follow-up at once + last one's end"
 
 @dataclass(frozen=True, slots=True)
 class Statements:
-    """What was asked, in its order. Each is one round trip."""
+    """The statements in their order. Each is one round trip."""
 
     all: list[str]
 
     @property
     def of_work(self) -> list[str]:
-        """Those that read or change something."""
+        """The statements that read or change something."""
         return [text for text in self.all if text not in self.of_transactions and text not in self.pings]
 
     @property
@@ -50,12 +50,12 @@ class Statements:
 
     @property
     def pings(self) -> list[str]:
-        """Those that only see whether a connection still works."""
+        """The statements that only check whether a connection still works."""
         return [text for text in self.all if text.strip(" ;") in ("", "SELECT", "SELECT 1")]
 
 
 class StatementLog:
-    """The log of a PostgreSQL with ``LOG_SETTINGS``, as far as it is about one database."""
+    """The part of the log of a PostgreSQL with ``LOG_SETTINGS`` that is about one database."""
 
     def __init__(self, path: Path, database_url: str) -> None:
         self._path = path
@@ -65,7 +65,7 @@ class StatementLog:
         return self._path.stat().st_size
 
     def since(self, size: int) -> Statements:
-        """What was asked after the log had this size."""
+        """Returns the statements that were logged after the log had this size."""
         with self._path.open("rb") as file:
             file.seek(size)
             text = file.read().decode(errors="replace")
@@ -74,7 +74,7 @@ class StatementLog:
         return Statements([" ".join(text.replace(CONTINUED, " ").split()) for text in mine])
 
     def wait_until_quiet(self) -> None:
-        """Wait until nothing is asked any more. Raises RuntimeError when that takes too long."""
+        """Waits until no more statements come. Raises RuntimeError when that takes too long."""
         size, since = self.size(), time.monotonic()
 
         def is_quiet() -> bool:
@@ -88,7 +88,7 @@ class StatementLog:
 
 
 def count_statements(app: ChatApp, daemon: ScriptedDaemon, model: str, log: StatementLog) -> dict[str, Statements]:
-    """The statements before the first piece of an answer, by the kind of turn: of several the one in the middle."""
+    """Returns the statements before the first piece of an answer by the kind of turn: the median of several."""
     turns = WARM_UP_TURNS + 3 * REPEATS
     daemon.script(model, *(_answer(number) for number in range(turns)))
     numbers = iter(range(turns))
@@ -111,9 +111,9 @@ def count_statements(app: ChatApp, daemon: ScriptedDaemon, model: str, log: Stat
 def _turn(
     app: ChatApp, daemon: ScriptedDaemon, log: StatementLog, number: int, conversation_id: str | None
 ) -> Iterator[tuple[Statements, str]]:
-    """What a turn asked until its first piece came, and its conversation. At the end of the block it is finished.
+    """Yields what a turn asked until its first piece came, and its conversation. The turn ends with the block.
 
-    The model says no more before that, so that nothing of the turn's end is among it.
+    The model says no more before that, so that nothing of the turn's end is included.
     """
     body = {"inputs": {}, "query": "A question?", "user": "ann", "response_mode": "streaming"}
     if conversation_id is not None:

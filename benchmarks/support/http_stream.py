@@ -1,4 +1,4 @@
-"""Posting runs, and reading them as server-sent events."""
+"""Posts runs, and reads them as server-sent events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DATA_FIELD = b"\ndata: "
 
 
 class HttpRecording(Recording):
-    """An HTTP answer in chunks, if it is an event stream."""
+    """A chunked HTTP answer, if it is an event stream."""
 
     end_mark = b"event: run_succeeded"
 
@@ -27,12 +27,12 @@ class HttpRecording(Recording):
 
 
 async def follow(url: str, run_id: str) -> Recording:
-    """Read a run as server-sent events."""
+    """Reads a run as server-sent events."""
     return await send(HttpRecording, "GET", url + Transport.SSE.path(run_id), {"Connection": "close"})
 
 
 async def post(url: str, body: bytes) -> str:
-    """Create a run; its id."""
+    """Creates a run and returns its id."""
     headers = {"Connection": "close", "Content-Type": "application/json"}
     recording = await send(HttpRecording, "POST", f"{url}/runs", headers, body)
     await recording.closed
@@ -42,7 +42,7 @@ async def post(url: str, body: bytes) -> str:
 
 
 def _chunks(raw: bytes) -> tuple[bytes, bytes]:
-    """The contents of the whole chunks at the beginning, and what is left."""
+    """Returns the contents of the whole chunks at the beginning, and the rest."""
     contents, start = [], 0
     while (line_end := raw.find(b"\r\n", start)) >= 0:
         size = int(raw[start:line_end], 16)

@@ -1,4 +1,4 @@
-"""The load process as a benchmark sees it."""
+"""The benchmark's side of the load process."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.support.gunicorn_server import CHECKOUT
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """What came of runs that were posted, each with a reader of its own; times in seconds.
+    """The result of runs that were posted, each with its own reader; times in seconds.
 
-    ``chars`` are those of the joined texts. ``latencies`` are of every stamped chunk, in the order of sending, as
-    ``[sent_at, latency]``. ``client_share`` is the load process' own CPU, as a share of the time.
+    ``chars`` is the length of the joined texts. ``latencies`` are those of every stamped chunk, in the order of
+    sending, as ``[sent_at, latency]``. ``client_share`` is the load process's own CPU, as a share of the time.
     """
 
     run_ids: list[str]
@@ -36,9 +36,9 @@ class Followed:
 class Left:
     """Viewers that have seen the end of their runs.
 
-    ``last_at`` is when the last one did and ``closed_at`` when all connections were closed, on the clock of
-    ``time.monotonic``; ``client_cpu`` is what ``Load.cpu`` was then. ``events`` are those of all viewers. ``lags`` are
-    the seconds from each run's end in Redis to its viewer's, sorted.
+    ``last_at`` is when the last one did, and ``closed_at`` when all connections were closed, on the clock of
+    ``time.monotonic``; ``client_cpu`` is ``Load.cpu`` at that time. ``events`` are those of all viewers. ``lags`` are
+    the seconds from each run's end in Redis to its viewer's end, sorted.
     """
 
     last_at: float
@@ -50,7 +50,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """One whole stream that was read; ``client_share`` is the load process' own CPU, as a share of the time."""
+    """One whole stream that was read; ``client_share`` is the load process's own CPU, as a share of the time."""
 
     seconds: float
     events: int
@@ -77,7 +77,7 @@ class Load:
         transport: Transport | None = Transport.SSE,
         stamped: bool = False,
     ) -> Followed:
-        """Post runs, ``spacing`` seconds apart or 32 at once, and read each one's stream.
+        """Posts runs, ``spacing`` seconds apart or 32 at once, and reads each one's stream.
 
         With None for a transport nothing is read, and ``seconds`` is the time until the last one was accepted.
         """
@@ -86,16 +86,16 @@ class Load:
         return Followed(**self._hear())
 
     def join(self, url: str, run_ids: Sequence[str], viewers: int, transport: Transport) -> None:
-        """Have so many viewers join these runs in turn, and wait until all have their first bytes."""
+        """Has ``viewers`` viewers join these runs in turn, and waits until all have their first bytes."""
         self._tell(job="watch", url=url, run_ids=run_ids, viewers=viewers, transport=transport)
         self._hear()
 
     def leave(self) -> Left:
-        """Wait until the viewers that joined have all seen the end of their runs."""
+        """Waits until the viewers that joined have all seen the end of their runs."""
         return Left(**self._hear())
 
     def replay(self, url: str, run_id: str, transport: Transport) -> Replayed:
-        """Read the whole stream of a run that has ended."""
+        """Reads the whole stream of a run that has ended."""
         self._tell(job="replay", url=url, run_id=run_id, transport=transport)
         return Replayed(**self._hear())
 
@@ -114,7 +114,7 @@ class Load:
 
 @contextmanager
 def running_load() -> Iterator[Load]:
-    """A load process, which ends with the context."""
+    """Runs a load process for the time of the context."""
     command = [sys.executable, "-m", "benchmarks.support.load_process"]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, cwd=CHECKOUT, stdin=pipe, stdout=pipe, text=True, preexec_fn=end_with_parent())

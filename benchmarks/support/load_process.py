@@ -1,7 +1,7 @@
-"""The load: a process of its own that posts runs and follows them, so that its CPU is not the server's.
+"""The load: a separate process that posts runs and follows them, so that its CPU does not count as the server's.
 
-It reads jobs from standard input, one line of JSON each, and answers each with a line. Nothing of what it reads is
-understood before all of it has come, so that it takes little CPU while a server is measured.
+It reads jobs from standard input, one line of JSON each, and answers each with a line. It parses nothing before all of
+it has come, so that it takes little CPU while a server is measured.
 """
 
 from __future__ import annotations
@@ -105,13 +105,13 @@ def _say(answer: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Do jobs until standard input ends."""
+    """Does jobs until standard input ends."""
     jobs: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {
         "follow": _follow,
         "watch": _watch,
         "replay": _replay,
     }
-    # Collecting in the midst of thousands of recordings would hold up reading; between jobs nobody waits.
+    # Collecting garbage amid thousands of recordings would delay reading; between jobs nothing waits for it.
     gc.disable()
     for line in sys.stdin:
         job = json.loads(line)

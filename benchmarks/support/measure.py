@@ -1,4 +1,4 @@
-"""What a process and a Redis have used, as the machine and Redis tell it."""
+"""What a process and a Redis have used, according to the operating system and Redis."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Self
 from redis import Redis
 
 _OWN_COMMANDS = {"cmdstat_info", "cmdstat_mget"}
-"""What the benchmark itself asks while it measures."""
+"""The commands that the benchmark itself sends while it measures."""
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time that all threads of a process have used so far, as fine as the scheduler counts it."""
+    """Returns the CPU time that all threads of a process have used so far, as precisely as the scheduler counts it."""
     # How Linux numbers the CPU clock of a process: see clock_getcpuclockid(3).
     return time.clock_gettime((~pid << 3) | 2)
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory that a process holds now."""
+    """Returns the memory that a process holds now."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Rss:"):
             return int(line.split()[1]) * 1024
@@ -29,7 +29,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def raise_descriptor_limit() -> int:
-    """Let this process, and those it starts from now on, open as many descriptors as they may; how many that are."""
+    """Raises the limit of descriptors to its maximum, for this process and those it starts from now on. Returns it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
@@ -39,9 +39,9 @@ def raise_descriptor_limit() -> int:
 class RedisWork:
     """What a Redis has done since its start.
 
-    ``commands`` counts also those that scripts call. ``reads`` are reads of a socket in which commands came: one for
-    everything that a client sent at once, so about one a round trip. ``clients`` are the connections open now, without
-    the one that asks.
+    ``commands`` includes those that scripts call. ``reads`` are reads of a socket that returned commands: one for
+    everything that a client sent at once, so about one per round trip. ``clients`` are the connections open now,
+    without the one that asks.
     """
 
     commands: int

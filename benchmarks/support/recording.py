@@ -1,4 +1,4 @@
-"""Reading cheaply: bytes are only kept while they come, with their times, and understood afterwards."""
+"""Reads cheaply: bytes are only kept while they come, with their times, and parsed afterwards."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TimedEvent:
         return json.loads(self.raw).get("agent_message_delta") or ""
 
     def written_at(self) -> float:
-        """When Redis took it, in epoch seconds of whole milliseconds. Only for a terminal event."""
+        """When Redis stored it, in epoch seconds of whole milliseconds. Only for a terminal event."""
         milliseconds, _, _ = json.loads(self.raw)["id"].partition("-")
         return int(milliseconds) / 1000
 
@@ -39,7 +39,7 @@ class Recording(asyncio.Protocol):
     """
 
     end_mark: ClassVar[bytes]
-    """What only a terminal event of success has in it."""
+    """Bytes that only a terminal event of success contains."""
 
     def __init__(self, request: bytes) -> None:
         loop = asyncio.get_running_loop()
@@ -53,10 +53,10 @@ class Recording(asyncio.Protocol):
 
     @abstractmethod
     def events(self) -> list[TimedEvent]:
-        """The events of the whole answer. Raises ValueError when it does not end with a success."""
+        """Returns the events of the whole answer. Raises ValueError when it does not end with a success."""
 
     def lag(self) -> float:
-        """Seconds from the moment when Redis took the terminal event until it came here."""
+        """Returns the seconds from when Redis stored the terminal event until it came here."""
         return self.ended_at + time.time() - time.monotonic() - self.events()[-1].written_at()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -85,7 +85,7 @@ class Recording(asyncio.Protocol):
                 future.set_result(None)
 
     def body(self, status: int) -> Iterator[tuple[float, bytes]]:
-        """What came behind the head of the answer, with its times. Raises ValueError when it has another status."""
+        """Yields what came after the answer's head, with its times. Raises ValueError when it has another status."""
         head, in_body = b"", False
         for at, data in self.pieces:
             if in_body:
@@ -99,7 +99,7 @@ class Recording(asyncio.Protocol):
                 yield at, behind
 
     def must_have_ended(self, events: list[TimedEvent], rest: bytes) -> None:
-        """Raise ValueError unless these events end with a success, with nothing left over."""
+        """Raises ValueError unless these events end with a success, with nothing left over."""
         if rest or not events or b'"run_succeeded"' not in events[-1].raw:
             raise ValueError(
                 f"not a whole stream: {len(events)} events, {b''.join(raw for _, raw in self.pieces)[-200:]!r}"
@@ -112,7 +112,7 @@ AnyRecording = TypeVar("AnyRecording", bound=Recording)
 async def send(
     kind: Callable[[bytes], AnyRecording], method: str, url: str, headers: dict[str, str], body: bytes = b""
 ) -> AnyRecording:
-    """Send a request on a connection of its own; the answer goes on being recorded."""
+    """Sends a request on its own connection. The recording of the answer continues."""
     parts = urlsplit(url)
     fields = {"Host": parts.netloc, **headers, **({"Content-Length": str(len(body))} if body else {})}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())

@@ -1,4 +1,4 @@
-"""The two servers that are compared: ours with one worker, and the yardstick. Each has a Redis of its own."""
+"""The two servers that are compared: ours with one worker, and the yardstick. Each has its own Redis."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MGET_AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Subject:
-    """A server under test. ``pid`` is the one process that serves."""
+    """A server under test. ``pid`` is that of its one serving process."""
 
     name: str
     url: str
@@ -53,7 +53,7 @@ class Subject:
         return RedisWork.of(self.redis)
 
     def create(self, layers: list[dict[str, Any]]) -> str:
-        """Post a run; its id."""
+        """Posts a run and returns its id."""
         with requests.Session() as session:
             session.trust_env = False
             answer = session.post(f"{self.url}/runs", json={"composition": {"layers": layers}}, timeout=30)
@@ -61,10 +61,9 @@ class Subject:
         return str(answer.json()["run_id"])
 
     def wait_until_ended(self, run_ids: Sequence[str]) -> None:
-        """Wait until all these runs have succeeded, as Redis knows it: the server is not asked.
+        """Waits until all these runs have succeeded according to Redis: the server is not asked.
 
-        Raises:
-            RuntimeError: one failed, or they took too long.
+        Raises RuntimeError when one failed or they took too long.
         """
         deadline = time.monotonic() + END_SECONDS
         waiting = list(run_ids)
@@ -84,7 +83,7 @@ class Subject:
 
 @contextmanager
 def both_servers(daemon: ScriptedDaemon) -> Iterator[tuple[Subject, Subject]]:
-    """Ours and the yardstick, both running and both warm."""
+    """Runs our server and the yardstick, both warmed up."""
     with ExitStack() as stack:
         subjects = (stack.enter_context(our_server(daemon)), stack.enter_context(yardstick_server(daemon)))
         for subject in subjects:
@@ -94,7 +93,7 @@ def both_servers(daemon: ScriptedDaemon) -> Iterator[tuple[Subject, Subject]]:
 
 @contextmanager
 def our_server(daemon: ScriptedDaemon) -> Iterator[Subject]:
-    """One gunicorn worker with the settings of production, but room for the load."""
+    """Runs one gunicorn worker with production settings, but with room for the load."""
     with running_redis() as redis:
         env = {
             "DIFY_AGENT_REDIS_URL": redis.url,
@@ -110,7 +109,7 @@ def our_server(daemon: ScriptedDaemon) -> Iterator[Subject]:
 
 @contextmanager
 def yardstick_server(daemon: ScriptedDaemon) -> Iterator[Subject]:
-    """The yardstick, in a process of its own."""
+    """Runs the yardstick in its own process."""
     with running_redis() as redis, listen_on(0) as listener:
         log_path = redis.folder / "yardstick.log"
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -130,28 +129,24 @@ def yardstick_server(daemon: ScriptedDaemon) -> Iterator[Subject]:
 
 
 def wait_for_models(daemon: ScriptedDaemon, calls: int) -> None:
-    """Wait until the daemon has so many calls open.
-
-    Raises:
-        RuntimeError: they took too long.
-    """
+    """Waits until the daemon has ``calls`` open calls. Raises RuntimeError when that takes too long."""
     if not wait_until(lambda: daemon.stats()["open"] >= calls, START_SECONDS):
         raise RuntimeError(f"only {daemon.stats()['open']} calls of models instead of {calls}")
 
 
 def delta_merging() -> str:
-    """The mode of delta merging that ours runs with: the variable of the environment, or the default."""
+    """Returns the mode of delta merging of our server: the environment variable, or the default."""
     return os.environ.get(MERGING_VARIABLE, "adaptive")
 
 
 def tiny_layers() -> list[dict[str, Any]]:
-    """A run whose model answers with one word, without a network."""
+    """Returns a run whose model answers with one word, without a network."""
     prompt = {"name": "prompt", "type": "plain.prompt", "config": {"user": "Hello"}}
     return [prompt, {"name": "llm", "type": "greenrun.demo_llm", "config": {"answer": "ok"}}]
 
 
 def machine() -> str:
-    """The machine in a line, for the head of a table."""
+    """Returns one line about the machine, for the head of a table."""
     with Path("/proc/cpuinfo").open() as info:
         model = next((line.partition(":")[2].strip() for line in info if line.startswith("model name")), "unknown CPU")
     version = ".".join(map(str, sys.version_info[:3]))

@@ -1,4 +1,4 @@
-"""Reading runs over WebSockets, as little of the protocol as a benchmark needs."""
+"""Reads runs over WebSockets, with as little of the protocol as a benchmark needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HANDSHAKE = {
 
 
 class SocketRecording(Recording):
-    """A WebSocket on which the server sends whole text frames. It is closed from here when the run has ended."""
+    """A WebSocket on which the server sends whole text frames. This side closes it when the run has ended."""
 
     end_mark = b'"type":"run_succeeded"'
 
@@ -29,8 +29,8 @@ class SocketRecording(Recording):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        # A ping comes by itself, when nothing else has come for a while, and the texts of the models are ASCII: so its
-        # first byte tells it, and no frame has to be parsed while others are being received.
+        # A ping comes alone, after a time of silence, and the models' texts are ASCII. So its first byte identifies it,
+        # and no frame must be parsed while others are being received.
         if data[0] == PING:
             self.transport.write(_frame(PONG, data[2 : 2 + data[1]]))
         if self.ended_at and not self._has_closed:
@@ -48,17 +48,17 @@ class SocketRecording(Recording):
 
 
 async def follow(url: str, run_id: str) -> Recording:
-    """Read a run over a WebSocket."""
+    """Reads a run over a WebSocket."""
     return await send(SocketRecording, "GET", url + Transport.WS.path(run_id), HANDSHAKE)
 
 
 def _frame(opcode: int, payload: bytes) -> bytes:
-    """A short frame of a client."""
+    """Returns a short frame of a client."""
     return pack("!BB", opcode, 0x80 | len(payload)) + NO_MASK + payload
 
 
 def _frames(raw: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
-    """The whole frames of a server at the beginning, as their first bytes and payloads, and what is left."""
+    """Returns a server's whole frames at the beginning, as their first bytes and payloads, and the rest."""
     frames: list[tuple[int, bytes]] = []
     start = 0
     while len(raw) >= start + 2:

@@ -1,4 +1,4 @@
-"""Tables of what was measured, and the options that all comparisons have."""
+"""Tables of measurements, and the options that all comparisons have."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from benchmarks.support.transport import Transport
 
 BOTH = "both"
 CLIENT_CPU = "client CPU"
-"""The column that tells the load process' own share of a core: near 100 % it is what was measured, not the server."""
+"""The column with the load process's own share of a core: near 100 % the load was measured, not the server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``rounds``, in each of which all take turns, and the transports to measure."""
+    """``rounds``, in each of which all servers take turns, and the transports to measure."""
 
     rounds: int
     transports: tuple[Transport, ...]
 
 
 def rounds(description: str | None, *, default: int) -> int:
-    """The number of rounds from the command line."""
+    """Returns the number of rounds from the command line."""
     return int(_parser(description, default).parse_args().rounds)
 
 
 def options(description: str | None, *, rounds: int) -> Options:
-    """Rounds, as many by default, and transports from the command line."""
+    """Returns rounds and transports from the command line; ``rounds`` is the default number."""
     parser = _parser(description, rounds)
     parser.add_argument(
         "--transport", choices=[*(one.value for one in Transport), BOTH], default=BOTH, help="how readers follow runs"
@@ -39,13 +39,13 @@ def options(description: str | None, *, rounds: int) -> Options:
 
 
 def head(title: str, columns: Sequence[str]) -> None:
-    """Print a title, the machine, and the heads of columns."""
+    """Prints a title, the machine, and the heads of columns."""
     print(f"\n{title}\n{machine()}")
     row("", columns)
 
 
 def row(name: str, cells: Sequence[str]) -> None:
-    """Print one row."""
+    """Prints one row."""
     print(f"{name:34}" + "".join(f"{cell:>15}" for cell in cells), flush=True)
 
 
@@ -54,7 +54,7 @@ def median(values: Sequence[float]) -> float:
 
 
 def ratio(one: float, other: float) -> str:
-    """How many times ``other`` goes into ``one``."""
+    """Returns how many times ``other`` goes into ``one``."""
     return f"{one / other:.2f}x" if other else "-"
 
 

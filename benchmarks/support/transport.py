@@ -10,5 +10,5 @@ class Transport(StrEnum):
     WS = "ws"
 
     def path(self, run_id: str) -> str:
-        """Where a run's events are read in this way."""
+        """Returns the path of a run's events for this transport."""
         return f"/runs/{run_id}/events/{self.value}"

@@ -1,6 +1,6 @@
-"""Binding: a requested composition becomes layers, or the reason why it cannot run.
+"""Binding: turns a requested composition into layers, or refuses it with the reason.
 
-Nothing here does IO or calls a hook: it is what a request must pass before anything is stored. All configs are
+Nothing here does IO or calls a hook: a request must pass all of this before anything is stored. All configs are
 validated before any layer is built.
 """
 
@@ -35,7 +35,7 @@ def bind_composition(
     pass_over_closed: bool = False,
     rules: OperatorRules | None = None,
 ) -> Composition:
-    """The composition with its layers built, its dependencies bound and its state restored.
+    """Returns the composition with its layers built, its dependencies bound and its state restored.
 
     With ``pass_over_closed`` the snapshot may have closed layers, which stay closed and are not entered. Without
     ``rules`` nothing is forbidden.
@@ -75,7 +75,7 @@ def bind_composition(
 
 
 def parse_layer_config(layer_type: type[AnyLayer], config: Mapping[str, object] | None, *, name: str) -> BaseModel:
-    """The validated config of one layer. Raises InvalidComposition; its text never repeats a value."""
+    """Returns the validated config of one layer. Raises InvalidComposition, whose text never quotes a value."""
     try:
         return layer_type.config_type.model_validate(config or {})
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""A bound composition: its layers entered in order, left in reverse, and snapshotted."""
+"""A bound composition: enters its layers in order, leaves them in reverse order, and takes their snapshot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AnyLayer = Layer[Any, Any]
 
 @dataclass(slots=True)
 class LayerSlot:
-    """A layer with its place in life."""
+    """A layer with its lifecycle state."""
 
     layer: AnyLayer
     lifecycle: LifecycleState
@@ -57,7 +57,7 @@ class Composition:
         return [slot.layer for slot in self._slots]
 
     def system_prompts(self) -> list[str]:
-        """Prefixes in layer order, then suffixes in reverse layer order."""
+        """Returns the prefixes in layer order, then the suffixes in reverse layer order."""
         prefixes = [text for layer in self.layers for text in layer.system_prefixes()]
         suffixes = [text for layer in reversed(self.layers) for text in layer.system_suffixes()]
         return prefixes + suffixes
@@ -73,10 +73,10 @@ class Composition:
 
     @asynccontextmanager
     async def entered(self) -> AsyncGenerator[None]:
-        """Enter every layer in order, those bound as closed aside; at the end leave them in reverse order.
+        """Enters every layer in order, except those bound as closed, and leaves them in reverse order at the end.
 
-        When a layer fails to enter, those before it are left again. All exit hooks run, whatever fails; the first
-        error is raised, and an error from inside the context comes before those of exit hooks.
+        When a layer fails to enter, those before it are left again. All exit hooks run, whatever fails. The first error
+        is raised, and an error inside the context takes precedence over those of exit hooks.
         """
         try:
             for slot in self._enterable:
@@ -102,7 +102,7 @@ class Composition:
         return first_error
 
     def snapshot(self) -> SessionSnapshot:
-        """The state of every layer as it is now."""
+        """Returns the present state of every layer."""
         return SessionSnapshot(
             layers=[
                 LayerSnapshot(

@@ -1,4 +1,4 @@
-"""Configs of layers, and what in them is secret."""
+"""Configs of layers, and which of their values are secret."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterator, Mapping
 from pydantic import BaseModel, ConfigDict, Secret, SecretBytes, SecretStr
 
 MIN_UNMARKED_SECRET = 12
-"""Characters of a text that may be a secret and may be none: a shorter one is more likely an ordinary word."""
+"""The least length of a text that may be a secret: a shorter one is more likely an ordinary word."""
 
 WITH_SCHEME = frozenset({"authorization", "proxy-authorization"})
 
 
 class LayerConfigModel(BaseModel):
-    """Base of layer configs: closed, so that a misspelt key is refused."""
+    """Base of layer configs. It forbids unknown keys, so that a misspelt key is refused."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
     def secret_values(self) -> Iterator[str]:
-        """Values that no text shows a caller or a log: those of its ``Secret`` fields, and of the configs within.
+        """Yields values that no text may show to callers or logs: those of its ``Secret`` fields and of nested configs.
 
-        A config overrides this where something else is secret, or not all of a field is.
+        A config overrides this if something else is secret, or if only a part of a field is.
         """
         for _, value in self:
             yield from _secrets_in(value)
@@ -31,7 +31,7 @@ class NoConfig(LayerConfigModel):
 
 
 def texts_in(value: object) -> Iterator[str]:
-    """All strings in a JSON value, those that are keys aside."""
+    """Yields all strings in a JSON value except keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -43,7 +43,7 @@ def texts_in(value: object) -> Iterator[str]:
 
 
 def header_secrets(headers: Mapping[str, str]) -> Iterator[str]:
-    """The values of HTTP headers, and the key behind a scheme ("Bearer key"), which by itself is as secret."""
+    """Yields the values of HTTP headers, and the key after a scheme ("Bearer key"), which is secret by itself."""
     for name, value in headers.items():
         yield value
         if name.lower() in WITH_SCHEME:
@@ -51,7 +51,7 @@ def header_secrets(headers: Mapping[str, str]) -> Iterator[str]:
 
 
 def unmarked_secrets(value: object) -> Iterator[str]:
-    """The strings in a JSON value that callers put credentials into, among other things."""
+    """Yields the strings of a JSON value in which callers put credentials, among other things."""
     return (text for text in texts_in(value) if len(text) >= MIN_UNMARKED_SECRET)
 
 

@@ -1,4 +1,4 @@
-"""A batch of the event log: what is written next, and what Redis' answers to it mean. Without IO."""
+"""A batch of the event log: selects what is written next, and interprets the answers of Redis. It does no IO."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ _BEHIND = EndOutcome.BEHIND.encode()
 
 
 class Meaning(StrEnum):
-    """What Redis' answer to one item means."""
+    """What an answer of Redis means for its item."""
 
     WRITTEN = "written"
-    """It is done."""
+    """The item is written."""
     REPEAT = "repeat"
-    """An event that may have been written before is not taken now: either it was, or something has ended the run."""
+    """An event that may have been written before is refused: either it was written, or something has ended the run."""
     FENCED = "fenced"
-    """An event came behind the run's end, which something else has written."""
+    """An event came after the run's end, which something else has written."""
     GONE = "gone"
-    """The stream of the event is not there."""
+    """The event's stream does not exist."""
     REFUSED = "refused"
-    """Redis will never take it."""
+    """Redis will never accept it."""
     LOST = "lost"
-    """The event is in the stream, and one before it, which Redis refused, can no longer be."""
+    """The event is in the stream, but an earlier event that Redis refused can no longer be written."""
     FULL = "full"
-    """Redis takes no writes for now."""
+    """Redis accepts no writes at the moment."""
     MOVING = "moving"
-    """It is refused for now, alone: in a cluster its place moves from node to node."""
+    """It alone is refused for now: in a cluster, its slot is moving from one node to another."""
     BEHIND = "behind"
-    """The end of a run waits, since events before it do."""
+    """The end of a run must wait, because events before it are waiting."""
     NO_SCRIPT = "no_script"
-    """Redis has forgotten the script of ends."""
+    """Redis no longer has the script of ends."""
 
 
 PASSING = (Meaning.FULL, Meaning.MOVING, Meaning.BEHIND)
-"""What is tried again after a while."""
+"""Meanings after which an item is retried after a while."""
 TRIED_AGAIN = (*PASSING, Meaning.NO_SCRIPT)
 
 
 def take_batch(queue: deque[LogItem], *, one_a_run: bool) -> tuple[list[LogItem], list[Append]]:
-    """Take off the queue what to write next, and beside it the events of runs whose events nobody wants any more.
+    """Takes the next items to write off the queue, and the unneeded events of runs that were dropped.
 
-    With ``one_a_run`` it is one item of each run: else Redis could take an event right after it has refused the one
-    before, which it then never takes.
+    With ``one_a_run`` the batch has at most one item of each run. Otherwise Redis could accept an event right after it
+    has refused the one before, which it would then never accept.
     """
     batch: list[LogItem] = []
     unwanted: list[Append] = []
@@ -72,7 +72,10 @@ def take_batch(queue: deque[LogItem], *, one_a_run: bool) -> tuple[list[LogItem]
 
 
 def read_answers(batch: Sequence[LogItem], answers: Sequence[Any], *, repeated: bool) -> list[Meaning]:
-    """What the answers mean, one an item. ``repeated`` is whether the whole batch may have been written before."""
+    """Returns the meanings of the answers, one per item.
+
+    ``repeated`` says whether the whole batch may have been written before.
+    """
     meanings: list[Meaning] = []
     late: set[object] = set()
     written = Meaning.WRITTEN
@@ -106,7 +109,7 @@ def _of_event(answer: Any, *, repeated: bool, is_late: bool) -> Meaning:
 
 
 def _of_other(answer: Any, *, may_wait: bool) -> Meaning:
-    """``may_wait`` is of an end whose run has events that wait."""
+    """Returns the meaning for another item. ``may_wait`` is true of an end whose run has waiting events."""
     if not isinstance(answer, ResponseError):
         return Meaning.BEHIND if may_wait and isinstance(answer, list) and answer[0] == _BEHIND else Meaning.WRITTEN
     if is_passing(answer):
@@ -115,5 +118,5 @@ def _of_other(answer: Any, *, may_wait: bool) -> Meaning:
 
 
 def _passing(error: ResponseError) -> Meaning:
-    # What moves is refused alone, and says nothing of other runs.
+    # While a slot moves, only its commands are refused: this says nothing about other runs.
     return Meaning.MOVING if isinstance(error, TryAgainError) else Meaning.FULL

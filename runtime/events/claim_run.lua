@@ -1,7 +1,7 @@
--- Give a run that waits, and that nobody owns, to a worker: its lease begins.
--- KEYS: record, events, leases, feed. ARGV: record as the worker's, worker, run id, lease in milliseconds, lifetime in
---   seconds, the name in place of a worker's when nobody owns the run.
--- Answers 1, also to a repeat after a lost answer; 0 when the run is gone, has ended or is somebody else's.
+-- Makes a worker the owner of a waiting run that has none: the worker's lease begins.
+-- KEYS: record, events, leases, feed. ARGV: record with the worker as owner, worker, run id, lease in milliseconds,
+--   lifetime in seconds, the name that stands for no worker.
+-- Returns 1, also when repeated after a lost answer; 0 when the run is gone, has ended or has another owner.
 local current = redis.call('GET', KEYS[1])
 if not current then
   return 0

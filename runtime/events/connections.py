@@ -1,6 +1,6 @@
-"""Connections to Redis, each kind with timeouts of its own.
+"""Connections to Redis, with timeouts that fit each kind of use.
 
-redis-py's defaults (5 s, then ten retries) would cut every blocking read and hold a request for a minute.
+redis-py's defaults (5 s, then ten retries) would cut every blocking read and could hold a request for a minute.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 LINK_ERRORS = (RedisConnectionError, RedisTimeoutError, InvalidResponse, OSError)
-"""What a link raises when the connection is lost; everything sent on it may or may not have been done."""
+"""What a link raises when the connection is lost. Commands that were sent on it may or may not have been executed."""
 
 Command = Sequence[str | bytes | int]
 
 _PASSING_ERRORS = (ClusterDownError, MasterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
-# Where a script was refused, Redis before 7 tells why only behind what it says of the script.
+# When a script was refused, Redis before version 7 gives the reason only after a text about the script.
 _PASSING_CODES = re.compile(r"(?:^|: -)(?:BUSY|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY) ")
 _REPLICA_CODES = re.compile(r"(?:^|: -)(?:MASTERDOWN|READONLY) ")
 
@@ -52,7 +52,7 @@ def _options(url: str) -> dict[str, Any]:
 
 
 class Link(Protocol):
-    """What carries commands to Redis, as ``RedisLink`` does by one connection."""
+    """Carries commands to Redis; ``RedisLink`` does so over one connection."""
 
     @property
     def is_open(self) -> bool: ...
@@ -67,10 +67,10 @@ class Link(Protocol):
 
 
 class RedisLink:
-    """One connection that its owner drops and opens again itself.
+    """One connection, which its owner closes and opens again itself.
 
-    ``read_timeout`` is in seconds and must be longer than any blocking command sent on the link. ``greeting`` is what
-    is sent first on each new connection.
+    ``read_timeout`` is in seconds and must be longer than any blocking command sent on the link. ``greeting`` is sent
+    first on each new connection.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class RedisLink:
         return bool(self._connection.is_connected)
 
     def open(self) -> None:
-        """Connect. Raises one of LINK_ERRORS, also when Redis refuses us."""
+        """Connects. Raises one of LINK_ERRORS, also when Redis refuses the connection."""
         try:
             self._connection.connect()
             for command in self._greeting:
@@ -108,14 +108,14 @@ class RedisLink:
             raise RedisConnectionError(str(error)) from error
 
     def call(self, *command: str | bytes | int) -> Any:
-        """The answer to one command. Raises ResponseError or one of LINK_ERRORS."""
+        """Returns the answer to one command. Raises ResponseError or one of LINK_ERRORS."""
         answer = self.call_all([command])[0]
         if isinstance(answer, ResponseError):
             raise answer
         return answer
 
     def call_all(self, commands: Sequence[Command]) -> list[Any]:
-        """Send all commands at once; the answers in order, with a refused command's error as its answer.
+        """Sends all commands at once and returns their answers in order. A refused command's answer is its error.
 
         Raises one of LINK_ERRORS.
         """
@@ -130,15 +130,15 @@ class RedisLink:
             return error
 
     def close(self) -> None:
-        """Drop the connection; ``open`` makes a new one."""
+        """Closes the connection; ``open`` makes a new one."""
         self._connection.disconnect()
 
 
 def is_passing(error: ResponseError) -> bool:
-    """Whether Redis refused a command for now, and may take the same one later: it is full, or no master."""
+    """Returns whether Redis refused a command only for now, because it is full or has no master."""
     return isinstance(error, _PASSING_ERRORS) or _PASSING_CODES.search(str(error)) is not None
 
 
 def is_from_replica(answer: object) -> bool:
-    """Whether this Redis is no master, or no longer: a new connection may lead to the one that is."""
+    """Returns whether this Redis is not, or no longer, a master: a new connection may lead to the present one."""
     return isinstance(answer, ResponseError) and _REPLICA_CODES.search(str(answer)) is not None

@@ -1,10 +1,10 @@
--- Write the record of a new run, its first event, its lease and its entry in the feed, all or nothing.
--- KEYS: record, events, leases, feed and, if the request names one, its idempotency key.
--- ARGV: record, first event id, event type (none for a run that has to wait and begins later), event payload, lifetime in seconds, run id, lease in milliseconds,
---   length of the feed, feed payload, fingerprint of the request under its idempotency key, id of a run that
---   is to hold that key no more: it is gone, or has ended and must give it up.
--- Answers {'created'}, also to a repeat after a lost answer; {'existing', run id} when the idempotency key has made a
--- run of the same request; {'conflict', run id} when it has made one of another.
+-- Writes the record of a new run, its first event, its lease and its entry in the feed, all or nothing.
+-- KEYS: record, events, leases, feed and, if the request has one, its idempotency key.
+-- ARGV: record, first event id, event type ('' for a run that must wait and begins later), event payload, lifetime in
+--   seconds, run id, lease in milliseconds, length of the feed, feed payload, fingerprint of the request under its
+--   idempotency key, id of a run that must give up that key because it is gone or has ended.
+-- Returns {'created'}, also when repeated after a lost answer; {'existing', run id} when the same request has made a
+-- run under the idempotency key; {'conflict', run id} when a different request has.
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return {'created'}
 end

@@ -1,11 +1,12 @@
--- End a run, unless it has already ended: its terminal event, its record, its lease and its entry in the feed in one
--- step. A run that failed or was cancelled gives its idempotency key back.
+-- Ends a run, unless it has already ended: its terminal event, its record, its lease and its entry in the feed in one
+-- step. A run that failed or was cancelled releases its idempotency key.
 -- KEYS: record, events, leases, feed, announced ends and, if the run was made under one, its idempotency key.
 -- ARGV: ended record, end token, event type, event payload, lifetime in seconds, run id, length of the feed,
 --   feed payload, 'expired' to end it only when its lease has expired and '' otherwise, the number of events that the
---   stream must have by now, the announcement ('' for an end that nobody has to hear of), how many are kept at most.
--- Answers {'ended', event id, worker that owned it}; {'ended'} to a repeat with the same token; {'lost', record} when something else ended it;
--- {'leased'} when its lease goes on; {'behind'} when events are missing; {'gone'} when there is no record any more.
+--   stream must have by now, the announcement ('' for an end that no observer needs), how many of them are kept.
+-- Returns {'ended', event id, worker that owned it}; {'ended'} when repeated with the same token; {'lost', record} when
+-- something else has ended it; {'leased'} when its lease is valid; {'behind'} when events are missing; {'gone'} when
+-- its record no longer exists.
 local current = redis.call('GET', KEYS[1])
 if not current then
   redis.call('ZREM', KEYS[3], ARGV[6])

@@ -1,4 +1,4 @@
-"""The announced ends as Redis keeps them: a stream for each bucket, and a consumer group for each observer."""
+"""The announced ends in Redis: a stream for each bucket, and a consumer group for each observer."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from runtime.events.scripts import load_script
 from runtime.protocol.announcements import AnnouncedEnd
 
 MOST_ENDS = 100_000
-"""Of one bucket. Beyond it the oldest are cut off although an observer has not heard of them."""
+"""The most ends of one bucket. Beyond it the oldest are trimmed, even if an observer has not received them."""
 
 
 class EndListener(Protocol):
-    """Told in this process, and at once, of ends that this process has announced. Its methods never wait."""
+    """Notified at once, in this process, of ends that this process has announced. Its methods never block."""
 
     @property
     def is_there(self) -> bool:
-        """Whether anybody has to hear of ends; else none are announced."""
+        """Whether there are any observers; without them no ends are announced."""
 
     def announced(self, end: AnnouncedEnd) -> None:
-        """Redis has this end."""
+        """Called when Redis has stored this end."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndEntry:
-    """One announced end: the id of its entry, and a JSON text."""
+    """One announced end: the id of its entry, and its JSON."""
 
     entry_id: str
     payload: bytes
@@ -38,7 +38,7 @@ class EndEntry:
 
 @dataclass(frozen=True, slots=True)
 class Tidied:
-    """What became of the ends that nobody has acknowledged in time."""
+    """The outcome of ``tidy`` for ends that were not acknowledged in time, with the length of the remaining stream."""
 
     length: int
     taken: list[EndEntry]
@@ -46,7 +46,7 @@ class Tidied:
 
 
 class EndStream:
-    """The announced ends, as one worker reads them. Its methods raise one of LINK_ERRORS, or ResponseError."""
+    """The announced ends as one worker reads them. Its methods raise one of LINK_ERRORS, or ResponseError."""
 
     def __init__(self, link: Requests, keys: Keys, *, worker: str) -> None:
         self._link = link
@@ -61,19 +61,20 @@ class EndStream:
         return self._keys.bucket(run_id)
 
     def read(self, observer: str, bucket: int, *, limit: int) -> list[EndEntry]:
-        """The next ends of a bucket. They are this worker's until it acknowledges them."""
+        """Returns the next ends of a bucket. They stay assigned to this worker until it acknowledges them."""
         return _entries(self._run("hear_ends", bucket, observer, self._worker, limit))
 
     def acknowledge(self, observer: str, bucket: int, entry_ids: Sequence[str]) -> None:
-        """The observer has done what these ends call for."""
+        """Notes that the observer has handled these ends."""
         self._ask("XACK", self._keys.ends(bucket), observer, *entry_ids)
 
     def tidy(
         self, observer: str, bucket: int, *, idle_seconds: float, away_seconds: float, limit: int, deliveries: int
     ) -> Tidied:
-        """Take over ends that were not acknowledged for ``idle_seconds``, and cut off what everybody has acknowledged.
+        """Takes over ends left unacknowledged for ``idle_seconds``, and trims those that all observers acknowledged.
 
-        What was delivered so many times is given up. Workers that were ``away_seconds`` are forgotten.
+        Ends that were delivered ``deliveries`` times are given up. Workers that were away for ``away_seconds`` are
+        forgotten.
         """
         times = (round(idle_seconds * 1000), round(away_seconds * 1000))
         length, taken, given_up = self._run("tidy_ends", bucket, observer, self._worker, *times, limit, deliveries)

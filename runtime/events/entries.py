@@ -1,4 +1,4 @@
-"""Entries of an event stream as readers pass them on: bytes that nobody parses."""
+"""Entries of an event stream in the form that readers forward: bytes that nobody parses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TERMINAL = frozenset(kind.encode() for kind in TERMINAL_TYPES)
 
 
 class StreamEntry:
-    """One stored event. Its frame and its message are rendered once, for all subscribers."""
+    """One stored event. Its frame and its message are rendered once for all subscribers."""
 
     __slots__ = ("_frame", "_message", "payload", "raw_cursor", "raw_type")
 
@@ -54,10 +54,13 @@ class StreamEntry:
         return self.raw_type in _TERMINAL
 
     def as_event(self) -> bytes:
-        """The entry as the JSON of a whole event."""
+        """Returns the entry as the JSON of a whole event."""
         return sse.event_with_id(self.raw_cursor, self.payload)
 
 
 def raw_entries(raw: Iterable[tuple[bytes, Sequence[bytes]]]) -> list[StreamEntry]:
-    """Entries as Redis answers them: an id, and the fields ``type`` and ``payload`` in that order, in one flat list."""
+    """Returns the entries of Redis' answer.
+
+    Each is an id and a flat list of the fields ``type`` and ``payload``, in that order.
+    """
     return [StreamEntry(cursor, values[1], values[3]) for cursor, values in raw]

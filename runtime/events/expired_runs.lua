@@ -1,8 +1,8 @@
--- Find runs whose leases have expired, for one worker at a time: who asks holds the lock for a moment.
+-- Finds runs whose leases have expired, for one worker at a time: the worker that asks holds the lock for a moment.
 -- KEYS: leases, lock. ARGV: worker, time to hold the lock in milliseconds, how many runs at most, 'given up' to find
 --   only those whose leases were given up, whoever holds the lock, and '' otherwise.
--- Answers {time in milliseconds, run ids}; no ids when another worker holds the lock. It always needs a Redis that takes
--- writes, because one that does not lets nobody renew a lease either.
+-- Returns {time in milliseconds, run ids}; no ids when another worker holds the lock. It always writes, so that it
+-- fails on a Redis that accepts no writes: there nobody can renew a lease either.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if ARGV[4] == 'given up' then

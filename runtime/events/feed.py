@@ -14,7 +14,7 @@ from runtime.protocol.records import RunRecord
 
 
 class CursorLost(Exception):
-    """Redis no longer has all that is behind a cursor of the feed: take a snapshot."""
+    """Raised when Redis no longer has everything after a cursor of the feed: the reader must take a snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class FeedSnapshot:
 
 
 class FeedSource(Protocol):
-    """What readers of the feed use, as ``FeedStore`` is; also a ``StreamSource``."""
+    """What readers of the feed use; ``FeedStore`` implements it. It is also a ``StreamSource``."""
 
     stream: str
 
@@ -46,7 +46,7 @@ class FeedSource(Protocol):
 
 
 class FeedStore:
-    """Redis as readers of the feed use it. A ``StreamSource`` of one stream, so that no method looks at the name."""
+    """The feed in Redis. As a ``StreamSource`` it has only one stream, so its methods ignore the name."""
 
     def __init__(self, link: Requests, keys: Keys) -> None:
         self._link = link
@@ -54,7 +54,10 @@ class FeedStore:
         self.stream = keys.feed()
 
     def snapshot(self) -> FeedSnapshot:
-        """What runs now, without a gap to what is behind the cursor, and without anything that is in both."""
+        """Returns the running runs and a cursor.
+
+        Every later start and end follows the cursor, and nothing is both in the snapshot and after the cursor.
+        """
         *_, (last, run_ids) = ask_all(
             self._link,
             ("MULTI",),
@@ -65,36 +68,37 @@ class FeedStore:
         return FeedSnapshot(_cursor_of(last), [run_id.decode() for run_id in run_ids])
 
     def records(self, run_ids: list[str]) -> list[RunRecord]:
-        """The records of these runs, of as many as there are still."""
+        """Returns the records of these runs, except those that no longer exist."""
         (found,) = ask_all(self._link, ("MGET", *(self._keys.record(run_id) for run_id in run_ids)))
         return [RunRecord.model_validate_json(raw) for raw in found if raw is not None]
 
     def knows(self, cursor: str) -> bool:
-        """Whether everything behind a cursor that a client brings is still there."""
+        """Returns whether everything after a client's cursor is still stored."""
         (found,) = ask_all(self._link, ("XRANGE", self.stream, cursor, cursor, "COUNT", 1))
         return bool(found)
 
     def page(self, name: str, *, after: str, limit: int) -> list[StreamEntry]:
-        """Up to ``limit`` entries behind ``after``. Raises CursorLost."""
+        """Returns up to ``limit`` entries after ``after``. Raises CursorLost."""
         page, found, length = ask_all(
             self._link,
             ("XRANGE", self.stream, f"({after}", "+", "COUNT", limit),
             ("XRANGE", self.stream, after, after, "COUNT", 1),
             ("XLEN", self.stream),
         )
-        # Asked behind the page: what is there then was there before. The front of a longer stream may be cut off.
+        # These are read after the page: an entry that still exists then existed before. The front of a longer stream
+        # may have been trimmed.
         is_whole = found or (after == BEGINNING and length < FEED_LENGTH)
         if not is_whole:
             raise CursorLost
         return raw_entries(page)
 
     def last_cursor(self, name: str) -> str:
-        """The id of the last entry; the beginning when there is none."""
+        """Returns the id of the last entry, or the beginning if there is none."""
         (last,) = ask_all(self._link, ("XREVRANGE", self.stream, "+", "-", "COUNT", 1))
         return _cursor_of(last)
 
     def has_events(self, name: str) -> bool:
-        """Also an empty feed goes on."""
+        """Returns True: even an empty feed continues."""
         return True
 
     def is_awaited(self, name: str) -> bool:

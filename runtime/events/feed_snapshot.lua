@@ -1,6 +1,6 @@
--- Read one bucket of the feed and the runs that were running at the end of what was read.
--- KEYS: feed, leases. ARGV: the cursor to read from, or '' to read nothing and begin at the end.
--- Answers {cursor of the end, entries, run ids}.
+-- Reads one bucket of the feed, and the runs that were running at the end of what was read.
+-- KEYS: feed, leases. ARGV: the cursor to read after, or '' to read nothing and begin at the end.
+-- Returns {cursor of the end, entries, run ids}.
 local last = ARGV[1]
 local entries = {}
 if last == '' then

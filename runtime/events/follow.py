@@ -1,4 +1,4 @@
-"""Following a run: its history by pages, then its events as they come, with nothing missing or doubled at the seam."""
+"""Follows a run: its history in pages, then new events as they come, with none missing or repeated in between."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from runtime.protocol.cursors import BEGINNING, position
 FIRST_PAGE_ENTRIES = 100
 MOST_PAGE_ENTRIES = 2000
 PAGE_BYTES = 256 * 1024
-"""What a page should hold; Redis can only be told a number of entries, so it is guessed from the page before."""
+"""The desired size of a page. Redis limits only the number of entries, so it is estimated from the page before."""
 STORAGE_RETRY_SECONDS = 1.0
-"""Between two looks at a Redis that is away; each is also a heartbeat."""
+"""Between two attempts to read while Redis is unavailable; each is also a heartbeat."""
 
 
 class StreamSource(Protocol):
-    """Where a follower reads what the hub does not bring; ``name`` is of the stream."""
+    """Where a follower reads what the hub does not deliver; ``name`` identifies the stream."""
 
     def page(self, name: str, /, *, after: str, limit: int) -> list[StreamEntry]: ...
 
@@ -34,14 +34,14 @@ class StreamSource(Protocol):
 
 
 class Follower:
-    """One reader's way through one run, from a cursor to the terminal event.
+    """Reads one run for one reader, from a cursor to the terminal event.
 
-    Enter it, ``read`` to the end and leave it, or iterate. The end is the terminal event, a stream that is gone, or
-    that it was cut (``is_cut``) because the worker stops. ``first_page`` is what was read behind ``after`` already, at
-    most ``FIRST_PAGE_ENTRIES``.
+    Enter it, ``read`` to the end and leave it, or iterate. The end is the terminal event, the loss of the stream, or a
+    cut (``is_cut``) because the worker stops. ``first_page`` is the page after ``after`` if it was read already, at
+    most ``FIRST_PAGE_ENTRIES`` long.
 
-    Reading takes one step after the other instead of one generator in the other: what a waiting reader has on its
-    stack is kept for each of thousands.
+    Reading is a sequence of steps and not a chain of generators, because the stack of a waiting reader exists thousands
+    of times.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class Follower:
 
     @property
     def has_nothing(self) -> bool:
-        """Whether it is known before the first read that nothing is left to read of a run that has ended."""
+        """Whether it is known before the first read that a run has ended and nothing is left to read."""
         return self._has_ended and self._page == []
 
     def stop(self) -> None:
-        """End the reading soon, as if it were cut. For another greenlet than the one that reads."""
+        """Ends the reading soon, as if it were cut. For other greenlets than the one that reads."""
         self._subscriber.cut()
 
     def __enter__(self) -> Self:
@@ -96,9 +96,9 @@ class Follower:
                 yield entries
 
     def read(self) -> list[StreamEntry] | None:
-        """The next entries; none at all when nothing came for ``heartbeat`` seconds, and None at the end.
+        """Returns the next entries: an empty list if none came within ``heartbeat`` seconds, None at the end.
 
-        While Redis is away it goes on, with nothing.
+        While Redis is unavailable it continues, with empty lists.
         """
         while not (self._finished or self._subscriber.is_cut):
             try:
@@ -111,7 +111,8 @@ class Follower:
         return None
 
     def _begin(self) -> list[StreamEntry] | None:
-        # What comes while a page is read is both in it and in the queue: no gap, and _news drops what is double.
+        # Events that come while a page is read are in the page, in the queue or in both. So there is no gap, and _news
+        # drops the duplicates.
         self._joined = self._hub.join_owned(self._subscriber)
         if self._joined:
             self._subscriber.catch_up()
@@ -134,7 +135,7 @@ class Follower:
         return page
 
     def _reach_end(self) -> None:
-        """All that is stored was read: go on with what comes, or end."""
+        """Continues with new events, or ends, after everything stored was read."""
         if self._has_ended:
             self._finished = True
         elif not self._subscriber.lagging:
@@ -144,7 +145,7 @@ class Follower:
             self._step = self._read_page
 
     def _join(self) -> bool:
-        # What was read is really in the stream; a cursor that a client made up may lie beyond its end.
+        # An entry that was read is surely in the stream; a client's cursor may be beyond the stream's end.
         cursor = self._after if self._has_read else self._store.last_cursor(self._run_id)
         if cursor is None and self._is_awaited():
             cursor = BEGINNING
@@ -168,11 +169,11 @@ class Follower:
         return None
 
     def _is_awaited(self) -> bool:
-        """Whether there is no stream because the run has not begun."""
+        """Returns whether the stream is missing because the run has not begun."""
         return not self._has_read and self._store.is_awaited(self._run_id)
 
     def _news(self, entries: list[StreamEntry]) -> list[StreamEntry]:
-        """The queued entries that are new to this reader."""
+        """Returns the queued entries that are new to this reader."""
         last = position(self._after)
         new = [entry for entry in entries if entry.position > last]
         if new:

@@ -1,6 +1,6 @@
--- Read the next announced ends for one observer, of which each consumer is a worker.
+-- Reads the next announced ends for one observer, whose consumers are the workers.
 -- KEYS: ends. ARGV: observer, worker, how many at most.
--- Answers the entries; they stay the worker's until it acknowledges them, or they are claimed by another one.
+-- Returns the entries. They stay assigned to the worker until it acknowledges them or another worker claims them.
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return {}
 end

@@ -1,8 +1,8 @@
-"""The hub: hands events to everybody on this worker who watches a run.
+"""The hub: delivers events to all subscribers on this worker.
 
-The events of runs that this worker executes come from its own log, as soon as Redis has taken them. One connection
-reads the streams of all others; in a cluster it is one for each bucket of which something is watched. A subscriber
-costs a bounded queue, not a connection, and the bytes are forwarded as they are stored.
+The events of runs that this worker executes come from its own log, as soon as Redis has stored them. The streams of all
+other runs are read over one connection, or in a cluster over one per bucket with subscribers. A subscriber costs a
+bounded queue, not a connection, and the bytes are forwarded as they are stored.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from runtime.events.subscriber import Subscriber
 from runtime.protocol.cursors import BEGINNING
 
 ControlHandler = Callable[[str, str], None]
-"""Takes a message's type and the run id it is about."""
+"""Receives a message's type and the id of the run that it is about."""
 
 
 class Readers(Protocol):
-    """Makes the stream readers of a hub."""
+    """Creates the stream readers of a hub."""
 
     def group(self, stream: str) -> int:
-        """Streams of the same group are read together."""
+        """Returns the group of a stream. Streams of one group are read together."""
 
     def reader(self, stream: str, on_entries: EntriesHandler) -> StreamReader:
-        """A reader for the group of this stream."""
+        """Returns a reader for the group of this stream."""
 
 
 class Hub:
-    """Fills subscribers, and reads this worker's control stream for its owner."""
+    """Fills subscribers, and reads this worker's control stream."""
 
     def __init__(self, readers: Readers, control_stream: str, *, on_control: ControlHandler) -> None:
         self._on_control = on_control
@@ -46,16 +46,16 @@ class Hub:
 
     @property
     def subscriber_count(self) -> int:
-        """Readers of any stream, also those that still read its history."""
+        """The readers of any stream, including those that are still reading its history."""
         return len(self._readers)
 
     def start(self) -> None:
         self._read_from(self._control_stream, BEGINNING)
 
     def own(self, stream: str) -> None:
-        """From now on this worker writes the stream and publishes its entries; it is not read from Redis."""
+        """Notes that this worker now writes the stream and publishes its entries, so that it is not read from Redis."""
         self._owned.add(stream)
-        self._forget(stream)  # somebody may have waited for it to begin
+        self._forget(stream)  # it may be read for a subscriber that waited for it to begin
 
     def owns(self, stream: str) -> bool:
         return stream in self._owned
@@ -64,14 +64,14 @@ class Hub:
         return stream in self._owned and stream in self._subscribers
 
     def publish(self, stream: str, entry: StreamEntry) -> None:
-        """Hand an entry of an owned stream, which Redis has taken, to its subscribers."""
+        """Delivers an entry of an owned stream, which Redis has stored, to the stream's subscribers."""
         for subscriber in self._subscribers.get(stream, ()):
             subscriber.offer(entry)
         if entry.is_terminal:
             self._owned.discard(stream)
 
     def disown(self, stream: str, *, cursor: str) -> None:
-        """Somebody else may write the stream behind ``cursor``: those who still watch it get that from Redis."""
+        """Notes that others may write the stream after ``cursor``: its remaining subscribers get that from Redis."""
         if stream not in self._owned:
             return
         self._owned.discard(stream)
@@ -79,7 +79,7 @@ class Hub:
             self._read_from(stream, cursor)
 
     def admit(self, subscriber: Subscriber, *, is_endless: bool = False) -> None:
-        """Know of a reader from its beginning to its ``leave``. One that is endless waits for no end of a run."""
+        """Registers a reader until its ``leave``. An endless one does not wait for the end of a run."""
         self._readers.add(subscriber)
         if is_endless:
             self._endless.add(subscriber)
@@ -87,20 +87,20 @@ class Hub:
             subscriber.cut()
 
     def join_owned(self, subscriber: Subscriber) -> bool:
-        """Begin to fill a subscriber of an owned stream; False when it is none."""
+        """Begins to fill a subscriber of an owned stream. Returns False if this worker does not own the stream."""
         if subscriber.stream not in self._owned:
             return False
         self._subscribers.setdefault(subscriber.stream, set()).add(subscriber)
         return True
 
     def join(self, subscriber: Subscriber, *, cursor: str) -> None:
-        """Begin to fill a subscriber. ``cursor`` is where to begin reading if nobody watches the stream yet."""
+        """Begins to fill a subscriber. ``cursor`` is where reading begins if the stream has no subscribers yet."""
         self._subscribers.setdefault(subscriber.stream, set()).add(subscriber)
         if subscriber.stream not in self._owned and not self._is_read(subscriber.stream):
             self._read_from(subscriber.stream, cursor)
 
     def leave(self, subscriber: Subscriber) -> None:
-        """Forget a reader; the last one that watched a stream ends the reading of it."""
+        """Removes a reader. When a stream's last subscriber leaves, the stream is no longer read."""
         self._readers.discard(subscriber)
         self._endless.discard(subscriber)
         subscribers = self._subscribers.get(subscriber.stream, set())
@@ -110,19 +110,19 @@ class Hub:
             self._forget(subscriber.stream)
 
     def cut_endless(self) -> None:
-        """Make those readers leave, and those that come later, who would keep a worker from stopping for no run."""
+        """Cuts the endless readers, present and future, because they would delay a worker's stop without a run."""
         self._cutting_endless = True
         for subscriber in self._endless:
             subscriber.cut()
 
     def cut_all(self) -> None:
-        """Make every reader leave, and those that come later."""
+        """Cuts all readers, present and future."""
         self._cutting = True
         for subscriber in self._readers:
             subscriber.cut()
 
     def abandon_all(self) -> None:
-        """End every reader that has not left although it was cut."""
+        """Kills every reader that was cut but has not left."""
         for subscriber in list(self._readers):
             subscriber.abandon()
 

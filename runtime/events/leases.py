@@ -1,4 +1,4 @@
-"""Leases as the reaper sees them: which have expired, by Redis' own clock."""
+"""Leases as the reaper uses them: which have expired, by the clock of Redis."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from runtime.events.pipelined_connection import Requests
 from runtime.events.scripts import load_script
 
 LOCK_MILLISECONDS = 1500
-"""Longer than a reaper's pause, so that the one who holds the lock keeps it, and short, because it may be killed."""
+"""Longer than a reaper's pause, so that the holder keeps the lock, and short, because the holder may be killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpiredRuns:
-    """The answer to a look at the leases: runs whose lease is over, and Redis' time in seconds."""
+    """The runs whose leases have expired, and the time of Redis in seconds."""
 
     now: float
     run_ids: list[str]
 
 
 class Leases:
-    """Looks at the leases of all workers, for one of them. Raises one of LINK_ERRORS, or ResponseError."""
+    """Reads the leases of all workers. Its methods raise one of LINK_ERRORS, or ResponseError."""
 
     def __init__(self, link: Requests, keys: Keys, *, worker: str) -> None:
         self._link = link
@@ -36,9 +36,9 @@ class Leases:
         return self._keys.all_buckets
 
     def expired(self, bucket: int, *, limit: int, only_given_up: bool) -> ExpiredRuns:
-        """Up to ``limit`` runs, or none while another worker asks for them.
+        """Returns up to ``limit`` runs whose leases have expired, but none while another worker holds the lock.
 
-        With ``only_given_up`` those whose worker is known to have ended, also while another worker asks.
+        With ``only_given_up``, returns those whose worker is known to have ended, whoever holds the lock.
         """
         keys = (self._keys.leases(bucket), self._keys.reaper(bucket))
         text, which = load_script("expired_runs").text, "given up" if only_given_up else ""
@@ -46,7 +46,7 @@ class Leases:
         return ExpiredRuns(now / 1000, [run_id.decode() for run_id in run_ids])
 
     def remove(self, run_id: str) -> None:
-        """Forget the lease of a run that is gone, record and all."""
+        """Removes the lease of a run whose record no longer exists."""
         self._ask("ZREM", self._keys.leases(self._keys.bucket(run_id)), run_id)
 
     def _ask(self, *command: str | bytes | int) -> Any:

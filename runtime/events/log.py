@@ -1,7 +1,7 @@
-"""The event log: one greenlet a worker that writes what all its runs have gathered, a batch at a time.
+"""The event log: one greenlet per worker that writes what all its runs have queued, one batch after another.
 
-There is no timer: while one batch is on its way the next one gathers. Every event has an explicit id, so that a batch
-can be sent again after a lost answer and Redis refuses what it already has.
+There is no timer: while one batch is being sent, the next one collects. Every event has an explicit id, so that a batch
+can be sent again after a lost answer: Redis refuses what it already has.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from runtime.protocol.records import RunRecord
 logger = logging.getLogger(__name__)
 
 MAX_ITEMS_BEFORE_ABANDONED = 2000
-"""With more to write, ends of runs that may not even exist are left to the reaper: nobody renews their leases."""
+"""With more items to write, ends of runs that may not exist are left to the reaper, as nobody renews their leases."""
 READ_TIMEOUT_SECONDS = 5.0
 FIRST_RETRY_SECONDS = 0.05
 LONGEST_RETRY_SECONDS = 2.0
@@ -37,7 +37,7 @@ LONGEST_TOUCH_INTERVAL_SECONDS = 30.0
 
 
 class LogKeeper(Protocol):
-    """What writes for the runs of a worker, as ``EventLog`` does."""
+    """Writes for the runs of a worker; ``EventLog`` implements it."""
 
     def start(self) -> None: ...
 
@@ -53,15 +53,12 @@ class LogKeeper(Protocol):
 
 
 def log_greeting() -> list[Command]:
-    """What must be sent first on each connection of a log."""
+    """Returns the commands that must be sent first on each connection of a log."""
     return [("SCRIPT", "LOAD", load_script("end_run").text)]
 
 
 class EventLog:
-    """Writes the events, the lifetimes and the ends of this worker's runs.
-
-    ``link`` has sent ``log_greeting``.
-    """
+    """Writes the events, the lifetimes and the ends of this worker's runs. ``link`` must have sent ``log_greeting``."""
 
     def __init__(
         self,
@@ -92,28 +89,28 @@ class EventLog:
         self._greenlets = [gevent.spawn(self._write_for_ever), gevent.spawn(self._touch_for_ever)]
 
     def open_run(self, record: RunRecord) -> RunLog:
-        """The log of a run whose record is stored, and its first event unless it waits."""
+        """Opens the log of a run. Its record is stored, and so is its first event unless the run waits."""
         run_log = self._run_log(record)
         self._live.add(run_log)
         self._sink.own(run_log.stream)
         return run_log
 
     def abandon(self, record: RunRecord, end: RunEnd) -> None:
-        """End a run that may or may not have been stored, as soon as Redis can be reached."""
+        """Ends a run that may or may not have been stored, as soon as Redis can be reached."""
         if len(self._items) < MAX_ITEMS_BEFORE_ABANDONED:
             self._run_log(record).end(end)
 
     def close_run(self, run_log: RunLog) -> None:
-        """Forget a run: its lifetime is no longer renewed."""
+        """Forgets a run: its lifetime is no longer renewed."""
         self._live.discard(run_log)
         self._sink.disown(run_log.stream, cursor=run_log.cursor)
 
     def flush(self, timeout: float) -> bool:
-        """Wait until everything is written; False when ``timeout`` seconds were not enough."""
+        """Waits until everything is written. Returns False if ``timeout`` seconds were not enough."""
         return bool(self._idle.wait(timeout))
 
     def close(self) -> None:
-        """Stop. What is not written by now is lost; call ``flush`` before."""
+        """Stops. Items that are not written yet are lost; call ``flush`` before."""
         self._closed = True
         gevent.killall(self._greenlets)
         self._link.close()
@@ -140,7 +137,7 @@ class EventLog:
             self._arrived.wait()
             batch = self._take_batch()
             if batch and self._hand_out(batch, *self._write(batch)):
-                gevent.sleep(delay)  # Redis takes nothing for now; what it has not taken is first in the queue again
+                gevent.sleep(delay)  # Redis refuses for now; the refused items are first in the queue again
                 delay = min(delay * 2, LONGEST_RETRY_SECONDS) if self._is_refused else FIRST_RETRY_SECONDS
             else:
                 delay = FIRST_RETRY_SECONDS
@@ -156,7 +153,7 @@ class EventLog:
         return batch
 
     def _write(self, batch: Sequence[LogItem]) -> tuple[list[Any], bool]:
-        """The answers, one an item, and whether the batch had been sent before."""
+        """Returns the answers, one per item, and whether the batch had been sent before."""
         commands: list[Command] = [item.command for item in batch]
         delay = FIRST_RETRY_SECONDS
         repeated = False
@@ -173,7 +170,10 @@ class EventLog:
                 delay = min(delay * 2, LONGEST_RETRY_SECONDS)
 
     def _hand_out(self, batch: Sequence[LogItem], answers: Sequence[Any], repeated: bool) -> bool:
-        """Hand out the answers. True when Redis has refused some for now: those are queued again, in their order."""
+        """Passes the answers to their runs. Items that Redis refused for now are queued again, in order.
+
+        Returns True if the log must pause before it writes again.
+        """
         meanings = read_answers(batch, answers, repeated=repeated)
         again: list[LogItem] = []
         for item, answer, meaning in zip(batch, answers, meanings, strict=True):
@@ -183,14 +183,14 @@ class EventLog:
                 continue
             try:
                 _tell(item, meaning, answer)
-            except Exception:  # one run's trouble must not stop the writing of all others
+            except Exception:  # a failure for one run must not stop the writing for all others
                 logger.exception("event log: run %s: an answer could not be taken", item.run_log.run_id)
         return bool(again) and self._put_back(again, meanings, answers)
 
     def _put_back(self, again: list[LogItem], meanings: Sequence[Meaning], answers: Sequence[Any]) -> bool:
-        """Queue items again before all others. True when they are not to be tried at once."""
+        """Queues items again before all others. Returns True if they must not be retried at once."""
         self._items.extendleft(reversed(again))
-        # Opened again, it may lead to the master, and loads the script that someone has flushed.
+        # A new connection may lead to the master, and loads the script again if it was flushed.
         if Meaning.NO_SCRIPT in meanings or any(map(is_from_replica, answers)):
             self._link.close()
         if Meaning.FULL in meanings:

@@ -1,4 +1,4 @@
-"""What a worker's event log writes: events, ends, and the renewals of lifetimes."""
+"""The items that a worker's event log writes: events, ends, and renewals of lifetimes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Append:
-    """One event on its way to the stream."""
+    """One event to be appended to its stream."""
 
     run_log: RunLog
     command: Command
@@ -30,7 +30,7 @@ class Append:
 
 @dataclass(slots=True)
 class End:
-    """The end script of a run, behind its last event."""
+    """The end script of a run, after its last event."""
 
     run_log: RunLog
     command: Command
@@ -50,4 +50,4 @@ class Touch:
 
 
 LogItem = Append | End | Touch
-"""``repeated`` once it may have been written although its answer never came."""
+"""``repeated`` is true if the item may have been written already although its answer was lost."""

@@ -1,7 +1,7 @@
-"""The pipelined connection by which all requests of a worker ask Redis.
+"""The pipelined connection over which all requests of a worker use Redis.
 
-What is asked while one batch is on its way goes out together in the next one, and everybody gets the answers to their
-own commands. So one connection carries as much as Redis can take, and a request costs no connection.
+Commands that come while one batch is being sent go out together in the next one, and each caller gets the answers to
+their own commands. So one connection carries as much as Redis can process, and no request needs its own connection.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ logger = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 3.0
 """For one answer."""
 PATIENCE_SECONDS = 4.0
-"""For all that a caller waits for: their turn, perhaps a new connection, and the answers."""
+"""For everything that a caller waits for: their turn, perhaps a new connection, and the answers."""
 PATIENCE_PARTS = 8
-"""They wait in parts, and look between them: where the hub is late, because hundreds of requests came at once, one part
-takes one of its turns, so that a worker that is busy is not taken for a Redis that is silent."""
+"""Callers wait in parts and check for the answers in between.
+
+If the hub is late because hundreds of requests came at once, each part takes only one turn of the hub. So a busy worker
+is not mistaken for a silent Redis.
+"""
 MAX_BATCH_COMMANDS = 512
 
 
 class Requests(Protocol):
-    """What asks Redis for many greenlets at once, as ``PipelinedConnection`` does."""
+    """Sends commands to Redis for many greenlets at once; ``PipelinedConnection`` implements it."""
 
     def start(self) -> None: ...
 
@@ -53,7 +56,7 @@ class _Question:
 
 
 class PipelinedConnection:
-    """Asks for many greenlets at once. No command on it may block."""
+    """Sends commands for many greenlets at once. None of them may block."""
 
     def __init__(self, url: str, *, name: str) -> None:
         self._link = RedisLink(url, name=name, read_timeout=TIMEOUT_SECONDS)
@@ -65,10 +68,10 @@ class PipelinedConnection:
         self._greenlet = gevent.spawn(self._answer_for_ever)
 
     def ask(self, *commands: Command) -> list[Any]:
-        """The answers in order, with a refused command's error as its answer.
+        """Returns the answers in order. A refused command's answer is its error.
 
-        All commands are repeated when the connection is lost on the way, so each must bear that. A Redis that is silent
-        is not asked again. Raises one of LINK_ERRORS.
+        All commands are repeated when the connection is lost before their answers, so each must allow repetition.
+        Commands are not repeated to a silent Redis. Raises one of LINK_ERRORS.
         """
         question = _Question(commands)
         self._questions.append(question)
@@ -82,17 +85,17 @@ class PipelinedConnection:
         raise RedisTimeoutError("Redis did not answer in time")
 
     def ping(self) -> None:
-        """Ask for a sign of life. Raises one of LINK_ERRORS, also when Redis says that it takes no writes."""
+        """Checks that Redis answers. Raises one of LINK_ERRORS, also when Redis answers that it accepts no writes."""
         (answer,) = self.ask(("PING",))
         if isinstance(answer, ResponseError):
             raise RedisConnectionError(str(answer))
 
     def unblock(self, stream: str, connection_id: int) -> None:
-        """Let a connection that waits for a stream return at once. Raises one of LINK_ERRORS."""
+        """Makes the blocking read of a connection return at once. Raises one of LINK_ERRORS."""
         self.ask(("CLIENT", "UNBLOCK", connection_id))
 
     def close(self) -> None:
-        """Stop; who still waits gets a ConnectionError."""
+        """Stops. Waiting callers get a ConnectionError."""
         if self._greenlet is not None:
             self._greenlet.kill()
         self._fail([], RedisConnectionError("the worker stops"))
@@ -120,7 +123,7 @@ class PipelinedConnection:
         commands = [command for question in batch for command in question.commands]
         try:
             answers = self._call(commands)
-        except Exception as error:  # whatever it is, nobody may wait for ever
+        except Exception as error:  # whatever it is, no caller may wait for ever
             self._link.close()
             self._fail(batch, error)
             return
@@ -131,19 +134,19 @@ class PipelinedConnection:
             question.answers.set([next(rest) for _ in question.commands])
 
     def _call(self, commands: list[Command]) -> list[Any]:
-        """Raises one of LINK_ERRORS."""
+        """Returns the answers. Raises one of LINK_ERRORS."""
         if self._link.is_open:
             try:
                 return self._link.call_all(commands)
             except RedisTimeoutError:
                 raise
             except LINK_ERRORS:
-                self._link.close()  # perhaps Redis was only started anew
+                self._link.close()  # perhaps Redis was just restarted
         self._link.open()
         return self._link.call_all(commands)
 
     def _fail(self, batch: list[_Question], error: Exception) -> None:
-        """Tell also those who wait behind the batch: it has been long enough for them."""
+        """Raises the error for the batch and for all callers who wait after it: they have waited long enough."""
         for question in (*batch, *self._questions):
             question.answers.set_exception(error)
         self._questions.clear()

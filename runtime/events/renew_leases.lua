@@ -1,6 +1,6 @@
--- Renew the leases of runs that one worker executes. A lease that is gone is not made again: its run has ended.
+-- Renews the leases of the runs that one worker executes. A lease that is gone is not renewed: its run has ended.
 -- KEYS: leases. ARGV: lease in milliseconds, run ids.
--- Answers the ids of those whose lease is gone.
+-- Returns the ids of the runs whose leases are gone.
 local now = redis.call('TIME')
 local expires_at = now[1] * 1000 + math.floor(now[2] / 1000) + ARGV[1]
 local gone = {}

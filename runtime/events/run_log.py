@@ -1,4 +1,4 @@
-"""The event log of one run, as its owner writes it."""
+"""The event log of one run, written by the run's owner."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ logger = logging.getLogger(__name__)
 
 ATTEMPT = 1
 MAX_PENDING_BYTES = 256 * 1024
-"""A run that is this far ahead of Redis waits before it makes more events."""
+"""A run that is this far ahead of Redis waits before it produces more events."""
 
 ENTRY_OVERHEAD_BYTES = 100
-"""What an entry weighs beside its payload."""
+"""The weight of an entry in addition to its payload."""
 
 
 class LossReason(StrEnum):
-    """Why a run's events are no longer taken."""
+    """Why a run's events are no longer accepted."""
 
     FENCED = "fenced"
     """Something else has ended the run."""
@@ -47,13 +47,13 @@ class LossReason(StrEnum):
 
 
 class EventBytesExceeded(Exception):
-    """The run has written more events than the operator allows."""
+    """Raised when the run has written more events than the operator allows."""
 
 
 class RunLog:
-    """Gives each event its id and hands it to the worker's log.
+    """Gives each event of a run its id and passes it to the worker's log.
 
-    ``on_loss`` is called once, when Redis no longer takes the run's events. A run that waits has no event yet.
+    ``on_loss`` is called once, when Redis no longer accepts the run's events. A waiting run has no events yet.
     """
 
     def __init__(
@@ -84,15 +84,15 @@ class RunLog:
         self._room: asyncio.Future[None] | None = None
 
     def begin(self, event: Event) -> None:
-        """Queue the first event of a run that has not begun: it makes the stream, and gives it its lifetime.
+        """Queues the first event of a run that has not begun. It creates the stream, whose lifetime is then set.
 
-        When the run has been ended meanwhile, its stream is there with an id that refuses this one.
+        If the run has been ended meanwhile, its stream exists with an id that makes Redis refuse this event.
         """
         self._queue(event)
         self.touch()
 
     def append(self, event: Event) -> None:
-        """Queue an event. Never waits; a run that makes many events awaits ``wait_for_room`` between them.
+        """Queues an event without waiting. A run that produces many events awaits ``wait_for_room`` between them.
 
         Raises EventBytesExceeded.
         """
@@ -120,13 +120,13 @@ class RunLog:
         return self._pending_bytes > MAX_PENDING_BYTES
 
     async def wait_for_room(self) -> None:
-        """Wait until Redis has taken enough of what is queued."""
+        """Waits until Redis has stored enough of what is queued."""
         while self.is_full and not self.is_dropped:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
 
     def end(self, end: RunEnd) -> AsyncResult[EndOutcome | None]:
-        """Queue the end of the run behind its events. The outcome is None when Redis refused the script."""
+        """Queues the end of the run after its events. The outcome is None when Redis refused the script."""
         event = EventEncoder(self._record.run_id, self._record.dialect).ended(end)
         announced = AnnouncedEnd.of(self._record, end) if self._listener.is_there else None
         arguments = end_arguments(
@@ -144,24 +144,24 @@ class RunLog:
         return item.done
 
     def touch(self) -> None:
-        """Queue a renewal of the lifetimes of all that is stored of the run."""
+        """Queues renewals of the lifetimes of everything stored for the run."""
         record, events, _, _, _, *idempotency = self._keys
         for key in (record, events, *idempotency):
             self._put(Touch(self, ("EXPIRE", key, self._retention)))
 
     def drop(self) -> None:
-        """Forget what is queued: the run has ended elsewhere."""
+        """Drops what is queued, because the run has ended elsewhere."""
         self.is_dropped = True
         self._give_room()
 
     def release(self, item: Append) -> None:
-        """A queued event has left the queue, written or not."""
+        """Notes that an event has left the queue, written or not."""
         self._pending_bytes -= item.weight
         if not self.is_full:
             self._give_room()
 
     def appended(self, item: Append, meaning: Meaning, answer: Any) -> None:
-        """Take Redis' answer to an event, unless it waits."""
+        """Handles Redis' final answer to an event."""
         self.release(item)
         match meaning:
             case Meaning.WRITTEN:
@@ -181,7 +181,7 @@ class RunLog:
                 self._lose(LossReason.STORAGE)
 
     def ended(self, item: End, answer: Any) -> None:
-        """Take Redis' answer to the end script."""
+        """Handles Redis' answer to the end script."""
         if isinstance(answer, ResponseError):
             logger.error("event log: run %s: its end was refused: %s", self._record.run_id, answer)
             item.done.set(None)
@@ -194,7 +194,7 @@ class RunLog:
         item.done.set(outcome)
 
     def _leave_to_redis(self) -> None:
-        """Publish no more: what is stored behind the last event shows its subscribers."""
+        """Stops publishing: subscribers get what is stored after the last published event from Redis."""
         self._sink.disown(self.stream, cursor=self.cursor)
 
     def _publish(self, cursor: bytes, event: Event) -> None:

@@ -1,4 +1,4 @@
-"""The Lua scripts beside this file. Each is one atomic step."""
+"""Loads the Lua scripts beside this file. Each script is one atomic step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script with the digest that EVALSHA takes."""
+    """A script, and its digest for EVALSHA."""
 
     text: str
     sha: str

@@ -1,4 +1,4 @@
-"""A sink of events: what else is told of them when Redis has taken them."""
+"""The sink of events: receives those that Redis has stored."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from runtime.events.entries import StreamEntry
 
 
 class EventSink(Protocol):
-    """Told by the log of every stream that this worker writes. None of its methods may wait."""
+    """Notified by the log about every stream that this worker writes. Its methods must not block."""
 
     def own(self, stream: str) -> None:
-        """This worker begins to write a stream."""
+        """Called when this worker begins to write a stream."""
 
     def is_watched(self, stream: str) -> bool:
-        """Whether anybody wants its entries; nobody does once it was disowned."""
+        """Returns whether anybody wants the stream's entries. After ``disown`` nobody does."""
 
     def publish(self, stream: str, entry: StreamEntry) -> None:
-        """Redis has taken an entry; a terminal one is the last."""
+        """Called when Redis has stored an entry. A terminal entry is the last one."""
 
     def disown(self, stream: str, *, cursor: str) -> None:
-        """This worker writes nothing more; its last entry was at ``cursor``."""
+        """Called when this worker writes nothing more to a stream; its last entry was at ``cursor``."""

@@ -1,4 +1,4 @@
-"""The run store: records and events of runs, as requests read and change them."""
+"""The run store: reads and changes the records and events of runs, for requests."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ FIRST_EVENT_ID = "1-1"
 FEED_LENGTH = 10_000
 CONTROL_LIFETIME_SECONDS = 60
 CONTROL_LENGTH = 10_000
-"""Messages kept for a worker that does not read; each is small and soon stale."""
+"""The most messages kept for a worker that does not read them; each is small and soon out of date."""
 
 
 class EndOutcome(StrEnum):
-    """What the end script found."""
+    """The outcome of the end script."""
 
     ENDED = "ended"
     LOST = "lost"
@@ -44,7 +44,7 @@ class EndOutcome(StrEnum):
 
 
 class CreateOutcome(StrEnum):
-    """What the create script found."""
+    """The outcome of the create script."""
 
     CREATED = "created"
     EXISTING = "existing"
@@ -53,9 +53,9 @@ class CreateOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """How long things live: what is stored from its last write on, and a lease from its last renewal on.
+    """Lifetimes: of stored data since its last write, and of a lease since its last renewal.
 
-    A run in line is nobody's: its lease is as long as it may wait.
+    A run in line has no owner to renew its lease, so that lease lasts as long as the run may wait.
     """
 
     retention_seconds: int
@@ -74,7 +74,7 @@ def end_arguments(
     only_expired: bool = False,
     length: int = 0,
 ) -> list[str | bytes | int]:
-    """The arguments of the end script. ``event`` is ``end`` in the run's dialect."""
+    """Returns the arguments of the end script. ``event`` is ``end`` in the run's dialect."""
     ended = ended_record(record, end, token)
     return [
         ended.model_dump_json(),
@@ -92,8 +92,12 @@ def end_arguments(
     ]
 
 
+FIRST_OF_BOUNDED_PAGE = 16
+"""How many entries are asked for before it is known how large they are."""
+
+
 class RunStore:
-    """Redis as requests use it: short commands, and StorageUnavailable when it does not answer."""
+    """Redis for requests: short commands, and StorageUnavailable when it does not answer."""
 
     def __init__(self, link: Requests, keys: Keys, lifetimes: Lifetimes, listener: EndListener) -> None:
         self._link = link
@@ -102,7 +106,7 @@ class RunStore:
         self._listener = listener
 
     def ping(self) -> None:
-        """Raises StorageUnavailable."""
+        """Checks that Redis answers. Raises StorageUnavailable."""
         try:
             self._link.ping()
         except LINK_ERRORS as error:
@@ -111,11 +115,11 @@ class RunStore:
     def create(
         self, record: RunRecord, started: Event | None, *, fingerprint: str = "", freed: str = ""
     ) -> tuple[CreateOutcome, str | None]:
-        """Store a new run with its first event, or without it when it has to wait and begins later.
+        """Stores a new run with its first event, or without it if the run must wait and begins later.
 
-        ``fingerprint`` is of the request, for a record with an idempotency key, and ``freed`` the id of a run that is
-        to hold that key no longer, because its record is gone or it has ended. Of several that want the key of one run
-        the first gets it. Answers the outcome, with the id of the run that holds the key where there is one.
+        ``fingerprint`` is the request's, for a record with an idempotency key. ``freed`` is the id of a run that must
+        give up that key, because its record is gone or it has ended. If several requests want the key of one run, the
+        first gets it. Returns the outcome, and the id of the run that holds the key if there is one.
         """
         lease, retention = self._lifetimes.lease_seconds, self._lifetimes.retention_seconds
         if record.is_in_line:
@@ -142,7 +146,7 @@ class RunStore:
         return outcome, answer[1].decode() if len(answer) > 1 else None
 
     def claim(self, record: RunRecord) -> bool:
-        """Make the worker of this record the owner of a run in line; False when the run is not, or no longer, there."""
+        """Makes the worker of this record the owner of a run in line. Returns False if it no longer is in line."""
         return bool(
             self._run_script(
                 "claim_run",
@@ -159,7 +163,7 @@ class RunStore:
         )
 
     def find_by_key(self, digest: str) -> tuple[str, RunRecord] | None:
-        """The fingerprint and the record of the run that was made under an idempotency key, while both are there."""
+        """Returns the fingerprint and the record of the run made under an idempotency key, while both exist."""
         held: bytes | None = self._ask("GET", self._keys.idempotency(digest))
         if held is None:
             return None
@@ -171,17 +175,17 @@ class RunStore:
         return _record(self._ask("GET", self._keys.record(run_id)))
 
     def get_with_page(self, run_id: str, *, after: str, limit: int) -> tuple[RunRecord | None, list[StreamEntry]]:
-        """A record, and the first entries behind a cursor, in one round trip."""
+        """Returns a record and the first entries after a cursor, in one round trip."""
         raw_record, raw_page = self._ask_all(
             ("GET", self._keys.record(run_id)), self._range(run_id, after=after, limit=limit)
         )
         return _record(raw_record), raw_entries(raw_page)
 
     def end(self, record: RunRecord, end: RunEnd, *, only_expired: bool = False) -> tuple[EndOutcome, RunRecord | None]:
-        """End a run that this process does not own, or say who did.
+        """Ends a run that this process does not own, unless it has ended already.
 
-        With ``only_expired`` the run goes on if its lease does. Answers the outcome, with the record as it was then
-        where this or something else had ended the run.
+        With ``only_expired`` the run is ended only if its lease has expired. Returns the outcome. If this call or
+        something else has ended the run, it also returns the record as it was then.
         """
         announced = AnnouncedEnd.of(record, end) if self._listener.is_there else None
         arguments = end_arguments(
@@ -200,21 +204,36 @@ class RunStore:
             self._listener.announced(announced)
         if outcome is EndOutcome.LOST:
             return outcome, RunRecord.model_validate_json(answer[1])
-        if outcome is EndOutcome.ENDED and len(answer) > 2:  # it may have got an owner since it was looked up
+        if outcome is EndOutcome.ENDED and len(answer) > 2:  # a worker may have claimed it since it was read
             return outcome, record.model_copy(update={"worker": answer[2].decode()})
         return outcome, None
 
     def page(self, run_id: str, *, after: str, limit: int) -> list[StreamEntry]:
-        """Up to ``limit`` entries behind the cursor ``after``, which is in normal form."""
+        """Returns up to ``limit`` entries after the cursor ``after``, which is in normal form."""
         return raw_entries(self._ask(*self._range(run_id, after=after, limit=limit)))
 
     def bounded_page(self, run_id: str, *, after: str, limit: int, max_bytes: int) -> list[StreamEntry]:
-        """As ``page``, and no more than so many bytes, unless the first entry alone has more."""
-        start = "+" if after == GREATEST else f"({after}"
-        return raw_entries(self._run_script("page_events", [self._keys.events(run_id)], [start, limit, max_bytes]))
+        """Returns the same as ``page``, but no more than so many bytes unless the first entry alone has more.
+
+        Redis can only be given a number of entries, so it is asked for few, and then for as many more as should fit.
+        """
+        page: list[StreamEntry] = []
+        size, wanted = 0, FIRST_OF_BOUNDED_PAGE
+        while len(page) < limit:
+            wanted = min(wanted, limit - len(page))
+            found = self.page(run_id, after=page[-1].cursor if page else after, limit=wanted)
+            for entry in found:
+                size += len(entry.payload)
+                if page and size > max_bytes:
+                    return page
+                page.append(entry)
+            if len(found) < wanted:
+                break
+            wanted = max(1, (max_bytes - size) * len(page) // max(1, size))
+        return page
 
     def last_cursor(self, run_id: str) -> str | None:
-        """The id of the last entry; None when the stream is gone."""
+        """Returns the id of the last entry; None when the stream is gone."""
         raw = self._ask("XREVRANGE", self._keys.events(run_id), "+", "-", "COUNT", 1)
         return raw[0][0].decode() if raw else None
 
@@ -222,12 +241,12 @@ class RunStore:
         return bool(self._ask("EXISTS", self._keys.events(run_id)))
 
     def is_awaited(self, run_id: str) -> bool:
-        """Whether a run whose stream is not there may still begin one."""
+        """Returns whether a run without a stream may still begin one."""
         record = self.get(run_id)
         return record is not None and record.phase is Phase.WAITING
 
     def tell_worker(self, worker: str, message: str, run_id: str) -> None:
-        """Leave a message in a worker's control stream."""
+        """Adds a message to a worker's control stream."""
         key = self._keys.control(worker)
         self._ask_all(
             ("XADD", key, "MAXLEN", "~", CONTROL_LENGTH, "*", "type", message, "payload", run_id),
@@ -235,7 +254,7 @@ class RunStore:
         )
 
     def _range(self, run_id: str, *, after: str, limit: int) -> Command:
-        # Nothing is behind the greatest cursor, and Redis refuses to be asked.
+        # Nothing can follow the greatest cursor, and Redis refuses to read after it.
         start = "+" if after == GREATEST else f"({after}"
         return ("XRANGE", self._keys.events(run_id), start, "+", "COUNT", limit)
 
@@ -250,7 +269,7 @@ class RunStore:
 
 
 def ask_all(link: Requests, *commands: Command) -> list[Any]:
-    """The answers in order. Raises StorageUnavailable, or NoScriptError."""
+    """Returns the answers in order. Raises StorageUnavailable, or NoScriptError."""
     try:
         answers = link.ask(*commands)
     except LINK_ERRORS as error:
@@ -266,7 +285,7 @@ def ask_all(link: Requests, *commands: Command) -> list[Any]:
 
 
 def run_script(link: Requests, name: str, keys: list[str], arguments: list[Any]) -> Any:
-    """The answer of one of our scripts. Raises StorageUnavailable."""
+    """Runs one of our scripts and returns its answer. Raises StorageUnavailable."""
     script = load_script(name)
     try:
         return ask_all(link, ("EVALSHA", script.sha, len(keys), *keys, *arguments))[0]

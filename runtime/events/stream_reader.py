@@ -1,4 +1,4 @@
-"""A stream reader: one connection that waits for the next entries of many streams."""
+"""A stream reader: one connection that waits for new entries of many streams."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ ENTRIES_PER_READ = 512
 FIRST_RETRY_SECONDS = 0.1
 LONGEST_RETRY_SECONDS = 2.0
 WAKE_RETRY_SECONDS = 0.002
-"""Between two CLIENT UNBLOCK; about one call in three finds the reader not yet blocked."""
+"""Between two CLIENT UNBLOCK; about one call in three comes before the reader blocks."""
 
 EntriesHandler = Callable[[str, list[StreamEntry]], None]
-"""Takes a stream and its next entries, at least one."""
+"""Receives a stream and its next entries, at least one."""
 
 
 class StreamReader:
-    """Reads as long as it has streams to read, and ends by itself when it has none any more.
+    """Reads for as long as it has streams to read, and then ends by itself.
 
-    ``unblock`` wakes the connection with this id, if it waits. Raises one of LINK_ERRORS.
+    ``unblock`` wakes the connection with the given id if it is blocked. It raises one of LINK_ERRORS.
     """
 
     def __init__(self, link: Link, *, on_entries: EntriesHandler, unblock: Callable[[int], None]) -> None:
@@ -52,13 +52,13 @@ class StreamReader:
         return stream in self._cursors
 
     def read_from(self, stream: str, cursor: str) -> None:
-        """Read a stream as well, from behind a cursor."""
+        """Begins to read a further stream, after a cursor."""
         self._cursors[stream] = cursor
         self._joins += 1
         self._joined.set()
 
     def forget(self, stream: str) -> None:
-        """Read a stream no longer, if it is read."""
+        """Stops reading a stream, if it is read."""
         self._cursors.pop(stream, None)
 
     def close(self) -> None:
@@ -92,12 +92,12 @@ class StreamReader:
         )
         for raw_stream, raw in answer or ():
             stream, entries = raw_stream.decode(), raw_entries(raw)
-            if self._cursors.get(stream) == asked[stream]:  # else it was forgotten, or is read from elsewhere by now
+            if self._cursors.get(stream) == asked[stream]:  # else it was forgotten, or is now read from another cursor
                 self._cursors[stream] = entries[-1].cursor
                 self._on_entries(stream, entries)
 
     def _wake_for_ever(self) -> None:
-        """Make the reader take up new streams at once and not only after its blocking read."""
+        """Makes the reader include new streams at once, and not only after its blocking read."""
         while True:
             self._joined.wait()
             self._joined.clear()

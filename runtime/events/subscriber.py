@@ -1,4 +1,4 @@
-"""A subscriber: one reader of one stream, with a queue that cannot grow without bound."""
+"""A subscriber: one reader of one stream, with a bounded queue."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from greenlet import getcurrent
 from runtime.events.entries import StreamEntry
 
 MAX_QUEUED_BYTES = 256 * 1024
-"""Beyond this the queue is dropped and the subscriber reads from Redis by its own cursor until it has caught up."""
+"""Beyond this the queue is dropped, and the subscriber reads from Redis by its own cursor until it has caught up."""
 
 
 class Subscriber:
-    """Filled by the hub, emptied by the greenlet of one request.
+    """Filled by the hub and emptied by the greenlet of one request.
 
-    A subscriber is ``lagging`` while it reads pages from Redis; the hub then leaves it alone.
+    A subscriber is ``lagging`` while it reads pages from Redis; the hub then does not fill it.
     """
 
     def __init__(self, stream: str) -> None:
@@ -28,7 +28,7 @@ class Subscriber:
         self._arrived = Event()
 
     def offer(self, entry: StreamEntry) -> None:
-        """Queue an entry, unless the subscriber lags behind anyway."""
+        """Queues an entry, unless the subscriber is lagging."""
         if self.lagging:
             return
         self._queue.append(entry)
@@ -39,14 +39,14 @@ class Subscriber:
         self._arrived.set()
 
     def catch_up(self) -> None:
-        """Take entries from the hub again, from now on."""
+        """Accepts entries from the hub again, from now on."""
         self._drop_queue()
         if not self.is_cut:
             self._arrived.clear()
         self.lagging = False
 
     def take(self, timeout: float) -> list[StreamEntry]:
-        """All queued entries; waits up to ``timeout`` seconds for the first. Empty when there is none."""
+        """Returns all queued entries; waits up to ``timeout`` seconds for the first. Empty if none came."""
         self._arrived.wait(timeout)
         self._arrived.clear()
         entries = self._queue
@@ -54,12 +54,12 @@ class Subscriber:
         return entries
 
     def cut(self) -> None:
-        """Make the reader leave soon, although its run goes on."""
+        """Makes the reader leave soon, although its run continues."""
         self.is_cut = True
         self._arrived.set()
 
     def abandon(self) -> None:
-        """End the reading greenlet, which hangs in a write that its client does not take."""
+        """Kills the reading greenlet, which is stuck writing to a client that does not read."""
         gevent.kill(self._reader)
 
     def _drop_queue(self) -> None:

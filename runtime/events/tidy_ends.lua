@@ -1,8 +1,8 @@
--- Take over what lost workers have left of the announced ends, for one observer, and cut off what every observer has
--- acknowledged.
+-- Takes over the announced ends that lost workers have left unacknowledged, for one observer, and trims the ends that
+-- every observer has acknowledged.
 -- KEYS: ends. ARGV: observer, worker, how long an end may be unacknowledged and a worker away, both in milliseconds,
 --   how many ends to take over at most, how often an end is delivered at most.
--- Answers {length of what is left, entries taken over, ids given up because they were delivered too often}.
+-- Returns {length of the rest, entries taken over, ids given up because they were delivered too often}.
 local key, group, worker = KEYS[1], ARGV[1], ARGV[2]
 if redis.call('EXISTS', key) == 0 then
   return {0, {}, {}}
@@ -38,7 +38,7 @@ if is_known then
       local entry = redis.call('XCLAIM', key, group, worker, ARGV[3], pending[1])[1]
       if entry then
         taken[#taken + 1] = entry
-      else -- it was cut off at the bound
+      else -- it was trimmed because the stream was full
         redis.call('XACK', key, group, pending[1])
       end
     end

@@ -1,4 +1,4 @@
-"""Token buckets in Redis, which all workers share: how often something may be done, whichever of them does it."""
+"""Token buckets in Redis: limits on how often something may be done, which all workers share."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from runtime.events.pipelined_connection import Requests
 from runtime.events.store import run_script
 
 WAIT_SECONDS = 1.0
-"""For Redis. Less than requests wait for it: who asks for a token has not begun yet, and can do without."""
+"""How long to wait for Redis. It is less than other requests wait, because a caller can go on without a token."""
 MICROSECONDS = 1_000_000
 
 
 class TokenBuckets:
-    """A bucket for each name: it holds ``burst`` tokens, and gets ``rate`` a second until it is full."""
+    """Buckets by name. A bucket holds up to ``burst`` tokens and gets ``rate`` tokens a second until it is full."""
 
     def __init__(self, link: Requests, keys: Keys) -> None:
         self._link = link
         self._keys = keys
 
     def take(self, name: str, *, rate: float, burst: int) -> float:
-        """Take a token: 0 when there was one, and otherwise in how many seconds there will be.
+        """Takes a token. Returns 0, or the seconds until there will be one if there was none.
 
         ``name`` ends in hexadecimal digits. Raises StorageUnavailable; then a token may have been taken.
         """

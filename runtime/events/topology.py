@@ -1,4 +1,4 @@
-"""How this worker reaches Redis: one server, or the nodes of a cluster. Nothing above the events knows which."""
+"""How this worker reaches Redis: one server, or the nodes of a cluster. Only the event modules know which."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MakeLog = Callable[[Link], EventLog]
 
 
 class Topology(Protocol):
-    """Makes what talks to Redis, by connections that are opened when they are needed."""
+    """Creates what communicates with Redis, over connections that are opened when they are needed."""
 
     @property
     def requests(self) -> Requests: ...
@@ -39,7 +39,7 @@ class Topology(Protocol):
 
 
 class SingleServer:
-    """One Redis."""
+    """One Redis server."""
 
     def __init__(self, url: str, keys: Keys) -> None:
         self._url = url
@@ -62,7 +62,7 @@ class SingleServer:
 
 
 class Cluster:
-    """The nodes of a Redis Cluster, of which ``url`` is any."""
+    """The nodes of a Redis Cluster; ``url`` is that of any of them."""
 
     def __init__(self, url: str, keys: Keys) -> None:
         self._keys = keys
@@ -81,7 +81,7 @@ class Cluster:
         return ClusterFeedStore(self.requests, self._keys, hub)
 
     def group(self, stream: str) -> int:
-        """One blocking read takes streams of one slot alone."""
+        """Returns the slot of a stream: one blocking read can only read streams of one slot."""
         return slot_of(stream)
 
     def reader(self, stream: str, on_entries: EntriesHandler) -> StreamReader:

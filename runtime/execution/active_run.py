@@ -17,14 +17,14 @@ from runtime.runs.origins import ProvenRun, RunHooks
 
 @dataclass(slots=True)
 class ActiveRun:
-    """What one run needs while it is executed. Only greenlets and coroutines of one thread touch it."""
+    """The state of one run during its execution. Only greenlets and coroutines of one thread use it."""
 
     record: RunRecord
     encoder: EventEncoder
     log: RunLog
     hooks: RunHooks
     proven: ProvenRun | None = field(default=None, repr=False)
-    """What it executes; None until its hooks have said it."""
+    """What the run executes; None until its hooks have returned it."""
     stop_reason: StopReason | None = None
     task: asyncio.Task[object] | None = field(default=None, repr=False)
     phase: Phase = field(init=False)
@@ -49,11 +49,11 @@ class ActiveRun:
         return self._proven.is_cleanup
 
     def enter(self, phase: Phase) -> None:
-        """Go on to a phase. Raises PhaseRefused."""
+        """Moves the run to a phase. Raises PhaseRefused."""
         self.phase = transition(self.phase, phase)
 
     def stop(self, reason: StopReason) -> None:
-        """Stop the run, unless it ends by itself; the first reason counts. Its model call is closed at once."""
+        """Stops the run and its model call at once, unless the run is ending already. Only the first reason counts."""
         if self.stop_reason is not None or self.phase in (Phase.ENDING, Phase.ENDED):
             return
         self.stop_reason = reason
@@ -64,7 +64,7 @@ class ActiveRun:
             self.task.get_loop().call_soon_threadsafe(self.task.cancel)
 
     def lose(self, reason: LossReason) -> None:
-        """Stop because Redis refused an event."""
+        """Stops the run because Redis refused an event."""
         self.stop(StopReason.ENDED_ELSEWHERE if reason is LossReason.FENCED else StopReason.STORAGE)
 
     @property

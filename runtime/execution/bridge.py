@@ -19,23 +19,24 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# How many synchronous calls (tools, mostly) may be under way at once; more wait. anyio's limit of 40 is meant for
-# threads, and here each is a greenlet.
+# How many synchronous calls (mostly of tools) may run at once; further calls wait. anyio's own limit of 40 is meant for
+# threads, but here each call is a greenlet.
 THREAD_LIMIT = 1_000
 # How long, in seconds, a killed greenlet waits for its cancelled task to clean up.
 CANCEL_GRACE = 1.0
 
 
 class LoopBridge:
-    """Runs coroutines of the worker's asyncio loop for greenlets of the same thread.
+    """Runs coroutines on the worker's asyncio loop for greenlets of the same thread.
 
-    The loop runs in a greenlet of its own. Coroutines and greenlets take turns in one OS thread, so neither needs locks
-    against the other, and whatever blocks that thread stalls all of the worker: a synchronous tool that waits in Python
-    code (sockets, sleep, locks) is cooperative under gevent, but one that blocks in C (a database driver's own wait, a
-    long regular expression, a heavy computation) stops every run and every request of the worker until it returns.
+    The loop runs in its own greenlet. Coroutines and greenlets take turns in one OS thread, so they need no locks
+    between them, and whatever blocks that thread stalls the whole worker. A synchronous tool that waits in Python code
+    (sockets, sleep, locks) is cooperative under gevent. One that blocks in C (a database driver's own wait, a long
+    regular expression, a heavy computation) stops every run and every request of the worker until it returns.
 
-    Make it after the fork, in the thread whose greenlets will use it. `kind` says which loop: "hub" runs on gevent's
-    hub; "selector" is asyncio's own loop on gevent's selector, slower and less dependent on asyncio's inside.
+    Create it after the fork, in the thread whose greenlets will use it. ``kind`` selects the loop: "hub" runs on
+    gevent's hub; "selector" is asyncio's own loop on gevent's selector, which is slower but depends less on asyncio's
+    internals.
     """
 
     def __init__(self, kind: Literal["hub", "selector"] = "hub") -> None:
@@ -46,7 +47,7 @@ class LoopBridge:
         self._greenlet: LoopGreenlet | None = None
         self._closing = False
         self._close_lock = BoundedSemaphore(1)
-        # asyncio itself holds tasks weakly.
+        # asyncio itself keeps only weak references to tasks.
         self._tasks: set[asyncio.Task[Any]] = set()
         self._waiting: set[Event] = set()
 
@@ -55,11 +56,7 @@ class LoopBridge:
         return self._loop
 
     def start(self) -> None:
-        """Start the greenlet that runs the loop, unless it runs.
-
-        Raises:
-            RuntimeError: The bridge is closed.
-        """
+        """Starts the greenlet that runs the loop, unless it is running. Raises RuntimeError if the bridge is closed."""
         if self._closing:
             raise RuntimeError("The bridge is closed")
         if self._is_running():
@@ -70,10 +67,9 @@ class LoopBridge:
         self._create_task(_raise_thread_limit(), "raise-thread-limit")
 
     def submit(self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
-        """Start `coroutine` as a task of the loop, from any greenlet of the thread.
+        """Starts ``coroutine`` as a task of the loop. May be called from any greenlet of the thread.
 
-        Raises:
-            RuntimeError: The bridge is not started, is closed, or its loop has ended.
+        Raises RuntimeError when the bridge is not started or is closed, or when its loop has ended.
         """
         if self._closing or not self._is_running():
             coroutine.close()
@@ -81,21 +77,20 @@ class LoopBridge:
         return self._create_task(coroutine, name)
 
     def run(self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> T:
-        """Run `coroutine` and block this greenlet until it is done; see `wait`."""
+        """Runs ``coroutine`` and blocks this greenlet until it is done; see ``wait``."""
         if self._is_loop_greenlet():
             coroutine.close()
             raise _waits_for_itself()
         return self.wait(self.submit(coroutine, name=name))
 
     def wait(self, task: asyncio.Task[T]) -> T:
-        """Block this greenlet until `task` is done; return its result or raise its exception.
+        """Blocks this greenlet until ``task`` is done, then returns its result or raises its exception.
 
-        If this greenlet is killed or its `gevent.Timeout` expires, the task is cancelled, given a moment to clean up,
-        and the exception goes on.
+        If this greenlet is killed or its ``gevent.Timeout`` expires, the task is cancelled and given a moment to clean
+        up, and the exception is raised again.
 
-        Raises:
-            RuntimeError: The caller is itself a coroutine of the loop, or the loop ended before the task was done.
-            asyncio.CancelledError: The task was cancelled.
+        Raises RuntimeError when the caller is itself a coroutine of the loop, or when the loop ended before the task
+        was done. Raises asyncio.CancelledError when the task was cancelled.
         """
         if self._is_loop_greenlet():
             raise _waits_for_itself()
@@ -104,13 +99,11 @@ class LoopBridge:
         return task.result()
 
     def close(self, timeout: float = 2.0) -> None:
-        """Cancel what is left, close the async generators, stop the loop and close it. The second call does nothing.
+        """Cancels the remaining tasks, closes the async generators, and stops and closes the loop.
 
-        `timeout` (seconds) bounds how long the cancelled tasks and the generators may take together. What then still
-        runs is logged and abandoned.
-
-        Raises:
-            RuntimeError: The caller is itself a coroutine of the loop.
+        The cancelled tasks and the generators may take ``timeout`` seconds together. Whatever is still running then is
+        logged and abandoned. A second call does nothing. Raises RuntimeError when the caller is itself a coroutine of
+        the loop.
         """
         if self._is_loop_greenlet():
             raise _waits_for_itself()
@@ -121,7 +114,7 @@ class LoopBridge:
             if self._greenlet is not None and not self._greenlet.dead:
                 self._finish_and_stop(self._greenlet, timeout)
             elif self._greenlet is not None:
-                # The loop has ended by itself (an exit was raised in a callback). Its tasks still deserve their ends.
+                # The loop has ended by itself (a callback raised an exit). Its tasks must still be ended properly.
                 self._loop.run_until_complete(self._finish(timeout))
             self._loop.close()
 
@@ -192,7 +185,7 @@ class LoopBridge:
 
 
 async def _raise_thread_limit() -> None:
-    # anyio keeps one limiter a loop, and gives it out only inside of it.
+    # anyio has one limiter per loop and returns it only inside that loop.
     current_default_thread_limiter().total_tokens = THREAD_LIMIT
 
 

@@ -1,4 +1,4 @@
-"""Holds the model's answer to the output layer's schema, within its policy."""
+"""Checks the model's answer against the output layer's schema, within the layer's policy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from runtime.protocol.dialects import Dialect
 from runtime.protocol.redaction import Redactor
 
 LIBRARY_RETRIES = 100
-"""More than the policy ever allows: the policy counts, not the library."""
+"""More than any policy allows: retries are counted by the policy, not by the library."""
 
 MAX_ERRORS_TOLD = 20
 MAX_PROBLEMS_TOLD = 3
@@ -35,7 +35,7 @@ class OutputSource(StrEnum):
 
 @dataclass(slots=True)
 class OutputValidation:
-    """What happened to the answer on its way to being the output."""
+    """What was repaired and rejected on the way from the model's answer to the output."""
 
     source: OutputSource | None = None
     repairs: list[str] = field(default_factory=list)
@@ -47,7 +47,7 @@ class OutputValidation:
 
 
 class OutputValidationFailed(Exception):
-    """No answer of the model satisfied the schema, and the policy has no default."""
+    """Raised when no answer of the model satisfied the schema and the policy has no default."""
 
     def __init__(self, problems: list[str]) -> None:
         told = "; ".join(problems[:MAX_PROBLEMS_TOLD])
@@ -55,7 +55,7 @@ class OutputValidationFailed(Exception):
 
 
 class CheckedOutputs(AbstractCapability[None]):
-    """Checks every answer of one run: the output tool's arguments, or plain text in their place."""
+    """Checks every answer within one run: the output tool's arguments, or plain text instead of them."""
 
     def __init__(self, layer: DifyOutputLayer, dialect: Dialect) -> None:
         self.validation = OutputValidation()
@@ -69,7 +69,7 @@ class CheckedOutputs(AbstractCapability[None]):
         self._accepted: dict[str, Any] | None = None
 
     def report(self, redactor: Redactor) -> dict[str, Any] | None:
-        """What happened to the answers, as the terminal event has it; None when there was none to check."""
+        """Returns what happened to the answers, for the terminal event; None when no answer was checked."""
         happened = self.validation.source is not None or self.validation.errors
         return self.validation.as_json(redactor) if happened else None
 
@@ -88,7 +88,7 @@ class CheckedOutputs(AbstractCapability[None]):
     async def after_model_request(
         self, ctx: RunContext[None], *, request_context: ModelRequestContext, response: ModelResponse
     ) -> ModelResponse:
-        """Take a plain answer as if the model had called the output tool with it."""
+        """Treats a plain answer as if the model had called the output tool with it."""
         self._was_cut = response.finish_reason == "length"
         self._answer_was_rejected = False
         if any(isinstance(part, ToolCallPart) for part in response.parts):
@@ -108,7 +108,10 @@ class CheckedOutputs(AbstractCapability[None]):
         return accepted if accepted is not None else await self._accept(output)
 
     async def _accept(self, raw: str | dict[str, Any]) -> dict[str, Any]:
-        """The value to answer with. Raises ModelRetry while the model may try again, then OutputValidationFailed."""
+        """Returns the value to answer with.
+
+        Raises ModelRetry while the model may try again, and OutputValidationFailed when it may not.
+        """
         try:
             checked = await self._checker.check_async(raw, truncated=self._was_cut)
         except OutputRejected as rejected:
@@ -126,7 +129,7 @@ class CheckedOutputs(AbstractCapability[None]):
 
     def _reject(self, problems: list[str]) -> dict[str, Any]:
         self.validation.errors.extend(problems)
-        if not self._answer_was_rejected:  # one answer may call the output tool several times
+        if not self._answer_was_rejected:  # one answer may contain several calls of the output tool
             self._answer_was_rejected = True
             self._rejections += 1
         if self._rejections <= self._policy.max_model_retries:

@@ -1,4 +1,4 @@
-"""Tool calls that end one run and are answered by the request of the next."""
+"""Deferred tool calls: they end one run, and the request of the next run brings their results."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from runtime.protocol.requests import DeferredToolResults
 
 
 def deferred_results(given: DeferredToolResults | None, history: HistoryLayer | None) -> AgentToolResults | None:
-    """The results of the calls that the history leaves open: those given, or that there is none.
+    """Returns the results of the calls that the history leaves open: the ``given`` ones, or that nobody has answered.
 
-    A model is never shown a call without a result.
+    The model is never shown a call without a result.
     """
     if given is not None:
         return AgentToolResults(calls=dict(given.calls), metadata=dict(given.metadata))
@@ -30,8 +30,8 @@ def deferred_results(given: DeferredToolResults | None, history: HistoryLayer | 
 
 
 def deferred_tool_call(requests: DeferredToolRequests, composition: Composition) -> dict[str, Any]:
-    """The call that ended a run, as its terminal event has it."""
-    (call,) = requests.calls  # the layers let no second one through
+    """Returns the call that ended a run, for its terminal event."""
+    (call,) = requests.calls  # the layers reject a second one
     layers = [layer for layer in composition.layers if isinstance(layer, ToolLayer)]
     (asking,) = [layer for layer in layers if call.tool_name in layer.deferred_tool_names()]
     return {

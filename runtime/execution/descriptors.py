@@ -1,4 +1,4 @@
-"""Which descriptors the hub watches for an asyncio loop, and whom it calls."""
+"""The file descriptors that the hub watches for an asyncio loop, and the callbacks of their readiness."""
 
 import asyncio
 from asyncio import events
@@ -10,7 +10,7 @@ READ, WRITE = 1, 2
 
 
 class DescriptorWatches:
-    """The watchers of one asyncio loop: one a descriptor number and direction, kept for the number's next use."""
+    """The watchers of one asyncio loop: one per descriptor number and direction, kept for the number's next use."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, hub_loop: Any, queue_ready: Callable[[asyncio.Handle], None]
@@ -23,7 +23,7 @@ class DescriptorWatches:
     def start(
         self, fd: Any, direction: int, callback: Callable[..., object], args: tuple[Any, ...]
     ) -> "DescriptorHandle":
-        """Have `callback` queued whenever `fd` is ready; it replaces the one before it."""
+        """Has ``callback`` queued whenever ``fd`` is ready. It replaces the callback set before."""
         number = _number_of(fd)
         watch = self._watches.get((number, direction))
         if watch is None:
@@ -31,14 +31,14 @@ class DescriptorWatches:
         else:
             watch.stop()
         handle = watch.handle = DescriptorHandle(callback, args, self._loop)
-        # The number may by now belong to another socket, and libev asks the kernel to watch it anew only if it is set.
-        # A restart alone, in the turn of the hub in which the old socket was closed, would wait for ever.
+        # The number may now belong to another socket. Only setting it makes libev register it again with the kernel.
+        # A mere restart, in the turn of the hub in which the old socket was closed, would wait for ever.
         watch.watcher.fd = number
         watch.watcher.start(self._on_readiness, handle)
         return handle
 
     def stop(self, fd: Any, direction: int) -> bool:
-        """Stop watching; False if nothing was watched."""
+        """Stops watching. Returns False if nothing was watched."""
         watch = self._watches.get((_number_of(fd), direction))
         return watch is not None and watch.stop()
 
@@ -48,14 +48,14 @@ class DescriptorWatches:
         self._watches.clear()
 
     def _on_readiness(self, handle: "DescriptorHandle") -> None:
-        """Runs in the hub, in every turn in which the descriptor is ready, also while the handle waits to run."""
+        """Queues the callback once. Runs in the hub on each of its turns while the descriptor is ready."""
         if not handle.queued and not handle.cancelled():
             handle.queued = True
             self._queue_ready(handle)
 
 
 class DescriptorHandle(events.Handle):
-    """The callback of a descriptor. It is queued once at a time, however often the hub reports readiness."""
+    """The callback of a descriptor. It is queued at most once at a time, however often the hub reports readiness."""
 
     __slots__ = ("queued",)
 
@@ -69,7 +69,7 @@ class DescriptorHandle(events.Handle):
 
 
 class _Watch:
-    """A watcher that outlives its uses, and the handle of the present use."""
+    """A watcher that is reused, and the handle of its present use."""
 
     __slots__ = ("handle", "watcher")
 
@@ -80,7 +80,7 @@ class _Watch:
     def stop(self) -> bool:
         if self.handle is None:
             return False
-        # Not closed, because a reader that pauses after every chunk comes here once a chunk.
+        # The watcher is not closed, because a reader that pauses after every chunk stops it once per chunk.
         self.watcher.stop()
         self.handle.cancel()
         self.handle = None

@@ -1,4 +1,4 @@
-"""What a failed run says of itself: text for people, a reason for programs, and never a secret or a stack trace."""
+"""Turns errors into the ends of failed runs: text for people, a reason for programs, no secrets, no stack traces."""
 
 from __future__ import annotations
 
@@ -36,18 +36,21 @@ UNKNOWN = "the run failed because of an internal error"
 OWN = __name__.partition(".")[0]
 
 _SAME_NAME = re.compile(r"[^\n]* defines a tool whose name conflicts with existing tool from [^\n]*$")
-"""The library's text for two tools of one name. The layers that have them, and what helps, it is told by them."""
+"""The library's text for two tools of one name. It names the layers that have them and what to do about it."""
 
 _GIVEN_UP = re.compile(r"Tool '([\w-]{1,64})' exceeded max retries", re.ASCII)
-"""The library's text for a tool whose calls it has refused too often. Nothing but the name is told."""
+"""The library's text for a tool whose calls it has refused too often. Callers are shown only the tool's name."""
 
 
 class RunCannotProceed(Exception):
-    """The run cannot go on; the message is for the caller."""
+    """Raised when the run cannot go on; the message is for the caller."""
 
 
 def failed_end(run_id: str, error: BaseException, redactor: Redactor) -> RunEnd:
-    """The end of a run that ``error`` broke. An error that nobody foresaw is logged and told only as such."""
+    """Returns the end of a run that failed with ``error``.
+
+    An unforeseen error is logged, and the end shows no details of it.
+    """
     match error:
         case PluginDaemonError():
             return RunEnd.failed(redactor.clean(error.daemon_message), reason=error.error_type)
@@ -64,7 +67,7 @@ def failed_end(run_id: str, error: BaseException, redactor: Redactor) -> RunEnd:
         case UserError() | AgentRunError():
             logger.warning(
                 "run %s: %s", run_id, type(error).__name__
-            )  # its text is for programmers, or quotes the model
+            )  # no text: it is for programmers, or quotes the model
             return _model_failure(error)
         case OutputValidationFailed():
             return RunEnd.failed(redactor.clean(str(error)), reason="output_validation_failed")
@@ -80,12 +83,12 @@ def failed_end(run_id: str, error: BaseException, redactor: Redactor) -> RunEnd:
 
 
 def _is_for_callers(error: UserError | AgentRunError) -> bool:
-    """Whether the text is of this server's own making: its own class, or one that names layers."""
+    """Returns whether callers may read the text: it is from a class of this server, or it only names layers."""
     return type(error).__module__.partition(".")[0] == OWN or _SAME_NAME.match(str(error)) is not None
 
 
 def _model_failure(error: UserError | AgentRunError) -> RunEnd:
-    """The end of a run whose model, or the library between, went wrong in a way that has a name."""
+    """Returns the end of a run that failed in the model or the library, in a way that has a name."""
     match error:
         case ContentFilterError() if _is_refusal(error):
             return RunEnd.failed("the model refused to answer", reason="refusal")
@@ -110,7 +113,7 @@ def _model_failure(error: UserError | AgentRunError) -> RunEnd:
 
 
 def _is_refusal(error: ContentFilterError) -> bool:
-    """Whether the model itself declined. The error tells it only in the answer that it quotes."""
+    """Returns whether the model itself declined. Only the answer quoted in the error shows this."""
     try:
         [answer] = from_json(error.body or "")
         details = answer["provider_details"]
@@ -120,5 +123,5 @@ def _is_refusal(error: ContentFilterError) -> bool:
 
 
 def log_unexpected(run_id: str, error: BaseException) -> None:
-    """Log an error that nobody foresaw."""
+    """Logs an unforeseen error."""
     logger.error("run %s: unexpected error", run_id, exc_info=wordless(error))

@@ -1,4 +1,4 @@
-"""Blocking calls of coroutines become greenlets, where other loops use threads."""
+"""Runs the blocking calls of coroutines in greenlets, where other loops use threads."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Ts = TypeVarTuple("Ts")
 def call_in_greenlet(
     loop: asyncio.AbstractEventLoop, func: Callable[[Unpack[Ts]], Any], *args: *Ts
 ) -> asyncio.Future[Any]:
-    """Call `func` in a new greenlet; the future gets what it returns or raises.
+    """Calls ``func`` in a new greenlet and returns a future for its result or exception.
 
     As with a thread, cancelling the future does not stop the call.
     """
@@ -35,7 +35,7 @@ def _outcome(func: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, Base
     try:
         return func(*args), None
     except StopIteration as stop:
-        # A future refuses StopIteration, and whoever awaits it would wait for ever.
+        # A future refuses StopIteration, so that the coroutine that awaits it would wait for ever.
         error = RuntimeError("A function called in a greenlet raised StopIteration")
         error.__cause__ = stop
         return None, error

@@ -1,9 +1,10 @@
 """An asyncio event loop that runs on gevent's hub, in the hub's own OS thread.
 
-The hub polls; the loop only runs callbacks. It lives in one greenlet: without work it parks in the hub until a
-callback, a timer or a descriptor needs it, and with work it runs for one slice and then gives the hub a turn.
+The hub polls; the loop only runs callbacks. It lives in one greenlet. Without work, it is parked in the hub until a
+callback, a timer or a descriptor needs it. With work, it runs for one slice and then gives the hub a turn.
 
-It replaces asyncio's `_run_once` and its selector, and for that it reads the private fields `_ready` and `_scheduled`.
+It replaces asyncio's ``_run_once`` and its selector, and for that it reads the private fields ``_ready`` and
+``_scheduled``.
 """
 
 import asyncio
@@ -28,12 +29,12 @@ Ts = TypeVarTuple("Ts")
 
 # Longest burst of asyncio work, in seconds, before the hub polls and other greenlets run.
 SLICE = 0.0005
-# A timer further away than this many seconds is armed in steps.
+# A timer that is due in more than this many seconds is armed in steps.
 LONGEST_WAIT = 24 * 3600.0
-# Below this many scheduled timers, cancelled ones are left until they come up.
+# Up to this many scheduled timers, cancelled ones are kept until they are due.
 FEW_TIMERS = 100
 
-# threading.get_ident() names the greenlet once gevent has patched it; this one names the OS thread.
+# After gevent's patch, threading.get_ident() identifies the greenlet; this one identifies the OS thread.
 _native_thread = monkey.get_original("_thread", "get_ident")
 _clock = time.monotonic
 
@@ -41,10 +42,10 @@ _clock = time.monotonic
 class HubEventLoop(asyncio.SelectorEventLoop):
     """An asyncio event loop for coroutines that share their thread with greenlets.
 
-    Everything but `call_soon_threadsafe` must be called from the thread that made the loop, from any of its
-    greenlets. `run_in_executor(None, ...)` starts a greenlet, so blocking calls must be ones gevent makes cooperative:
-    a function that blocks in C stalls the whole thread. Signal handlers and subprocesses are not supported. The debug
-    mode does not report slow callbacks.
+    Everything but ``call_soon_threadsafe`` must be called from the thread that created the loop, by any of its
+    greenlets. ``run_in_executor(None, ...)`` starts a greenlet, so blocking calls must be ones that gevent makes
+    cooperative: a function that blocks in C stalls the whole thread. Signal handlers and subprocesses are not
+    supported. The debug mode does not report slow callbacks.
     """
 
     _ready: collections.deque[asyncio.Handle]
@@ -74,15 +75,14 @@ class HubEventLoop(asyncio.SelectorEventLoop):
     # Running
 
     def run_forever(self) -> None:
-        """Run until `stop()` is called.
+        """Runs until ``stop()`` is called. Raises RuntimeError when the loop is closed or already running.
 
-        Raises:
-            RuntimeError: The loop is closed or already runs.
-            KeyboardInterrupt, SystemExit: A callback raised it. What was queued behind it stays queued.
+        A KeyboardInterrupt or SystemExit of a callback is passed on. What was queued behind that callback stays queued.
         """
         self._check_closed()
         self._check_running()
-        # Only this keeps the hub from calling a parked loop a deadlock: a parked greenlet alone is no reason to poll.
+        # Without this, the hub would report a deadlock while the loop is parked: a parked greenlet alone does not make
+        # it poll.
         keep_alive = self._hub.loop.async_()
         keep_alive.start(lambda: None)
         self._greenlet = getcurrent()
@@ -137,7 +137,7 @@ class HubEventLoop(asyncio.SelectorEventLoop):
     # Waiting
 
     def _park(self) -> None:
-        """Wait in the hub until there may be something to do."""
+        """Waits in the hub until there may be something to do."""
         if self._scheduled and not self._arm(self._scheduled[0]._when):
             if _clock() > self._slice_end:
                 self._give_hub_a_turn()
@@ -150,10 +150,10 @@ class HubEventLoop(asyncio.SelectorEventLoop):
         self._slice_end = _clock() + SLICE
 
     def _give_hub_a_turn(self) -> None:
-        """Let the hub poll and run other greenlets once.
+        """Lets the hub poll and run other greenlets once.
 
-        A zero timer, because the hub runs its queued callbacks again and again before it polls. It counts from now,
-        not from when this turn began, so that what came due in the meantime goes first.
+        It uses a timer of zero seconds, because the hub runs its queued callbacks repeatedly before it polls. The timer
+        counts from now, not from when this turn began, so that timers that are already due fire first.
         """
         self._hub.loop.update_now()
         timer = self._hub.loop.timer(0)
@@ -170,7 +170,7 @@ class HubEventLoop(asyncio.SelectorEventLoop):
             self._hub.loop.run_callback(self._resume)
 
     def _resume(self) -> None:
-        """Runs in the hub."""
+        """Resumes the parked loop. Runs in the hub."""
         self._wake_requested = False
         if self._parked:
             self._parked = False
@@ -227,10 +227,10 @@ class HubEventLoop(asyncio.SelectorEventLoop):
                 self._ready.append(handle)
 
     def _arm(self, when: float) -> bool:
-        """See that the hub resumes the loop at `when` or earlier; False if that is already past.
+        """Has the hub resume the loop at ``when`` or earlier. Returns False if ``when`` is already past.
 
-        The one timer stays armed over many waits and is replaced for an earlier deadline only: most deadlines are
-        timeouts that never come up.
+        The loop's one timer stays armed over many waits and is replaced only for an earlier deadline: most deadlines
+        are timeouts that never fire.
         """
         delay = when - _clock()
         if delay <= 0:
@@ -265,14 +265,14 @@ class HubEventLoop(asyncio.SelectorEventLoop):
         return self._watches.stop(fd, WRITE)
 
     def _queue_ready(self, handle: asyncio.Handle) -> None:
-        """Runs in the hub."""
+        """Queues the callback of a ready descriptor. Runs in the hub."""
         self._ready.append(handle)
         self._wake()
 
-    # What asyncio does with threads
+    # Replacements for asyncio's use of threads
 
     def run_in_executor(self, executor: Any, func: Callable[[Unpack[Ts]], Any], *args: *Ts) -> asyncio.Future[Any]:
-        """Call `func` in a greenlet of its own if `executor` is None and no default executor was set."""
+        """Calls ``func`` in its own greenlet if ``executor`` is None and no default executor was set."""
         self._check_closed()
         if executor is not None or self._default_executor is not None:
             return super().run_in_executor(executor, func, *args)
@@ -280,7 +280,7 @@ class HubEventLoop(asyncio.SelectorEventLoop):
         return call_in_greenlet(self, func, *args)
 
     def _check_running(self) -> None:
-        # Unlike asyncio, this allows for another loop that is parked in a greenlet of this thread.
+        # Unlike asyncio's own check, this allows another loop to be parked in a greenlet of this thread.
         if self.is_running():
             raise RuntimeError("This event loop is already running")
 
@@ -288,7 +288,7 @@ class HubEventLoop(asyncio.SelectorEventLoop):
         if _native_thread() != self._native_thread:
             raise RuntimeError("Non-thread-safe operation invoked on an event loop of another thread")
 
-    # What the hub makes needless, and what is not supported
+    # What the hub makes unnecessary, and what is not supported
 
     def _make_self_pipe(self) -> None:
         pass
@@ -304,7 +304,7 @@ class HubEventLoop(asyncio.SelectorEventLoop):
 
 
 class _NoSelector(selectors._BaseSelectorImpl):
-    """Stands where asyncio wants a selector; the hub does the selecting."""
+    """A placeholder for the selector that asyncio expects; the hub does the selecting."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         return []

@@ -1,4 +1,4 @@
-"""The worker's side of its leases: tells the process that renews them which runs it executes."""
+"""The worker's side of its leases: reports to the process that renews them which runs the worker executes."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ from runtime.events.keys import Keys
 logger = logging.getLogger(__name__)
 
 MESSAGE_SECONDS = 1.0
-"""Between two messages; each is also the sign that this worker still moves."""
+"""Between two messages. Each also shows that this worker is still running."""
 NEWS_SECONDS = 0.25
-"""The same while runs begin. A run has a whole lease when it is made, so it can wait that long to be named."""
+"""The same while runs begin. A new run has a whole lease, so it can wait this long for the first message with it."""
 SEND_SECONDS = 30.0
-"""How long a message may take; the process reads between two short calls of Redis."""
+"""How long sending a message may take. The process reads its socket between two short calls to Redis."""
 RESTART_SECONDS = 0.5
 
 _CHECKOUT = Path(__file__).parents[2]
 
 
 class LeaseProcess:
-    """A running ``runtime.execution.lease_process``, and our end of its socket.
+    """A running ``runtime.execution.lease_process``, and this worker's end of its socket.
 
-    Raises:
-        OSError: it could not start.
+    Raises OSError when the process cannot be started.
     """
 
     def __init__(self) -> None:
@@ -50,26 +49,29 @@ class LeaseProcess:
                 raise
 
     def send(self, message: Mapping[str, object]) -> None:
-        """Raises OSError when it is gone or takes nothing."""
+        """Sends a message. Raises OSError when the process is gone or does not read."""
         with gevent.Timeout(SEND_SECONDS, TimeoutError("it takes no message")):
             self._connection.sendall(json.dumps(message).encode() + b"\n")
 
     def lines(self) -> Iterable[str]:
-        """What it says, until it is gone."""
+        """Yields the lines that the process writes, until it is gone."""
         with self._connection.makefile("r", encoding="utf-8") as answers:
             yield from answers
 
     def end(self) -> None:
-        """Kill it and give back what it held. Killed first, as it gives the leases up when the connection ends."""
+        """Kills the process and releases its resources.
+
+        It is killed before its socket is closed, because it gives the leases up when the socket closes.
+        """
         self._process.kill()
         self._connection.close()
         self._process.wait()
 
 
 class LeaseKeeper:
-    """Has the leases of this worker's runs renewed as long as the worker lives.
+    """Has the leases of this worker's runs renewed for as long as the worker lives.
 
-    ``owned`` names the runs, and ``on_gone`` is called with each whose lease is gone.
+    ``owned`` returns the runs, and ``on_gone`` is called with each run whose lease is gone.
     """
 
     def __init__(
@@ -92,11 +94,11 @@ class LeaseKeeper:
         self._greenlet = gevent.spawn(self._keep_for_ever)
 
     def tell(self) -> None:
-        """Name the runs again soon: there is a new one."""
+        """Has the runs reported soon, because there is a new one."""
         self._news.set()
 
     def close(self) -> None:
-        """Renew nothing more. Runs that are left are reaped when their leases are over."""
+        """Stops renewing. Runs that are left are ended by the reaper when their leases expire."""
         if self._greenlet is not None:
             self._greenlet.kill()
 
@@ -109,7 +111,7 @@ class LeaseKeeper:
             gevent.sleep(RESTART_SECONDS)
 
     def _keep(self) -> None:
-        """Start the process and talk to it until it is gone. Raises OSError."""
+        """Starts the process and sends it messages until it is gone. Raises OSError."""
         process = LeaseProcess()
         listener = gevent.spawn(self._listen, process)
         listener.rawlink(lambda _: self._news.set())

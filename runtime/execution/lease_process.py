@@ -1,12 +1,12 @@
-"""A process that renews the leases of one worker's runs, over the socket that is its standard input.
+"""A process that renews the leases of one worker's runs. The worker's socket is its standard input.
 
-It is a process of its own because the worker may be held up by C code that lets nothing else run, not even a thread.
-Each message of the worker, one line of JSON, names the runs it executes and says that it still moves; each line of the
-answer names runs whose leases are gone. It knows where Redis is from the first line alone, so that no list of processes
-shows it.
+It is a separate process because C code may block the worker so that nothing else in it runs, not even a thread. Each
+message of the worker, one line of JSON, lists the runs that the worker executes and shows that it is still running.
+Each line of the answer lists runs whose leases are gone. The address of Redis is in the first message, so that no list
+of processes shows it.
 
-When the socket ends the worker is gone, however it ended: then the leases are given up, and this process ends too. A
-worker that ends in order kills this process instead.
+When the socket closes, the worker has ended, in whatever way: then this process gives the leases up and ends too. A
+worker that ends properly kills this process instead.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from runtime.events.connections import LINK_ERRORS, Command, Link, RedisLink
 from runtime.events.scripts import load_script
 
 BEAT_LEASES = 0.3
-"""Between two renewals, in leases: two may fail before one is over."""
+"""Between two renewals, as a part of a lease: two may fail before the lease expires."""
 RETRY_SECONDS = 0.5
 READ_TIMEOUT_SECONDS = 2.0
 HANG_SECONDS = 30.0
-"""A worker that has said nothing for so long does not come back."""
+"""A worker that has been silent for this long is not expected to come back."""
 STOPPED_SECONDS = 3.0
-"""A worker that has said nothing for so long, and that the system says is stopped, cannot execute runs."""
+"""A worker that has been silent for this long, and is stopped according to the system, cannot be executing runs."""
 
 GIVEN_UP = 0
-"""When a lease is over that was given up: at a time at which no other one is."""
+"""The expiry of a lease that was given up: a time that no other lease expires at."""
 
 _CHUNK = 1 << 16
 
@@ -46,11 +46,11 @@ Owned = Mapping[str, Sequence[str]]
 
 
 class WorkerGone(ConnectionError):
-    """the worker has closed its side"""
+    """The worker has closed its side of the socket."""
 
 
 class WorkerLine:
-    """The worker's side of the socket: messages, and how long ago the last one came."""
+    """The worker's side of the socket: its messages, and how long ago the last one came."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -59,14 +59,14 @@ class WorkerLine:
         self._heard_at = time.monotonic()
 
     def first(self) -> str:
-        """The first message. Raises ConnectionError when the worker is gone."""
+        """Returns the first message. Raises ConnectionError when the worker is gone."""
         while b"\n" not in self._received:
             self._receive()
         line, _, self._received = self._received.partition(b"\n")
         return line.decode()
 
     def newest(self, timeout: float) -> str | None:
-        """The last whole message among those that come within ``timeout`` seconds; older ones say nothing more.
+        """Returns the last whole message that comes within ``timeout`` seconds; it replaces all older ones.
 
         Raises ConnectionError when the worker is gone.
         """
@@ -80,11 +80,11 @@ class WorkerLine:
         return lines[-1].decode()
 
     def tell(self, gone: Sequence[str]) -> None:
-        """Raises ConnectionError when the worker is gone."""
+        """Sends the runs whose leases are gone. Raises ConnectionError when the worker is gone."""
         self._connection.sendall(json.dumps(gone).encode() + b"\n")
 
     def moves(self) -> bool:
-        """Whether the worker may still be executing what it said it does. Raises WorkerGone."""
+        """Returns whether the worker may still be executing the runs it reported. Raises WorkerGone."""
         if os.getppid() != self._pid:
             raise WorkerGone
         silence = time.monotonic() - self._heard_at
@@ -99,13 +99,13 @@ class WorkerLine:
 
 @dataclass(frozen=True, slots=True)
 class Renewer:
-    """Renews leases by connections of its own."""
+    """Renews leases over its own connections."""
 
     link: Link
     lease_milliseconds: int
 
     def renew(self, owned: Owned) -> tuple[list[str], bool]:
-        """The runs whose leases are gone, and whether Redis could be asked of all."""
+        """Returns the runs whose leases are gone, and whether Redis could be asked about all of them."""
         text = load_script("renew_leases").text
         commands: list[Command] = [
             ("EVAL", text, 1, key, self.lease_milliseconds, *run_ids) for key, run_ids in owned.items()
@@ -115,7 +115,7 @@ class Renewer:
         return gone, all(isinstance(answer, list) for answer in answers)
 
     def give_up(self, owned: Owned) -> None:
-        """Let the leases be over now. If Redis cannot be asked they run out by themselves."""
+        """Lets the leases expire now. If Redis cannot be reached, they expire by themselves."""
         self._call(
             [
                 ("ZADD", key, "XX", *(word for run_id in run_ids for word in (GIVEN_UP, run_id)))
@@ -124,7 +124,10 @@ class Renewer:
         )
 
     def _call(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers; errors where Redis could not be asked. The worker has the same trouble, and logs it."""
+        """Returns the answers of Redis, or errors where it could not be reached.
+
+        The errors are not logged, because the worker has the same trouble and logs it.
+        """
         try:
             if not self.link.is_open:
                 self.link.open()
@@ -135,7 +138,7 @@ class Renewer:
 
 
 class Beat:
-    """Renews what the worker names, every third of a lease."""
+    """Renews the leases that the worker reports, every third of a lease."""
 
     def __init__(self, worker: WorkerLine) -> None:
         setup = json.loads(worker.first())
@@ -146,7 +149,7 @@ class Beat:
         self._owned: Owned = {}
 
     def go_on(self) -> None:
-        """Beat as long as the worker is there."""
+        """Renews leases for as long as the worker exists."""
         try:
             self._beat_for_ever()
         except ConnectionError:
@@ -172,17 +175,17 @@ def _link(url: str) -> Link:
 
 
 def _cluster_link(url: str) -> Link:
-    # What only a cluster needs costs memory.
+    # Not at the top, because these modules take memory that only a cluster needs.
     from runtime.events.cluster.links import NodeLinks, OnFailure
     from runtime.events.cluster.slots import SlotMap
 
-    # The leases on the other nodes must not wait for one that is away.
+    # The leases on the other nodes must not wait for an unreachable node.
     on_failure = OnFailure.REFUSE
     return NodeLinks(SlotMap(url), name="greenrun-leases", read_timeout=READ_TIMEOUT_SECONDS, on_failure=on_failure)
 
 
 def _is_stopped(pid: int) -> bool:
-    """Whether a process is stopped by a signal, where the system tells."""
+    """Returns whether a process is stopped by a signal, on systems that show it."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -191,15 +194,15 @@ def _is_stopped(pid: int) -> bool:
 
 
 def main() -> None:
-    # What stops the worker must not stop its leases: its runs may still finish.
+    # A signal that stops the worker must not stop its leases: its runs may still finish.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=sys.stdin.fileno()) as connection:
-        connection.setblocking(True)  # gevent has made it something else
+        connection.setblocking(True)  # gevent made it non-blocking
         try:
             beat = Beat(WorkerLine(connection))
         except ConnectionError:
-            return  # the worker has ended before it had any runs
+            return  # the worker ended before it had any runs
         beat.go_on()
 
 
@@ -207,7 +210,7 @@ if __name__ == "__main__":
     try:
         main()
     except Exception as error:
-        # Without the text of the error, which may repeat what was received.
+        # The error's text is left out, because it may quote what was received.
         print(f"{type(error).__name__} in the process that renews leases", file=sys.stderr)  # noqa: T201
         traceback.print_tb(error.__traceback__)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The limits of a run, as far as its events show them."""
+"""The limits of a run that can be checked on its events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from runtime.config import RunLimits
 
 
 class RunLimitExceeded(Exception):
-    """The run went over a limit of the operator; ``reason`` names it."""
+    """Raised when a run exceeds one of the operator's limits; ``reason`` names the limit."""
 
     def __init__(self, text: str, *, reason: str) -> None:
         super().__init__(text)
@@ -16,7 +16,7 @@ class RunLimitExceeded(Exception):
 
 
 def check_limits(event: AgentStreamEvent, limits: RunLimits) -> None:
-    """Raise RunLimitExceeded for a tool call or result that is too large."""
+    """Raises RunLimitExceeded for a tool call or result that is too large."""
     if isinstance(event, ToolCallEvent):
         size = len(event.part.args_as_json_str().encode())
         if size > limits.tool_argument_bytes:

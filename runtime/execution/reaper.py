@@ -1,8 +1,8 @@
-"""The reaper: ends the runs of workers that are lost, on whichever worker sees it first.
+"""The reaper: ends the runs of lost workers. Each worker has one, and the first to see a lost run ends it.
 
-A worker is lost when it has not renewed its leases although Redis was there to take it. So nobody is reaped before
-Redis has answered without a break for as long as a lease: who was only cut off by an outage has renewed by then. Leases
-that were given up, because their worker has been seen to end, do not wait for that.
+A worker is lost when it has not renewed its leases although Redis was available. No run is therefore reaped before
+Redis has answered without a break for as long as a lease lasts: by then, a worker that was only cut off by an outage
+has renewed its leases. Leases that were given up, because their worker was seen to end, do not wait for that.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ logger = logging.getLogger(__name__)
 PAUSE_SECONDS = 1.0
 PAGE_RUNS = 100
 SLOW_SECONDS = 2.0
-"""A Redis that takes longer for an answer was away."""
+"""A Redis that takes longer than this to answer counts as unavailable."""
 BREAK_SECONDS = 3.0
-"""Longest time by Redis' clock from one answer to the next; after more, who knows what happened in between."""
+"""The longest time between two answers, by the clock of Redis, without a break: a longer gap may hide an outage."""
 
 OwnerStopper = Callable[[str, str], None]
-"""Tells a worker, by a run id and its own id, that the run has ended."""
+"""Informs a worker that a run has ended; the arguments are the run's id and the worker's."""
 
 
 class RedisWatch:
-    """How long Redis has answered without a break. It goes by Redis' clock, which is that of the leases."""
+    """Measures how long Redis has answered without a break, by the clock of Redis, which leases also use."""
 
     def __init__(self, enough_seconds: float) -> None:
         self._enough = enough_seconds
@@ -46,18 +46,21 @@ class RedisWatch:
         return self._since is not None and self._last - self._since >= self._enough
 
     def answered(self, now: float) -> None:
-        """Take the time that Redis has just told. A clock that was set begins anew, like an outage."""
+        """Notes an answer that Redis gave at ``now``. A clock that was set restarts the measurement, like an outage."""
         if self._since is None or not 0 <= now - self._last <= BREAK_SECONDS:
             self._since = now
         self._last = now
 
     def broken(self) -> None:
-        """Redis did not answer, or not well."""
+        """Notes that Redis did not answer, or answered with an error."""
         self._since = None
 
 
 class Reaper:
-    """One greenlet for each bucket. Those of all workers share the work by a lock, and any number does no harm."""
+    """Reaps lost runs in one greenlet per bucket.
+
+    The reapers of all workers share the work by a lock. Any number of them does no harm.
+    """
 
     def __init__(
         self, leases: Leases, store: RunStore, *, lease_seconds: float, wait_seconds: float, stop_owner: OwnerStopper
@@ -94,14 +97,14 @@ class Reaper:
             has_more = self._reap_page(run_ids, watch) and len(run_ids) == PAGE_RUNS
 
     def _complain(self, error: Exception) -> None:
-        """Say why nobody is reaped, but not for every bucket."""
+        """Logs why no run is reaped, but not once for every bucket."""
         now = time.monotonic()
         if now - self._complained_at >= PAUSE_SECONDS:
             self._complained_at = now
             logger.warning("reaper: cannot look for lost runs: %s", error)
 
     def _look(self, bucket: int, watch: RedisWatch) -> list[str]:
-        """The runs to reap. Raises one of LINK_ERRORS, or ResponseError."""
+        """Returns the runs to reap. Raises one of LINK_ERRORS, or ResponseError."""
         begun = time.monotonic()
         may_reap = watch.is_long_enough
         expired = self._leases.expired(bucket, limit=PAGE_RUNS, only_given_up=not may_reap)
@@ -111,7 +114,7 @@ class Reaper:
         return [] if may_reap and not watch.is_long_enough else expired.run_ids
 
     def _reap_page(self, run_ids: list[str], watch: RedisWatch) -> bool:
-        """End the runs, all at once; False when some could not be."""
+        """Ends the runs, all at the same time. Returns False when some of them could not be ended."""
         jobs = [gevent.spawn(self._reap, run_id, watch) for run_id in run_ids]
         gevent.joinall(jobs)
         return all(job.value for job in jobs)
@@ -123,7 +126,7 @@ class Reaper:
             logger.warning("reaper: run %s: could not be ended: %s", run_id, error.__cause__ or error)
             watch.broken()
             return False
-        except Exception:  # one run's trouble must not keep the others running
+        except Exception:  # a failure for one run must not keep the others running
             logger.exception("reaper: run %s: could not be ended", run_id)
             return False
         return True

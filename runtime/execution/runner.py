@@ -1,4 +1,4 @@
-"""The runner: one run from its entered composition to its end, on the worker's asyncio loop."""
+"""The runner: executes one run from its entered composition to its end, on the worker's asyncio loop."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ AgentOutput = str | dict[str, Any] | DeferredToolRequests
 
 
 class Runner:
-    """Executes runs. One Pydantic AI agent serves them all; what differs is given to each call."""
+    """Executes runs. They all share one Pydantic AI agent; what differs between runs is passed to each call."""
 
     def __init__(self, clients: ModelClients, *, default_model: AnyModelLayer | None, limits: RunLimits) -> None:
         self._clients = clients
@@ -45,7 +45,7 @@ class Runner:
         self._usage_limits = UsageLimits(request_limit=limits.model_requests)
 
     async def execute(self, run: ActiveRun) -> RunEnd:
-        """How the run ended by itself. A cancelled run raises CancelledError."""
+        """Returns how the run ended by itself. Raises CancelledError for a cancelled run."""
         model_layer = _model_layer(run.composition) or self._default_model
         redactor = Redactor(run.composition.secrets() + (model_layer.secrets() if model_layer else []))
         usage = UsageLedger()
@@ -112,7 +112,7 @@ def _checked_outputs(run: ActiveRun) -> CheckedOutputs | None:
 
 
 def _output_options(outputs: CheckedOutputs | None) -> dict[str, Any]:
-    """What the agent needs to answer by the output tool, in the place of text."""
+    """Returns the agent's options to answer with the output tool instead of text."""
     if outputs is None:
         return {}
     return {
@@ -136,12 +136,12 @@ def _event_writer(run: ActiveRun, limits: RunLimits) -> Any:
 
 
 def _user_prompt(prompts: list[str]) -> str | list[str]:
-    """One text goes as a string, several as a list."""
+    """Returns one text as a string and several as a list."""
     return prompts[0] if len(prompts) == 1 else prompts
 
 
 def _messages(system_prompts: list[str], history: HistoryLayer | None) -> list[ModelMessage]:
-    """The system prompts of this run, which are not stored, before the stored messages."""
+    """Returns this run's system prompts, which are not stored, followed by the stored messages."""
     messages: list[ModelMessage] = []
     if system_prompts:
         messages.append(ModelRequest(parts=[SystemPromptPart(text) for text in system_prompts]))
@@ -151,7 +151,7 @@ def _messages(system_prompts: list[str], history: HistoryLayer | None) -> list[M
 
 
 def _success(composition: Composition, result: AgentRunResult[AgentOutput] | None, usage: UsageLedger) -> RunEnd:
-    """The end of a run that no error broke; without a result no model was called."""
+    """Returns the end of a run that no error has stopped. ``result`` is None if no model was called."""
     snapshot = composition.snapshot().model_dump(mode="json")
     if result is None:
         return RunEnd.succeeded(output=None, snapshot=snapshot, usage=None)
@@ -162,7 +162,7 @@ def _success(composition: Composition, result: AgentRunResult[AgentOutput] | Non
 
 
 def _total_usage(usage: UsageLedger, result: AgentRunResult[AgentOutput]) -> ModelUsage:
-    """What the model reported of its calls, or the tokens that Pydantic AI counted."""
+    """Returns the usage that the model reported for its calls, or else the tokens that Pydantic AI counted."""
     total = usage.total()
     if total is not None:
         return total

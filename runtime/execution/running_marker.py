@@ -1,8 +1,9 @@
-"""Keeps asyncio's idea of "the running loop" inside the greenlet that runs it.
+"""Keeps asyncio's notion of "the running loop" inside the greenlet that runs the loop.
 
-asyncio remembers the running loop, and Python the hooks for async generators, once per OS thread. All greenlets of a
-worker share that thread, so whatever the loop's greenlet leaves behind when it switches away, every other greenlet
-would see: `asyncio.run()` in a synchronous tool would refuse to start, and its async generators would become ours.
+asyncio stores the running loop, and Python the hooks for async generators, once per OS thread. All greenlets of a
+worker share that thread, so every other greenlet would see what the loop's greenlet leaves behind when it switches
+away: ``asyncio.run()`` in a synchronous tool would refuse to start, and its async generators would be registered with
+our loop.
 """
 
 import asyncio
@@ -14,9 +15,9 @@ import gevent
 
 
 class RunningMarker:
-    """The running-loop marker and the async generator hooks of one loop, put up and taken down together.
+    """The running-loop marker and the async generator hooks of one loop, which are set and removed together.
 
-    What was there before is put back, because another greenlet may be parked in a loop of its own.
+    The values set before are restored, because another greenlet may be parked in its own loop.
     """
 
     def __init__(self, loop: asyncio.BaseEventLoop) -> None:
@@ -41,10 +42,10 @@ class RunningMarker:
 
 
 class LoopGreenlet(gevent.Greenlet):  # type: ignore[type-arg]  # subscripted in the stubs only
-    """A greenlet to run a loop in: the marker goes down whenever it switches away and up again when it comes back.
+    """A greenlet to run a loop in: the marker is removed whenever it switches away and set again when it comes back.
 
-    This covers every way of switching, also the ones a loop cannot see: a callback that waits for a contended lock, or
-    a coroutine that calls something blocking which gevent made cooperative.
+    This covers every way of switching, including those that a loop cannot see: a callback that waits for a contended
+    lock, or a coroutine that calls something blocking which gevent made cooperative.
     """
 
     def __init__(self, loop: asyncio.BaseEventLoop, marker: RunningMarker) -> None:

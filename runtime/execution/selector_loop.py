@@ -1,9 +1,10 @@
-"""The second way to run asyncio beside greenlets: its own selector loop, on gevent's selector.
+"""The alternative way to run asyncio beside greenlets: asyncio's own selector loop, on gevent's selector.
 
-It leans on far less of asyncio's inside than the hub loop and costs more: up to two and a half times the CPU around
-short callbacks, little where HTTP dominates. It is the way out if a new Python breaks the hub loop.
+It depends far less on asyncio's internals than the hub loop but costs more: up to two and a half times the CPU time
+around short callbacks, little where HTTP dominates. It is the fallback in case a new Python version breaks the hub
+loop.
 
-It must run in a `LoopGreenlet`, which hides it while it is parked.
+It must run in a ``LoopGreenlet``, which hides it while it is parked.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ Ts = TypeVarTuple("Ts")
 class GreenletSelectorEventLoop(asyncio.SelectorEventLoop):
     """asyncio's selector loop, which other greenlets of its thread can wake.
 
-    It needs `monkey.patch_all()`: "the current thread" must mean the current greenlet.
+    It needs ``monkey.patch_all()``: "the current thread" must mean the current greenlet.
     """
 
     _thread_id: int | None
@@ -53,17 +54,17 @@ class GreenletSelectorEventLoop(asyncio.SelectorEventLoop):
         self._wake_for_others()
 
     def run_in_executor(self, executor: Any, func: Callable[[Unpack[Ts]], Any], *args: *Ts) -> asyncio.Future[Any]:
-        """Call `func` in a greenlet of its own if `executor` is None."""
+        """Calls ``func`` in its own greenlet if ``executor`` is None."""
         self._check_closed()
         if executor is not None:
             return super().run_in_executor(executor, func, *args)
         return call_in_greenlet(self, func, *args)
 
     def _check_thread(self) -> None:
-        # Other greenlets are other threads to asyncio, and here they may call.
+        # To asyncio, other greenlets are other threads, but here they are allowed to call.
         pass
 
     def _wake_for_others(self) -> None:
-        # asyncio wakes its selector for other threads only if they ask; it would sleep through a greenlet's callback.
+        # asyncio wakes its selector only when asked to. Without this it would sleep through a greenlet's callback.
         if self._thread_id is not None and self._thread_id != threading.get_ident():
             self._write_to_self()

@@ -1,4 +1,7 @@
-"""Errors that nobody is left to take. gevent, asyncio and Python print them words, arguments and all."""
+"""Logs errors that no caller is left to handle.
+
+gevent, asyncio and Python themselves would print them with their texts and arguments.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def log_stray_errors(loop: asyncio.AbstractEventLoop) -> None:
-    """Log the stray errors of this thread's greenlets, of ``loop``, of other threads and of finalizers instead."""
+    """Logs the stray errors of this thread's greenlets, of ``loop``, of other threads and of finalizers."""
     gevent.get_hub().print_exception = _log_greenlet_error  # type: ignore[method-assign, assignment]
     loop.set_exception_handler(_log_loop_error)
     threading.excepthook = _log_thread_error
@@ -31,7 +34,7 @@ def _log_greenlet_error(context: object, kind: object, error: object, trace: obj
 
 def _log_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     error = context.get("exception")
-    if error is not None:  # asyncio's own message then quotes the callback with its arguments
+    if error is not None:  # not asyncio's own message, which quotes the callback with its arguments
         logger.error("unexpected error in the event loop", exc_info=wordless(error))
     else:
         logger.error("event loop: %s", context.get("message"))

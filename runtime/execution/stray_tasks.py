@@ -1,7 +1,7 @@
-"""Tasks that a run has left behind.
+"""Cancels tasks that a run would leave behind.
 
-A cancel that comes in the moment in which Pydantic AI starts a run leaves a task of it waiting for ever, with all that
-the run has held.
+A cancel that comes at the moment in which Pydantic AI starts a run leaves a task of that run waiting for ever, with
+everything that the run holds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def task_factory(
     /,
     **options: Any,
 ) -> asyncio.Task[Any]:
-    """For the loop's ``set_task_factory``: an ordinary task, of which the run that begins it knows."""
+    """Creates an ordinary task that the run that starts it keeps track of. For the loop's ``set_task_factory``."""
     task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
     begun = _begun.get()
     if begun is not None:
@@ -32,7 +32,7 @@ def task_factory(
 
 
 async def leaving_no_tasks(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await a coroutine that is all of its task; when it is cancelled, so are the tasks that it has begun."""
+    """Awaits a coroutine that makes up its whole task. If it is cancelled, so are the tasks that it has started."""
     begun: WeakSet[asyncio.Task[Any]] = WeakSet()
     _begun.set(begun)
     try:

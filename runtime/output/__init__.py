@@ -1,4 +1,4 @@
-"""Structured output: the schema of an answer, its repair and its check. Knows no agent, no HTTP and no storage."""
+"""Structured output: the schema of an answer, its repair and its check. Independent of agents, HTTP and storage."""
 
 from runtime.output.checker import OutputChecker
 from runtime.output.elsewhere import close_shared_pool

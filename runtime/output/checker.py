@@ -1,4 +1,4 @@
-"""The check of a run's answers by its schema and its policy."""
+"""The checker of a run's answers, by the run's schema and policy."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from runtime.output.time_limit import OutOfTime, time_limit
 INLINE_CHARS = 32 * 1024
 """Longer texts are checked in another process."""
 INLINE_STEPS = 8_000_000
-"""Steps that a pattern may make here: RE2 makes more than 300 in a microsecond, and nothing can stop it in between."""
+"""The most steps of a pattern in this process: RE2 takes over 300 in a microsecond and cannot be interrupted."""
 
 
 class OutputChecker:
-    """Checks answers. What is short is checked at once; what could hold up others, in another process.
+    """Checks answers: short ones at once, and those that could hold up other work in another process.
 
-    Raises:
-        InvalidOutputSchema: the policy's default does not satisfy the schema.
-        OutputCheckUnavailable: the other process was needed for the default, and could not be asked.
+    Raises InvalidOutputSchema when the policy's default does not satisfy the schema. Raises OutputCheckUnavailable when
+    the other process was needed for the default and could not be used.
     """
 
     def __init__(self, schema: OutputSchema, policy: OutputPolicy) -> None:
@@ -35,15 +34,13 @@ class OutputChecker:
             self._check_default()
 
     def check(self, raw: str | Mapping[str, Any], *, truncated: bool = False) -> CheckedOutput:
-        """Check an answer, and block this greenlet or thread as long as it takes. Not for coroutines.
+        """Checks an answer, and blocks this greenlet or thread meanwhile. Not for coroutines.
 
-        Args:
-            raw: what the model wrote, or the arguments of its tool call.
-            truncated: the model stopped because the answer became too long; then nothing is guessed.
+        ``raw`` is the model's text, or the arguments of its tool call. ``truncated`` says that the model stopped
+        because the answer became too long; then nothing is guessed.
 
-        Raises:
-            OutputRejected: the answer does not satisfy the schema, or cannot be read. The model may try again.
-            OutputCheckUnavailable: the process that was to check it could not be started, died or did not come free.
+        Raises OutputRejected when the answer does not satisfy the schema or cannot be read: the model may try again.
+        Raises OutputCheckUnavailable when the process for the check could not be started, died or did not become free.
         """
         text = _as_text(raw)
         try:
@@ -52,7 +49,7 @@ class OutputChecker:
             raise _told_of_its_end(error, truncated) from None
 
     async def check_async(self, raw: str | Mapping[str, Any], *, truncated: bool = False) -> CheckedOutput:
-        """As ``check``, for a coroutine: the loop goes on meanwhile. When cancelled, the check ends by itself."""
+        """Checks an answer as ``check`` does, for a coroutine. If that is cancelled, the check ends by itself."""
         text = _as_text(raw)
         repair = self._repair(truncated)
         try:
@@ -65,7 +62,7 @@ class OutputChecker:
         return checked
 
     def _check_here(self, text: str, truncated: bool) -> CheckedOutput | None:
-        """The checked answer, or None when another process must check it. Raises OutputRejected."""
+        """Returns the checked answer, or None when another process must check it. Raises OutputRejected."""
         findings = self.schema.findings
         try:
             check_size(text)
@@ -76,7 +73,7 @@ class OutputChecker:
         repair = self._repair(truncated)
         try:
             with time_limit(INLINE_SECONDS):
-                # Guessing may take as long as it likes, so it is never done here.
+                # Guessing takes an unbounded time, so it is never done here.
                 return judge(self.schema.validation, text, min(repair, Repair.SAFE, key=list(Repair).index))
         except OutOfTime:
             return None
@@ -110,5 +107,5 @@ def _as_text(raw: str | Mapping[str, Any]) -> str:
 
 
 def _told_of_its_end(error: OutputRejected, truncated: bool) -> OutputRejected:
-    """What is wrong with an answer that was cut off is first of all that."""
+    """Puts the fact that an answer was cut off before all other problems."""
     return OutputRejected([CUT_OFF, *error.problems]) if truncated else error

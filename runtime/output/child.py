@@ -1,4 +1,4 @@
-"""A process that examines schemas and checks outputs for a worker, over the socket that is its standard input.
+"""A process that examines schemas and checks outputs for a worker. The worker's socket is its standard input.
 
 It ends when the worker closes that socket, however the worker ends. The worker kills it when a job takes too long; if
 the worker is gone by then, the alarm does.
@@ -28,22 +28,22 @@ from runtime.output.validation import Validation
 
 ALARM_SECONDS = JOB_SECONDS + 5
 NICENESS = 5
-"""Where processors are scarce, the streams of the workers come first."""
+"""Where CPU time is scarce, the streams of the workers have priority."""
 
 
 def main() -> None:
-    # What stops the worker must not take its checks from the runs that may still finish.
+    # A signal that stops the worker must not stop the checks of runs that may still finish.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
     with socket.socket(fileno=sys.stdin.fileno()) as worker:
-        worker.setblocking(True)  # gevent has made it something else
+        worker.setblocking(True)  # gevent made it non-blocking
         send_message(worker, [b"ready"])
         serve(worker)
 
 
 def serve(worker: socket.socket) -> None:
-    """Do jobs until the connection ends."""
+    """Does jobs until the connection ends."""
     while True:
         try:
             job = receive_message(worker)
@@ -56,7 +56,7 @@ def serve(worker: socket.socket) -> None:
 
 
 def do(kind: bytes, schema: bytes, *rest: bytes) -> list[bytes]:
-    """The answer to one job."""
+    """Returns the answer to one job."""
     if kind == EXAMINE:
         try:
             return [DONE, examine(schema.decode()).as_json().encode()]
@@ -83,7 +83,7 @@ if __name__ == "__main__":
     try:
         main()
     except Exception as error:
-        # Without the text of the error, which may repeat what was checked.
+        # The error's text is left out, because it may quote what was checked.
         print(f"{type(error).__name__} in a process that checks outputs", file=sys.stderr)  # noqa: T201
         traceback.print_tb(error.__traceback__)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Examinations and checks in the processes of this worker's pool."""
+"""Has schemas examined and answers checked in the processes of this worker's pool."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ EXAMINE, CHECK = b"examine", b"check"
 DONE, REFUSED = b"done", b"refused"
 
 _pools: dict[int, CheckPool] = {}
-"""The pool of this process, by its id: one that was forked must not talk over its parent's sockets."""
+"""The pool of this process, by process id: a forked process must not use its parent's sockets."""
 
 
 def shared_pool() -> CheckPool:
-    """The pool of this process, made on first use."""
+    """Returns the pool of this process, which is created on first use."""
     pool = _pools.get(os.getpid())
     if pool is None:
         pool = _pools[os.getpid()] = CheckPool()
@@ -27,18 +27,17 @@ def shared_pool() -> CheckPool:
 
 
 def close_shared_pool() -> None:
-    """End the processes of the pool, if there is one. The next use makes a new pool."""
+    """Ends the processes of the pool, if there is one. The next use creates a new pool."""
     pool = _pools.pop(os.getpid(), None)
     if pool is not None:
         pool.close()
 
 
 def examine_elsewhere(schema: str) -> str:
-    """The findings about a schema, as JSON.
+    """Returns the findings about a schema, as JSON.
 
-    Raises:
-        InvalidOutputSchema: it cannot be used.
-        OutputCheckUnavailable: no process could tell.
+    Raises InvalidOutputSchema when the schema cannot be used, and OutputCheckUnavailable when no process could examine
+    it.
     """
     try:
         outcome, text = shared_pool().do([EXAMINE, schema.encode()])
@@ -50,11 +49,10 @@ def examine_elsewhere(schema: str) -> str:
 
 
 def judge_elsewhere(schema: str, text: str, repair: Repair) -> CheckedOutput:
-    """As ``judge``.
+    """Judges an answer as ``judge`` does, in another process.
 
-    Raises:
-        OutputRejected: the output is not as the schema says, or nobody could tell in time.
-        OutputCheckUnavailable: no process could tell.
+    Raises OutputRejected when the output does not satisfy the schema or could not be checked in time, and
+    OutputCheckUnavailable when no process could check it.
     """
     try:
         outcome, *answer = shared_pool().do([CHECK, schema.encode(), repair.encode(), text.encode()])

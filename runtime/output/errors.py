@@ -1,4 +1,4 @@
-"""What the checking of answers raises."""
+"""The errors of checking answers."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 
 class InvalidOutputSchema(ValueError):
-    """The schema cannot be used, or the default does not satisfy it. The text is for the caller, without any value."""
+    """Raised when the schema cannot be used, or the default does not satisfy it.
+
+    The text is for the caller and quotes no value.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class OutputProblem:
-    """One thing that is wrong with an answer. Its text is the place and the message, in words for the model.
+    """One problem of an answer. Its text, the place and the message, is written for the model.
 
-    Attributes:
-        path: the JSON path of the value, ``$`` for the whole.
-        validator: the keyword of the schema that is not satisfied; None when it is not for the schema.
+    ``path`` is the JSON path of the value, ``$`` for the whole. ``validator`` is the keyword of the schema that is not
+    satisfied; None for problems that do not come from the schema.
     """
 
     path: str
@@ -25,7 +27,7 @@ class OutputProblem:
 
     @classmethod
     def of_whole(cls, message: object) -> OutputProblem:
-        """Something is wrong with the answer as such, whatever its schema."""
+        """Returns a problem of the answer as a whole, whatever its schema."""
         return cls("$", str(message))
 
     def __str__(self) -> str:
@@ -33,11 +35,7 @@ class OutputProblem:
 
 
 class OutputRejected(Exception):
-    """The answer is not as the schema says; the model may try again.
-
-    Attributes:
-        problems: what is wrong, few and short.
-    """
+    """Raised when the answer does not satisfy the schema; the model may try again. ``problems`` are few and short."""
 
     def __init__(self, problems: Sequence[OutputProblem]) -> None:
         self.problems = list(problems)

@@ -1,4 +1,4 @@
-"""Messages over a stream socket: a count, the length of each part, the parts."""
+"""Messages over a stream socket: the number of parts, the length of each part, and the parts."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ _CHUNK = 1 << 18
 
 
 class ConnectionEnded(ConnectionError):
-    """the other side closed the connection"""
+    """The other side has closed the connection."""
 
 
 def send_message(connection: socket.socket, parts: Sequence[bytes], deadline: float | None = None) -> None:
-    """Raises TimeoutError at the deadline (in monotonic seconds) and OSError when the other side is gone."""
+    """Sends a message.
+
+    Raises TimeoutError at ``deadline``, in monotonic seconds, and OSError when the other side is gone.
+    """
     _set_timeout(connection, deadline)
     header = struct.pack(f">B{len(parts)}I", len(parts), *map(len, parts))
     connection.sendall(b"".join((header, *parts)))
 
 
 def receive_message(connection: socket.socket, deadline: float | None = None) -> list[bytes]:
-    """Raises TimeoutError at the deadline and ConnectionEnded when the other side is gone."""
+    """Returns the next message. Raises TimeoutError at ``deadline`` and ConnectionEnded when the other side is gone."""
     (count,) = _receive(connection, 1, deadline)
     lengths = struct.unpack(f">{count}I", _receive(connection, 4 * count, deadline))
     return [_receive(connection, length, deadline) for length in lengths]

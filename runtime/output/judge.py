@@ -1,4 +1,4 @@
-"""The judgement of one answer: read it, repair it as far as allowed, validate it."""
+"""Judges one answer: reads it, repairs it as far as allowed, and validates it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,14 @@ CUT_OFF = OutputProblem.of_whole("the output was cut off before its end, for it 
 
 
 class OutputUnreadable(OutputRejected):
-    """The answer holds no value that may be read from it."""
+    """Raised when no value can be read from the answer."""
 
 
 @dataclass(frozen=True)
 class CheckedOutput:
     """An answer that satisfies its schema.
 
-    Attributes:
-        text: its JSON.
-        repairs: what was repaired; nothing when the answer was valid as it came.
+    ``text`` is its JSON. ``repairs`` is empty when the answer was valid as it came.
     """
 
     text: str
@@ -35,17 +33,15 @@ class CheckedOutput:
 
     @cached_property
     def value(self) -> Any:
-        """What the JSON says; read when it is first asked for, which takes up to 50 ms of a whole megabyte."""
+        """The value of the JSON. It is parsed on first use, which takes up to 50 ms for a megabyte."""
         return json.loads(self.text)
 
 
 def judge(validation: Validation, text: str, repair: Repair) -> CheckedOutput:
-    """Check an answer in this process.
+    """Checks an answer in this process.
 
-    Raises:
-        OutputUnreadable: no value can be read from it.
-        OutputRejected: the value is not as the schema says.
-        OutOfTime: it takes longer than it may here.
+    Raises OutputUnreadable when no value can be read from it, OutputRejected when the value does not satisfy the
+    schema, and OutOfTime when the check takes longer than it may in this process.
     """
     try:
         check_size(text)

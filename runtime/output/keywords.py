@@ -1,6 +1,6 @@
-"""Validators of the JSON Schema dialects, whose steps are short and stop in time.
+"""Validators for the JSON Schema dialects. Each of their steps is short, and they stop in time.
 
-They are jsonschema's, with its keywords replaced where a single step of its own could take for ever or fail.
+They are jsonschema's, with those keywords replaced of which a single step could take for ever or fail.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ _SHOWN_PROPERTIES = 5
 
 
 def dialect_named(uri: object) -> str | None:
-    """The dialect that a ``$schema`` means, or None."""
+    """Returns the dialect that a ``$schema`` names; None if it is unknown."""
     name = uri.removesuffix("#").removeprefix("http://").removeprefix("https://") if isinstance(uri, str) else None
     return name if name in _BASES else None
 
 
 @lru_cache
 def validator_type(dialect: str) -> Any:
-    """The validator class of a dialect."""
+    """Returns the validator class of a dialect."""
     base = _BASES[dialect]
     keywords: dict[str, Keyword] = {**base.VALIDATORS, **_OURS}
-    build: Any = extend  # which is untyped
+    build: Any = extend  # it is untyped
     validator = build(base, {name: _timed(keyword) for name, keyword in keywords.items() if name in base.VALIDATORS})
     validator.evolve = _evolve_within(validator.evolve)
     return validator
 
 
 def ignores_siblings_of_references(dialect: str) -> bool:
-    """Whether what stands beside a ``$ref`` has no meaning; these dialects know no ``$defs`` either."""
+    """Returns whether keywords beside a ``$ref`` have no meaning. Such dialects also have no ``$defs``."""
     return "/draft-" in dialect
 
 
 def _evolve_within(evolve: Callable[..., Any]) -> Callable[..., Any]:
-    """A step into a part of the schema: timed, and without leaving our class for the one that ``$schema`` names."""
+    """Times each step into a part of the schema, and keeps our class where ``$schema`` names another dialect."""
 
     def evolve_within(validator: Any, **changes: Any) -> Any:
         check_time()
@@ -125,7 +125,7 @@ def _unique_items(validator: Any, wanted: bool, instance: Any, schema: Any) -> E
 
 
 def _identity(value: Any) -> Any:
-    """Equal for values that JSON Schema calls equal: 1 and 1.0 are, 1 and true are not."""
+    """Returns equal results for values that JSON Schema considers equal: 1 and 1.0 are, 1 and true are not."""
     if isinstance(value, dict):
         return "object", frozenset((key, _identity(part)) for key, part in value.items())
     if isinstance(value, list):
@@ -145,7 +145,7 @@ def _multiple_of(validator: Any, divisor: Any, instance: Any, schema: Any) -> Er
 
 
 def _is_no_multiple(number: int | float, divisor: int | float) -> bool:
-    """By the quotient of floats, as people expect of decimals; exactly where no float can hold it."""
+    """Divides as floats, as people expect of decimals, and exactly where the result is too large for a float."""
     try:
         quotient = number / divisor
         return int(quotient) != quotient
@@ -154,7 +154,7 @@ def _is_no_multiple(number: int | float, divisor: int | float) -> bool:
 
 
 def _exactly(number: int | float) -> Fraction:
-    """The number as it was written: 0.1 is a tenth here."""
+    """Returns the number as it was written: 0.1 is exactly a tenth here."""
     return Fraction(repr(number)) if isinstance(number, float) else Fraction(number)
 
 

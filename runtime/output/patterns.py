@@ -1,9 +1,9 @@
-"""Patterns of JSON Schema, by an engine whose time is bounded wherever that is possible.
+"""Patterns of JSON Schema, matched in bounded time wherever that is possible.
 
-RE2 takes time in proportion to the text. It knows neither look-around nor back references; patterns with these go to
-Python's own engine, which can take for ever and cannot be interrupted: they are matched in a process that can be
-killed.
-JSON Schema means ECMA-262's patterns, whose `\\d` and `\\w` are ASCII and whose `$` is the end of the text alone.
+RE2 takes time in proportion to the text. It supports neither look-around nor back references. Patterns with these are
+matched by Python's own engine, which can take for ever and cannot be interrupted, so in a process that can be killed.
+
+JSON Schema means ECMA-262's patterns, whose ``\\d`` and ``\\w`` are ASCII and whose ``$`` is only the end of the text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import re2
 
 MAX_UNBOUNDED_CHARS = 1000
-"""Longest pattern for Python's engine: its compiler is slow."""
+"""The longest pattern for Python's engine, whose compiler is slow."""
 
 _ESCAPE = re.compile(
     r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|\\.", re.DOTALL
@@ -27,30 +27,29 @@ _PYTHON_FLAGS = re.ASCII
 
 
 class InvalidPattern(ValueError):
-    """no engine here can take the pattern"""
+    """Raised when no engine here supports the pattern."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """A compiled pattern.
 
-    Attributes:
-        steps: at most so many steps are made for each character of a text; None when there is no such bound.
+    ``steps`` is the most steps that are taken for each character of a text; None when there is no such bound.
     """
 
     steps: int | None
     _compiled: Any
 
     def found_in(self, text: str) -> bool:
-        """Whether it matches anywhere in the text."""
+        """Returns whether the pattern matches anywhere in the text."""
         return self._compiled.search(text) is not None
 
 
 @lru_cache(maxsize=256)
 def compile_pattern(source: str) -> Pattern:
-    """Raises InvalidPattern."""
+    """Returns the compiled pattern. Raises InvalidPattern."""
     options = re2.Options()
-    options.log_errors = False  # they would go straight to stderr, pattern and all
+    options.log_errors = False  # RE2 would write them to stderr, including the pattern
     try:
         compiled = re2.compile(_ESCAPE.sub(_as_re2_escape, source), options)
         return Pattern(compiled.programsize, compiled)
@@ -59,7 +58,7 @@ def compile_pattern(source: str) -> Pattern:
 
 
 def compile_for_python(source: str) -> re.Pattern[str]:
-    """Raises InvalidPattern."""
+    """Returns the pattern compiled for Python's engine. Raises InvalidPattern."""
     if len(source) > MAX_UNBOUNDED_CHARS:
         raise InvalidPattern
     try:

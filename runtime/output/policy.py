@@ -1,4 +1,4 @@
-"""What a run does with an answer that is not as its schema says."""
+"""What a run does with an answer that does not satisfy its schema."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 
 class Repair(StrEnum):
-    """How far a text may be from JSON."""
+    """How far a text may deviate from JSON."""
 
     NONE = "none"
     """It must be JSON."""
     SAFE = "safe"
-    """What stands around the JSON is left out, and so are trailing commas: no value is changed."""
+    """Text around the JSON is dropped, and so are trailing commas: no value is changed."""
     LENIENT = "lenient"
-    """What is missing is guessed as well."""
+    """Missing parts are guessed as well."""
 
 
 class OnFailure(StrEnum):
-    """What becomes of a run whose model gave no valid answer."""
+    """What happens to a run whose model gave no valid answer."""
 
     ERROR = "error"
     DEFAULT = "default"
 
 
 class OutputPolicy(BaseModel):
-    """How an answer is repaired, how often the model may try again, and what then counts."""
+    """How an answer is repaired, how often the model may try again, and what is used after that."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, frozen=True, allow_inf_nan=False)
 

@@ -1,7 +1,7 @@
-"""Processes that do what would hold up everything else in a worker, or what may never end.
+"""Processes for work that would hold up everything else in a worker, or that may never end.
 
-Plain blocking code on sockets and locks: under gevent's patches only the calling greenlet waits, elsewhere the calling
-thread. The processes are fresh Pythons, not copies of this one.
+The pool is plain blocking code with sockets and locks: under gevent's patches only the calling greenlet waits,
+elsewhere the calling thread. The processes are new Python processes, not forks of this one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ POOL_SIZE = 2
 JOB_SECONDS = 10.0
 """How long one job may take before its process is killed."""
 START_SECONDS = 30.0
-"""How long a process may take to start, on a machine that is busy."""
+"""How long a process may take to start on a busy machine."""
 WAIT_SECONDS = 30.0
 """How long a job may wait for a process."""
 
@@ -32,14 +32,13 @@ _CHECKOUT = Path(__file__).parents[2]
 
 
 class JobTimeout(Exception):
-    """the job took too long, and its process was killed"""
+    """Raised when a job took too long and its process was killed."""
 
 
 class CheckProcess:
-    """One process that does one job at a time, until its connection is closed.
+    """One process that does one job at a time until its connection is closed.
 
-    Raises:
-        OSError: it could not start.
+    Raises OSError when it cannot be started.
     """
 
     def __init__(self) -> None:
@@ -65,17 +64,20 @@ class CheckProcess:
         return self._process.poll() is None
 
     def do(self, job: Sequence[bytes]) -> list[bytes]:
-        """Raises TimeoutError, or another OSError when the process died. It is of no use after either."""
+        """Does a job.
+
+        Raises TimeoutError, or another OSError when the process died. After either the process is unusable.
+        """
         deadline = time.monotonic() + JOB_SECONDS
         send_message(self._connection, job, deadline)
         return receive_message(self._connection, deadline)
 
     def kill(self) -> None:
-        """Whoever waits for it is told that it died."""
+        """Kills the process. A caller that waits for it gets an OSError."""
         self._process.kill()
 
     def end(self) -> None:
-        """Kill it and give back what it held."""
+        """Kills the process and releases its resources."""
         self.kill()
         self._connection.close()
         self._process.wait()
@@ -92,20 +94,19 @@ class CheckPool:
 
     @property
     def pids(self) -> list[int]:
-        """The processes that are there now."""
+        """The ids of the present processes."""
         return [process.pid for process in (*self._idle, *self._busy)]
 
     @property
     def is_busy(self) -> bool:
-        """Whether a process is at work."""
+        """Whether a process is working."""
         return bool(self._busy)
 
     def do(self, job: Sequence[bytes]) -> list[bytes]:
-        """Have a job done, and block this greenlet or thread until it is.
+        """Does a job in one of the processes, and blocks this greenlet or thread until it is done.
 
-        Raises:
-            JobTimeout: it took too long.
-            OutputCheckUnavailable: no process came free or could be started, or the one at work died.
+        Raises JobTimeout when it took too long. Raises OutputCheckUnavailable when no process became free or could be
+        started, or when the working process died.
         """
         if not self._free.acquire(timeout=WAIT_SECONDS):
             raise OutputCheckUnavailable
@@ -119,7 +120,7 @@ class CheckPool:
             self._free.release()
 
     def close(self) -> None:
-        """Kill the processes. Jobs under way fail, and no new process is kept."""
+        """Kills the processes. Jobs in progress fail, and no new process is kept."""
         self._closed = True
         while (process := self._idle_process()) is not None:
             process.end()

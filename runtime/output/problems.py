@@ -1,4 +1,4 @@
-"""Validation errors in words: few, short, the place first."""
+"""Describes validation errors: few, short, each with its place first."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ELLIPSIS = " … "
 
 
 def describe(errors: Iterable[ValidationError]) -> list[OutputProblem]:
-    """The first errors."""
+    """Returns the first errors as problems."""
     told = [
         OutputProblem(
             shorten(error.json_path, MAX_PLACE_CHARS),
@@ -30,12 +30,12 @@ def describe(errors: Iterable[ValidationError]) -> list[OutputProblem]:
 
 
 def describe_without_values(error: ValidationError) -> str:
-    """One error with its place and the keyword that was not satisfied, and nothing of the value."""
+    """Describes one error by its place and the keyword that is not satisfied, without quoting the value."""
     return f"{shorten(error.json_path, MAX_PLACE_CHARS)} does not satisfy {error.validator or 'the schema false'!r}"
 
 
 def shorten(text: str, length: int) -> str:
-    """The text with its middle left out when it is too long: messages begin with the value and end with the reason."""
+    """Returns the text, without its middle if it is too long: messages begin with the value and end with the reason."""
     if len(text) <= length:
         return text
     tail = length * 2 // 3

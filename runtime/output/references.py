@@ -1,4 +1,4 @@
-"""The references of an output schema: checked, and replaced by what they mean."""
+"""The references of an output schema: checks them, and replaces each by its target."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runtime.output.time_limit import check_time
 
 LOCAL = "#/$defs/"
 MAX_LEVELS = 64
-"""Schemas inside each other, after the references were replaced."""
+"""The most levels of nested schemas, after the references were replaced."""
 MAX_INLINED_CHARS = 1 << 20
 
 _SCHEMAS = frozenset(
@@ -26,17 +26,17 @@ _SCHEMAS = frozenset(
         *("items", "not", "oneOf", "prefixItems", "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties"),
     }
 )
-"""Keywords with a schema or a list of schemas."""
+"""Keywords whose value is a schema or a list of schemas."""
 _DEFINITIONS = frozenset({"$defs", "definitions"})
 _MAPS = frozenset({"dependencies", "dependentSchemas", "patternProperties", "properties"}) | _DEFINITIONS
-"""Keywords with schemas by name."""
+"""Keywords whose value is an object of schemas by name."""
 _ANNOTATIONS = frozenset({"default", "deprecated", "description", "examples", "readOnly", "title", "writeOnly"})
 _MOVING_REFERENCES = frozenset({"$dynamicRef", "$recursiveRef"})
 _IDENTITIES = frozenset({"$id", "id"})
 
 
 class _Part(NamedTuple):
-    """A schema without references, with its length in characters and its levels."""
+    """A schema without references, its length in characters and its levels."""
 
     schema: Any
     chars: int
@@ -45,17 +45,15 @@ class _Part(NamedTuple):
 
 @dataclass
 class Inliner:
-    """Replaces the references of one schema, and remembers what it has seen on the way.
+    """Replaces the references of one schema, and collects what it finds meanwhile.
 
-    Attributes:
-        patterns: the sources of all patterns.
-        keywords: every keyword that is used.
+    ``patterns`` are the sources of all patterns, and ``keywords`` are all keywords in use.
     """
 
     root: Mapping[str, Any]
     dialect: str
     check: Callable[[Any], None]
-    """Raises InvalidOutputSchema for what is no schema of the dialect. The root has been checked."""
+    """Raises InvalidOutputSchema for an invalid schema of the dialect. The root was checked before."""
     patterns: set[str] = field(default_factory=set)
     keywords: set[str] = field(default_factory=set)
 
@@ -66,11 +64,10 @@ class Inliner:
         self._open: set[int] = set()
 
     def inline(self) -> dict[str, Any]:
-        """The schema without references, definitions and identity.
+        """Returns the schema without references, definitions and identity.
 
-        Raises:
-            InvalidOutputSchema: a reference is not local, leads nowhere or to itself, or the schema grows too large.
-            OutOfTime: it takes too long.
+        Raises InvalidOutputSchema when a reference is not local, leads nowhere or to itself, or when the schema grows
+        too large. Raises OutOfTime when it takes too long.
         """
         left_out = {"$schema", *_IDENTITIES, "$anchor", "$vocabulary"}
         root = self._inline(self.root, 1).schema
@@ -97,7 +94,7 @@ class Inliner:
         self._check_keywords(schema, level)
         target = self._inline(self._find(schema["$ref"]), level + 1) if "$ref" in schema else None
         if target is not None and ignores_siblings_of_references(self.dialect):
-            # Draft 7 and its elders: only what explains the schema is worth keeping. The root keeps its definitions.
+            # Up to draft 7, only the annotations beside a reference are worth keeping. Definitions are still checked.
             for name in _DEFINITIONS & schema.keys():
                 self._inline_map(schema[name], level)
             schema = {key: value for key, value in schema.items() if key in _ANNOTATIONS}
@@ -155,7 +152,7 @@ class Inliner:
             target = self._resolver.lookup(reference).contents
         except (Unresolvable, LookupError, ValueError, TypeError, AttributeError):
             raise InvalidOutputSchema("a reference leads nowhere") from None
-        # Not every target stands where the dialect's own schema looks for schemas.
+        # Not every target is at a place where the dialect's metaschema expects a schema.
         stands_apart = ignores_siblings_of_references(self.dialect) or "/" in reference.removeprefix(LOCAL)
         if stands_apart and id(target) not in self._done:
             self.check(target)
@@ -163,7 +160,7 @@ class Inliner:
 
 
 def _joined(siblings: dict[str, Any], target: Any) -> dict[str, Any]:
-    """One schema that says what both say."""
+    """Returns one schema that is equivalent to both together."""
     if not siblings.keys() - _ANNOTATIONS and isinstance(target, dict):
         return {**target, **siblings}
     return {**siblings, "allOf": [*siblings.get("allOf", []), target]}

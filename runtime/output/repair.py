@@ -1,4 +1,4 @@
-"""From what a model wrote to the JSON it meant."""
+"""Gets from what a model wrote to the JSON that it meant."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ JSON_REPAIR = "json_repair"
 
 _BOM = "\ufeff"
 _WHITE_SPACE = " \t\r\n"
-# A line of JSON cannot be one of these, for no text in it goes over lines.
+# No line inside JSON can look like this, because a JSON string never contains a line break.
 _FENCE = re.compile(r"^[ \t]*+```[ \t]*+[\w+-]*+[ \t]*+\r?$", re.MULTILINE)
 _SOME_TEXT = re.compile(rf"[^{_WHITE_SPACE}]")
 _BRACKET = re.compile(r"[\[\]{}]")
-# A string counts as a whole, with or without its end: so every text is gone through once.
+# A string is one token, with or without its end, so that every text is scanned only once.
 _STRING = r'"(?:[^"\\]++|\\.)*+"?'
 _TOKEN = re.compile(rf"{_STRING}|[\[\]{{}}]", re.DOTALL)
-# Kept: strings, and a comma with nothing before it. The other alternative is a comma with nothing behind it.
+# The group matches what is kept: strings, and a comma with no value before it. The rest is a comma with none after it.
 _TRAILING_COMMA = re.compile(rf"({_STRING}|[\[{{,:][{_WHITE_SPACE}]*+,)|,(?=[{_WHITE_SPACE}]*+[\]}}])", re.DOTALL)
 _CLOSING = {"{": "}", "[": "]"}
-# What stands beside a value that is a part of something larger.
+# What precedes or follows a value that is part of something larger.
 _KEY_BEFORE = re.compile(r'":\s*\Z')
 _KEY_BEHIND = re.compile(r'\s*,\s*"')
 
 
 @dataclass(frozen=True, slots=True)
 class AppliedRepair:
-    """What kind of repair was made, and where it was first needed: an offset in the text as it came, in characters."""
+    """The kind of a repair, and where it was first needed: an offset in characters in the original text."""
 
     kind: str
     offset: int
@@ -51,11 +51,10 @@ class AppliedRepair:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The JSON of an answer, the value it is, and what had to be repaired to get there.
+    """The JSON of an answer, its value, and the repairs that were needed.
 
-    Attributes:
-        start: where in the answer the JSON begins.
-        left_out: which characters from there on are not in it; in order.
+    ``start`` is where in the answer the JSON begins. ``left_out`` are the positions, counted from there and in order,
+    of the characters that were removed.
     """
 
     text: str
@@ -65,7 +64,7 @@ class Reading:
     left_out: Sequence[int] = ()
 
     def offset_of(self, position: int) -> int:
-        """Where in the answer a character of the JSON is; for guessed JSON, where the guess was first needed."""
+        """Returns where in the answer a character of the JSON is; for guessed JSON, where guessing was first needed."""
         for made in self.repairs:
             if made.kind == JSON_REPAIR:
                 return made.offset
@@ -78,22 +77,22 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Core:
-    """The part of a text in which its value is looked for. It begins at ``offset``."""
+    """The part of a text in which the value is sought. It begins at ``offset``."""
 
     text: str
     offset: int
     repairs: list[AppliedRepair]
 
     def repaired(self, kind: str, position: int) -> AppliedRepair:
-        """A repair at a position of this part."""
+        """Returns a repair at a position in this part."""
         return AppliedRepair(kind, self.offset + position)
 
 
 def read_output(text: str, repair: Repair, *, only_objects: bool = True) -> Reading:
-    """The value of a text.
+    """Returns the value of a text.
 
-    With ``only_objects`` nothing but an object is looked for in a text that is not JSON, or guessed.
-    Raises NotJson, with the reason why the text itself is not JSON and the one why it could not be repaired.
+    With ``only_objects``, only objects are sought or guessed in a text that is not JSON. Raises NotJson with the reason
+    why the text is not JSON, and the reason why it could not be repaired.
     """
     try:
         return Reading(text, read_strictly(text), [])
@@ -121,7 +120,7 @@ def _repaired(text: str, repair: Repair, only_objects: bool) -> Reading:
 
 
 def _core(text: str) -> _Core:
-    """The text without a byte order mark and, when there is just one fenced block, without what is around that."""
+    """Returns the text without a byte order mark and, if it has exactly one fenced block, only the content of that."""
     repairs, offset = [], 0
     if text.startswith(_BOM):
         repairs.append(AppliedRepair(BYTE_ORDER_MARK, 0))
@@ -135,7 +134,7 @@ def _core(text: str) -> _Core:
 
 
 def _read_sole_value(core: _Core) -> Reading:
-    """The one object or list in the text, when nothing else there could be meant and nothing of it is missing."""
+    """Reads the only object or list in the text, if it is complete and nothing else in the text could be meant."""
     spans = list(islice(_spans(core.text), 2))
     if len(spans) != 1:
         raise NotJson("it holds several JSON values" if spans else "it holds no object")
@@ -146,7 +145,7 @@ def _read_sole_value(core: _Core) -> Reading:
 
 
 def _read_first_value(core: _Core, only_objects: bool) -> Reading | None:
-    """The first complete value beside others, or None when there is none or something is incomplete."""
+    """Returns the first complete value of several, or None when there are not several or something is incomplete."""
     try:
         spans = list(_spans(core.text))
     except NotJson:
@@ -166,7 +165,7 @@ def _read_guessing(core: _Core, only_objects: bool) -> Reading:
     try:
         value = json_repair.loads(core.text, skip_json_loads=True)
     except Exception as error:
-        # It is made for any text whatever; one that it fails on is one that it cannot repair.
+        # It is meant for arbitrary text: if it fails on a text, it cannot repair that text.
         logger.warning("json_repair failed with %s", type(error).__name__)
         raise NotJson("it could not be repaired") from None
     if not isinstance(value, dict if only_objects else dict | list):
@@ -177,7 +176,7 @@ def _read_guessing(core: _Core, only_objects: bool) -> Reading:
 
 
 def _position_of_fault(text: str) -> int:
-    """Where a text stops being JSON; its beginning when what is wrong is not at one place."""
+    """Returns where a text stops being JSON, or its beginning if the fault has no single position."""
     try:
         read_strictly(text)
     except NotJson as error:
@@ -186,7 +185,7 @@ def _position_of_fault(text: str) -> int:
 
 
 def _check_nesting(text: str) -> None:
-    """Raise NotJson for what would be too deep in the end, and takes json_repair minutes on the way there."""
+    """Raises NotJson for a text that is nested too deeply; json_repair would take minutes for it."""
     level = 0
     for token in _TOKEN.finditer(text):
         found = token.group()
@@ -210,12 +209,12 @@ def _read_span(core: _Core, start: int, end: int) -> Reading:
 
 
 def _first_word(text: str, start: int, end: int) -> re.Match[str] | None:
-    """The first character of a part of the text that is not JSON's white space."""
+    """Returns the first character in a part of the text that is not JSON's white space."""
     return _SOME_TEXT.search(text, start, end)
 
 
 def _spans(text: str) -> Iterator[tuple[int, int]]:
-    """Where brackets open and close again. Raises NotJson when some do not fit together."""
+    """Yields the spans of bracketed values. Raises NotJson when brackets do not match."""
     position = 0
     while (bracket := _BRACKET.search(text, position)) is not None:
         position = _end_of_span(text, bracket.start())

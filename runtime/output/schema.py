@@ -1,4 +1,4 @@
-"""The schema of a run's answer, checked before anything is accepted."""
+"""The schema of a run's answer, checked before a run is accepted."""
 
 from __future__ import annotations
 
@@ -20,19 +20,17 @@ from runtime.output.validation import JsonSchema, Validation, asks_for_object, d
 
 MAX_SCHEMA_BYTES = 256 * 1024
 CACHED_SCHEMA_CHARS = 16 * 1024
-"""Longer schemas are examined each time: what is kept of one is many times its text."""
+"""Longer schemas are examined each time: a cached one takes many times the size of its text."""
 INLINE_SECONDS = 0.02
-"""How long an examination or a check may hold up everything else in this process. What takes longer goes to another."""
+"""How long an examination or a check may block this process. Longer ones are done in another process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What an examination found out about a schema.
+    """The findings of a schema's examination.
 
-    Attributes:
-        inlined: JSON of the schema without references.
-        steps: how many steps its worst pattern makes at most for each character of a text.
-        bounded: whether a check can be stopped in time in the process where it runs.
+    ``inlined`` is the JSON of the schema without references. ``steps`` is the most steps that its worst pattern takes
+    for each character of a text. ``bounded`` says whether a check can be stopped in time in the process where it runs.
     """
 
     inlined: str
@@ -48,12 +46,10 @@ class Findings:
 
 
 class OutputSchema:
-    """A JSON Schema, as the caller gave it and as a model is shown it. ``parse`` and ``parse_object`` make it.
+    """A JSON Schema, as the caller gave it and as a model is shown it. Created by ``parse`` and ``parse_object``.
 
-    Attributes:
-        text: its JSON.
-        original: the schema as it was given. It must not be changed.
-        findings: what decides where answers are checked.
+    ``text`` is its JSON. ``original`` is the schema as it was given; it must not be changed. ``findings`` decide where
+    answers are checked.
     """
 
     def __init__(self, text: str, findings: Findings) -> None:
@@ -63,11 +59,10 @@ class OutputSchema:
 
     @classmethod
     def parse(cls, schema: JsonSchema) -> OutputSchema:
-        """Check a schema. It may block for a moment when the schema is large: another process then checks it.
+        """Checks and returns a schema. It may block for a moment for a large one, which another process checks.
 
-        Raises:
-            InvalidOutputSchema: it is no schema of its dialect, or not one that can be used here.
-            OutputCheckUnavailable: the other process could not do it.
+        Raises InvalidOutputSchema when the schema is invalid in its dialect or cannot be used here, and
+        OutputCheckUnavailable when the other process could not check it.
         """
         try:
             text = write_json(schema)
@@ -79,14 +74,14 @@ class OutputSchema:
 
     @classmethod
     def parse_object(cls, schema: Mapping[str, Any]) -> OutputSchema:
-        """As ``parse``, for the answer of a run, which is an object since the model gives it as a tool's arguments."""
+        """Does the same as ``parse`` for a run's answer, an object: the model gives it as a tool's arguments."""
         if not asks_for_object(schema):
             raise InvalidOutputSchema('the schema must have "type": "object" at its top')
         return cls.parse(schema)
 
     @property
     def inlined(self) -> dict[str, Any]:
-        """The schema for the model: references replaced by what they mean, no definitions. Each time a new copy.
+        """A new copy of the schema for the model, with references replaced by their targets and without definitions.
 
         Only a schema for objects is shown to a model.
         """
@@ -94,9 +89,9 @@ class OutputSchema:
         return inlined
 
     def problems(self, value: Any) -> list[OutputProblem]:
-        """What is wrong with a value, by the original schema; nothing when it is valid.
+        """Returns the problems of a value by the original schema; none when it is valid.
 
-        It works here and now, however long that takes: what must not wait is checked by an ``OutputChecker``.
+        It blocks for as long as that takes. Where that is not acceptable, use an ``OutputChecker``.
         """
         return self.validation.problems(value)
 
@@ -106,11 +101,9 @@ class OutputSchema:
 
 
 def examine(text: str) -> Findings:
-    """Find out about a schema, given as JSON.
+    """Examines a schema, given as JSON.
 
-    Raises:
-        InvalidOutputSchema: it cannot be used.
-        OutOfTime: it takes too long.
+    Raises InvalidOutputSchema when it cannot be used, and OutOfTime when the examination takes too long.
     """
     schema = json.loads(text)
     if isinstance(schema, bool):
@@ -126,7 +119,7 @@ def examine(text: str) -> Findings:
 
 
 class _MetaschemaCheck:
-    """Raises InvalidOutputSchema for what is no schema of the dialect."""
+    """Raises InvalidOutputSchema for an invalid schema of the dialect."""
 
     def __init__(self, dialect: str) -> None:
         validator = validator_type(dialect)
@@ -138,7 +131,7 @@ class _MetaschemaCheck:
 
 
 def _examine_patterns(inliner: Inliner) -> tuple[int, bool]:
-    # These two keywords check parts again and again, and match the patterns of properties with Python's own engine.
+    # These two keywords check parts repeatedly, and match the patterns of properties with Python's own engine.
     looks_back = not inliner.keywords.isdisjoint({"unevaluatedItems", "unevaluatedProperties"})
     steps, bounded = 0, not looks_back
     for source in sorted(inliner.patterns):

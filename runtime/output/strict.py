@@ -1,4 +1,4 @@
-"""JSON as an answer must be: one value without NaN, without a key twice, without half a character."""
+"""Strict JSON for answers: one value without NaN, duplicate keys or lone surrogates."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from typing import Any, NoReturn
 
 MAX_OUTPUT_BYTES = 1 << 20
 MAX_DEPTH = 64
-"""Objects and lists inside each other."""
+"""The most levels of nested objects and lists."""
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SHOWN_KEY_CHARS = 60
 
 
 class NotJson(ValueError):
-    """The text is not what it must be, with the reason for whoever wrote it.
+    """Raised for a text that is not acceptable JSON, with a reason for its author.
 
-    Attributes:
-        position: where in the text it went wrong, in characters, where that is known.
+    ``position`` is where in the text the fault is, in characters, if that is known.
     """
 
     def __init__(self, reason: str, *, position: int | None = None) -> None:
@@ -30,7 +29,7 @@ class NotJson(ValueError):
 
 
 def read_strictly(text: str) -> Any:
-    """The value that ``text`` is, with nothing but JSON's own white space around it. Raises NotJson."""
+    """Returns the value of ``text``, which may have only JSON's own white space around it. Raises NotJson."""
     try:
         value = json.loads(
             text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_read_finite_float
@@ -52,7 +51,7 @@ def read_strictly(text: str) -> Any:
 
 
 def write_json(value: Any) -> str:
-    """The JSON of a value that came from elsewhere. Raises NotJson when it has none that could be sent."""
+    """Returns the JSON of a foreign value. Raises NotJson when it has none that could be sent."""
     try:
         text = json.dumps(dict(value) if isinstance(value, Mapping) else value, ensure_ascii=False, allow_nan=False)
         text.encode()
@@ -66,7 +65,7 @@ def write_json(value: Any) -> str:
 
 
 def check_size(text: str) -> None:
-    """Raise NotJson when the text is too large, or no text that could be sent."""
+    """Raises NotJson when the text is too large or cannot be encoded."""
     try:
         too_large = len(text) > MAX_OUTPUT_BYTES or len(text.encode()) > MAX_OUTPUT_BYTES
     except UnicodeEncodeError:
@@ -76,7 +75,7 @@ def check_size(text: str) -> None:
 
 
 def is_deeper(value: Any, depth: int) -> bool:
-    """Whether more than ``depth`` objects and lists stand inside each other."""
+    """Returns whether more than ``depth`` objects and lists are nested."""
     level = [value]
     for _ in range(depth + 1):
         containers = [part for part in level if isinstance(part, dict | list)]

@@ -1,4 +1,4 @@
-"""A bound on how long a check may take where it runs, held by those who do the work in small steps."""
+"""A time limit for checks in this process. The code that does the work checks it between small steps."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _deadline: ContextVar[float] = ContextVar("greenrun_output_deadline", default=ma
 
 
 class OutOfTime(Exception):
-    """the check takes longer than it may here"""
+    """Raised when a check takes longer than it may in this process."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Let the block take so many seconds, or fewer when a limit around it says so."""
+    """Limits the time of a block, to less if an outer limit ends earlier."""
     token = _deadline.set(min(_deadline.get(), time.monotonic() + seconds))
     try:
         yield
@@ -26,6 +26,6 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def check_time() -> None:
-    """Raise OutOfTime when the limit has passed. Call it between steps that are short by themselves."""
+    """Raises OutOfTime when the limit has passed. Call it between short steps."""
     if time.monotonic() > _deadline.get():
         raise OutOfTime

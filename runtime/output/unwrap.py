@@ -1,4 +1,4 @@
-"""Objects and lists that a model wrote as a string of their JSON."""
+"""Unwraps objects and lists that a model wrote as strings of their JSON."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from runtime.output.validation import Validation
 JSON_IN_STRING = "json_in_string"
 
 MAX_PLACES = 100
-"""An answer with more such strings, or more that is wrong, stays as it is."""
+"""An answer with more such strings, or with more errors, is left as it is."""
 
 Place = tuple[str | int, ...]
 Wanted = dict[Place, set[type]]
-"""Where a string stands and none is allowed, and what is: objects, lists or both."""
+"""Where a string stands that is not allowed, and what is allowed there: objects, lists or both."""
 
 _CONTAINERS: dict[str, type] = {"object": dict, "array": list}
 _OF_STRINGS = frozenset({"const", "enum", "maxLength", "minLength", "pattern"})
-"""Keywords that one string does not satisfy and another might."""
+"""Keywords that one string may fail and another may satisfy."""
 _WHITE_SPACE = " \t\r\n"
 _DECODER = JSONDecoder()
 
@@ -34,10 +34,8 @@ _DECODER = JSONDecoder()
 class _Remedy(NamedTuple):
     """What unwrapping can do about some errors.
 
-    Attributes:
-        wanted: what would have to be unwrapped.
-        allowed: where a string may stand, though not this one. It is not to be unwrapped.
-        suffices: whether it takes nothing else.
+    ``wanted`` are the strings to unwrap. ``allowed`` are places where some other string is allowed: the string there is
+    not unwrapped. ``suffices`` says whether nothing else is needed.
     """
 
     wanted: Wanted
@@ -46,10 +44,10 @@ class _Remedy(NamedTuple):
 
 
 def unwrap(validation: Validation, reading: Reading) -> Reading | None:
-    """The reading with such strings replaced by what they hold, if that makes it valid; otherwise None.
+    """Returns the reading with such strings replaced by their values if that makes it valid; otherwise None.
 
-    A string is replaced where the schema allows none and wants an object or a list, which its whole text is. What a
-    string held is not looked into again, unless that string was the whole answer. May raise OutOfTime.
+    A string is replaced where the schema allows no string but an object or a list, if its whole text is one. The
+    replaced value is not searched again, unless the string was the whole answer. May raise OutOfTime.
     """
     value = reading.value
     unwrapped: list[Place] = []
@@ -70,7 +68,7 @@ def unwrap(validation: Validation, reading: Reading) -> Reading | None:
 
 
 def _inner_values(validation: Validation, value: Any) -> dict[Place, Any]:
-    """What the strings hold that must not be there, by their places."""
+    """Returns the values of the strings that are not allowed, by their places."""
     errors = list(islice(validation.errors(value), MAX_PLACES + 1))
     if len(errors) > MAX_PLACES:
         return {}
@@ -113,7 +111,7 @@ def _remedy_of_one(error: ValidationError) -> _Remedy:
 
 
 def _remedy_of_alternatives(errors: list[ValidationError]) -> _Remedy:
-    """What helps with each of those that can be helped."""
+    """Returns what remedies each of those alternatives that can be remedied."""
     check_time()
     branches = [_remedy(branch) for _, branch in groupby(errors, key=lambda error: error.relative_schema_path[0])]
     allowed = set[Place]().union(*(branch.allowed for branch in branches))
@@ -130,7 +128,7 @@ def _at(value: Any, place: Place) -> Any:
 
 
 def _replaced(value: Any, place: Place, part: Any) -> Any:
-    """A copy of the value with another part at the place."""
+    """Returns a copy of the value with another part at the place."""
     if not place:
         return part
     copy = value.copy()
@@ -139,7 +137,7 @@ def _replaced(value: Any, place: Place, part: Any) -> Any:
 
 
 def _order(value: Any, place: Place) -> list[int]:
-    """What sorts places as they follow one another in the text."""
+    """Returns a key that sorts places by their order in the text."""
     order: list[int] = []
     for step in place:
         order.append(step if isinstance(step, int) else list(value).index(step))
@@ -148,7 +146,7 @@ def _order(value: Any, place: Place) -> list[int]:
 
 
 def _position(text: str, place: Place) -> int:
-    """Where in a JSON text the value at a place begins."""
+    """Returns where in a JSON text the value at a place begins."""
     position = _behind_space(text, 0)
     for step in place:
         position = _position_inside(text, position, step)
@@ -156,7 +154,7 @@ def _position(text: str, place: Place) -> int:
 
 
 def _position_inside(text: str, position: int, step: str | int) -> int:
-    """The same for a key or an index of the object or list at ``position``."""
+    """Returns the same for a key or an index of the object or list at ``position``."""
     has_keys = text[position] == "{"
     for index in count():
         position = _behind_space(text, position + 1)

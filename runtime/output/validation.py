@@ -1,4 +1,4 @@
-"""The validation of a value against a schema in the schema's own dialect."""
+"""Validates a value against a schema, in the schema's own dialect."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from runtime.output.keywords import DEFAULT_DIALECT, dialect_named, validator_ty
 from runtime.output.problems import describe
 
 JsonSchema = Mapping[str, Any] | bool
-"""An object, or true or false, which every value or none satisfies."""
+"""An object, or true or false: every value satisfies true, and none satisfies false."""
 
 
 def asks_for_object(schema: JsonSchema) -> bool:
-    """Whether the schema says of itself that nothing but an object satisfies it."""
+    """Returns whether the schema itself says that only objects satisfy it."""
     return isinstance(schema, Mapping) and schema.get("type") == "object"
 
 
 def dialect_of(schema: JsonSchema) -> str:
-    """The dialect that the schema names. Raises InvalidOutputSchema when it is unknown."""
+    """Returns the dialect that the schema names. Raises InvalidOutputSchema when it is unknown."""
     if isinstance(schema, bool) or "$schema" not in schema:
         return DEFAULT_DIALECT
     dialect = dialect_named(schema["$schema"])
@@ -32,10 +32,10 @@ def dialect_of(schema: JsonSchema) -> str:
 
 
 class Validation:
-    """Tells what is wrong with values, by one schema that has been examined."""
+    """Finds the problems of values, by one examined schema."""
 
     def __init__(self, schema: JsonSchema) -> None:
-        # Without an id of its own, so that local references lead to this very schema.
+        # The id is removed, so that local references lead to this schema.
         anonymous = (
             schema
             if isinstance(schema, bool)
@@ -45,12 +45,12 @@ class Validation:
         self._validator = validator_type(dialect_of(schema))(anonymous)
 
     def problems(self, value: Any) -> list[OutputProblem]:
-        """What is wrong with a value, the first few problems; nothing when it is valid. May raise OutOfTime."""
+        """Returns the first few problems of a value; none when it is valid. May raise OutOfTime."""
         if self.asks_for_object and not isinstance(value, dict):
             return [OutputProblem("$", "the output must be an object", "type")]
         return describe(self.errors(value))
 
     def errors(self, value: Any) -> Iterator[ValidationError]:
-        """The same as the library has it. May raise OutOfTime."""
+        """Yields all errors of a value as the library reports them. May raise OutOfTime."""
         errors: Iterator[ValidationError] = self._validator.iter_errors(value)
         return errors

@@ -1,4 +1,4 @@
-"""Announced ends: what observers are told of a run that has ended."""
+"""Announced ends: the messages to observers about runs that have ended."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from runtime.protocol.records import RunRecord
 
 
 class AnnouncedEnd(BaseModel):
-    """One run that has ended. It holds nothing that the run has said.
+    """The announcement of one ended run. It contains nothing of the run's input or output.
 
-    ``status`` is how the run ended before a dialect has shaped it, so that a cancelled run is told from a failed one.
+    ``status`` is how the run ended, before its dialect is applied, so that a cancelled run differs from a failed one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -25,7 +25,7 @@ class AnnouncedEnd(BaseModel):
 
     @classmethod
     def of(cls, record: RunRecord, end: RunEnd) -> AnnouncedEnd | None:
-        """The announcement of an end; None for a plain run without a tenant, which nobody has to hear of."""
+        """Returns the announcement of an end; None for a plain run without a tenant, which no observer needs."""
         if record.origin is None and record.tenant_id is None:
             return None
         return cls(

@@ -1,4 +1,7 @@
-"""What a model may ask a person, and what the person's answer looks like. Limits of a composition are not among it."""
+"""What a model may ask a person, and the shape of the person's answer.
+
+The limits of a composition are not checked here.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ MAX_FILES = 100
 
 
 class AskHumanModel(BaseModel):
-    """Closed, so that the model learns of a key that nobody would look at."""
+    """A model that forbids unknown keys, so that the model hears of a key that would be ignored."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -60,7 +63,7 @@ class SelectOption(AskHumanModel):
 
 
 class BaseField(AskHumanModel):
-    """What every field of the form has."""
+    """What all fields of the form have in common."""
 
     name: Identifier
     label: Words
@@ -69,7 +72,10 @@ class BaseField(AskHumanModel):
     @model_validator(mode="before")
     @classmethod
     def _leave_out_what_is_empty(cls, value: object) -> object:
-        """The model is shown one shape for all fields, so it may name a key of another type and leave it empty."""
+        """Drops empty keys.
+
+        The model is shown one schema for all fields, so it may send a key of another field type and leave it empty.
+        """
         if not isinstance(value, dict):
             return value
         return {key: part for key, part in value.items() if part is not None and part != []}
@@ -116,7 +122,7 @@ FormField = Annotated[ParagraphField | SelectField | FileField | FileListField, 
 
 
 class FormAction(AskHumanModel):
-    """A way to hand in the form."""
+    """A button that submits the form."""
 
     id: Identifier
     label: Words
@@ -124,7 +130,7 @@ class FormAction(AskHumanModel):
 
 
 SUBMIT = FormAction(id="submit", label="Submit", style="primary")
-"""The action of a form that names none."""
+"""The action of a form that defines none."""
 
 
 def _submit_by_default(value: object) -> object:
@@ -150,19 +156,19 @@ class AskHumanArguments(AskHumanModel):
         return self
 
     def as_wire(self) -> dict[str, Any]:
-        """The arguments as the caller of the run gets them: defaults filled in, nothing null."""
+        """Returns the arguments for the run's caller: with defaults filled in and without nulls."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
 class ChosenAction(AskHumanModel):
-    """The action with which the form was handed in."""
+    """The action that the form was submitted with."""
 
     id: Words
     label: Words
 
 
 class AskHumanResult(AskHumanModel):
-    """What became of the question: the value of a deferred tool result."""
+    """What came of the question: the value of a deferred tool result."""
 
     status: Literal["submitted", "timeout", "cancelled", "unavailable"]
     action: ChosenAction | None = None
@@ -172,7 +178,7 @@ class AskHumanResult(AskHumanModel):
 
 
 NOT_ANSWERED = AskHumanResult(status="unavailable", message="The conversation went on without an answer.")
-"""The result of a call whose session goes on by an ordinary run."""
+"""The result of a call whose session continues with an ordinary run."""
 
 
 def _refuse_repeated(names: Iterable[str], what: str) -> None:

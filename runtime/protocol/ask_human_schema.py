@@ -1,7 +1,7 @@
 """The JSON schema of a question to a person, as the model is shown it.
 
-It is written by hand, without references and with one shape for all fields: some plugins and providers pass neither
-references nor unions on. What it cannot say, such as unique names, is checked when the call is there.
+It is written by hand, without references and with one shape for all fields, because some plugins and providers pass on
+neither references nor unions. What it cannot express, such as unique names, is checked on each call.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def arguments_schema(
     max_field_label_chars: int,
     max_action_label_chars: int,
 ) -> JsonSchema:
-    """The arguments, within the limits of a composition."""
+    """Returns the schema of the arguments, within the limits of a composition."""
     properties: JsonSchema = {
         "title": _text("A short heading.", MAX_TITLE_CHARS),
         "question": _text("What you want to know, complete in itself.", max_question_chars),

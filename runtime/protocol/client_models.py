@@ -1,8 +1,8 @@
-"""What Pydantic AI's models of one version read: the allow-list by which dated events and messages are written.
+"""What clients with a given version of Pydantic AI can read: the allow-list for dated events and messages.
 
-Dify's clients hold these models in types that forbid unknown keys, and the dataclasses in them inherit that. So a key,
-a kind or a value that is newer than the client breaks it. ``pydantic_ai_schemas/`` has one JSON schema a version, which
-that version has written of its own types.
+Dify's clients keep Pydantic AI's models in types that forbid unknown keys, and the dataclasses in them inherit that. A
+key, a kind or a value that is newer than the client therefore breaks it. ``pydantic_ai_schemas/`` has one JSON schema
+per version, which that version generated from its own types.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Json = dict[str, Any]
 
 @cache
 def clients_with(versions: tuple[str, ...]) -> Clients:
-    """Clients with these versions, which have a schema each."""
+    """Returns the clients with these versions, each of which has a schema."""
     return Clients([ClientModels(json.loads((SCHEMAS / f"{version}.json").read_text())) for version in versions])
 
 
 class Clients:
-    """Clients that read the same events: what is written for them is what all of them read."""
+    """Clients that read the same events: only what all of them can read is written for them."""
 
     def __init__(self, models: list[ClientModels]) -> None:
         self._models = models
@@ -40,26 +40,26 @@ class Clients:
             }
             for kind in kinds
         }
-        """The keys of a ``part_delta`` by the kind of its delta. There is no kind or choice of values inside."""
+        """The keys of a ``part_delta`` by the kind of its delta. A delta contains no further kinds or enumerations."""
 
     def event(self, event: Json) -> Json | None:
-        """A stream event with what they know of it; None when one of them does not read it."""
+        """Returns a stream event with the keys that all clients know; None when one of them cannot read it."""
         known: Json | None = event
         for models in self._models:
             known = models.event(known) if known is not None else None
         return known
 
     def messages(self, messages: list[Json]) -> list[Json]:
-        """Messages with what they know of them."""
+        """Returns messages with what all clients know of them."""
         for models in self._models:
             messages = models.messages(messages)
         return messages
 
 
 def snapshot_for(clients: Clients, snapshot: Json) -> Json:
-    """A session snapshot whose messages servers with the Pydantic AI of these clients can go on with.
+    """Returns a session snapshot whose messages can be continued by servers with these clients' Pydantic AI.
 
-    To the clients themselves the state of a layer is any JSON.
+    To the clients themselves, the state of a layer is arbitrary JSON.
     """
     return {**snapshot, "layers": [_layer_for(clients, layer) for layer in snapshot["layers"]]}
 
@@ -72,7 +72,7 @@ def _layer_for(clients: Clients, layer: Json) -> Json:
 
 
 class ClientModels:
-    """The models of one version of Pydantic AI. What they are given is not changed."""
+    """The models of one version of Pydantic AI. Its methods do not change their arguments."""
 
     def __init__(self, schema: Json) -> None:
         definitions = schema["$defs"]
@@ -83,7 +83,7 @@ class ClientModels:
         self.delta_keys = _keys_by_kind(definitions, "part_delta_kind")
 
     def event(self, event: Json) -> Json | None:
-        """A stream event as these models read it, or None when they do not."""
+        """Returns a stream event as these models read it; None when they cannot read it."""
         if "part" in event:
             event = {**event, "part": self._older(event["part"])}
         elif "messages" in event:
@@ -92,14 +92,14 @@ class ClientModels:
         return None if read is UNREADABLE else read
 
     def messages(self, messages: list[Json]) -> list[Json]:
-        """Messages as these models read them. A message of which nothing is left is left out."""
+        """Returns messages as these models read them. A message of which no part is left is dropped."""
         read = [self._message({**one, "parts": [self._older(part) for part in one["parts"]]}) for one in messages]
         return [one for one in read if one is not UNREADABLE and one["parts"]]
 
     def _older(self, part: Json) -> Json:
-        """A part in the terms that these models have for it."""
+        """Returns a part in the terms of these models."""
         if part.get("tool_kind") is not None:
-            part = {**part, "tool_kind": None}  # each version has other types for the tools of its own
+            part = {**part, "tool_kind": None}  # each version has different types for its own tools
         if part["part_kind"] == "retry-feedback":
             return _retry_prompt(part)
         outcome = part.get("outcome")
@@ -116,7 +116,7 @@ def _keys_by_kind(definitions: Json, tag: str) -> dict[str, frozenset[str]]:
 
 
 def _retry_prompt(part: Json) -> Json:
-    """What the model is told to do better. Before Pydantic AI 2 had outcomes for it, this was a part of its own."""
+    """Returns the request to the model to try again. Before Pydantic AI 2 had outcomes, this was a separate part."""
     kept: Json = {key: part[key] for key in ("tool_name", "tool_call_id", "timestamp") if key in part}
     content = part["content"]
     is_text = isinstance(content, str) or part["part_kind"] == "retry-feedback"

@@ -1,4 +1,4 @@
-"""Cursors: Redis stream ids as clients hold them."""
+"""Cursors: the ids of Redis streams in the form that clients hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Position = tuple[int, int]
 
 
 def parse_cursor(text: str) -> str:
-    """The normal form ``milliseconds-sequence`` of a cursor.
+    """Returns a cursor in its normal form, ``milliseconds-sequence``.
 
     Raises ValueError unless ``text`` is ``digits`` or ``digits-digits``, each below 2^64.
     """
@@ -28,6 +28,6 @@ def parse_cursor(text: str) -> str:
 
 
 def position(cursor: str) -> Position:
-    """The cursor as a pair that compares in stream order."""
+    """Returns the cursor as a pair that compares in stream order."""
     first, _, second = cursor.partition("-")
     return int(first), int(second or 0)

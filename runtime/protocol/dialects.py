@@ -1,7 +1,7 @@
 """Dialects: the event shapes that Dify's published clients of different dates accept.
 
-Their models forbid unknown keys, so one shape cannot serve them all. The dialect of a run is chosen when the run is
-accepted and applied when an event or the record is written; readers forward bytes and know nothing of it.
+The clients' models forbid unknown keys, so one shape cannot serve them all. A run's dialect is chosen when the run is
+accepted, and applied when an event or the record is written. Readers forward bytes and need not know the dialect.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from runtime.protocol.requests import CreateRunRequest, LayerSpec
 
 
 class Dialect(StrEnum):
-    """The date of the Dify client, or ``current`` for our own and any other client."""
+    """The date of a Dify client, or ``current`` for Greenrun's own and all other clients."""
 
     MAY_14 = "2026-05-14"
     MAY_27 = "2026-05-27"
@@ -24,7 +24,7 @@ class Dialect(StrEnum):
 
     @property
     def is_dated(self) -> bool:
-        """Whether it is a Dify client's."""
+        """Whether this is the dialect of a Dify client."""
         return self is not Dialect.CURRENT
 
 
@@ -38,27 +38,26 @@ _TOKEN_KEYS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 
 @dataclass(frozen=True, slots=True)
 class DialectRules:
-    """What one dialect has on the wire. The defaults are what the dialects of 2026 have in common."""
+    """The wire format of one dialect. The defaults are what the dialects of 2026 have in common."""
 
     message_delta: bool = False
-    """Whether an agent event carries ``agent_message_delta`` beside its data."""
+    """Whether an agent event has ``agent_message_delta`` beside its data."""
     usage_keys: frozenset[str] | None = frozenset()
-    """The keys of a success's ``usage``: without any there is no usage; None is all of them."""
+    """The keys of a success's ``usage``: an empty set means no usage, None means all keys."""
     error_type: bool = False
     cancelled_event: bool = True
     cancelled_error: bool = False
-    """Whether the record of a cancelled run says why in ``error``."""
+    """Whether the record of a cancelled run gives the reason in ``error``."""
     deferred_tool_call: bool = False
-    """Whether a run may succeed with a deferred tool call in the place of an output."""
+    """Whether a run may succeed with a deferred tool call instead of an output."""
     output_validation: bool = False
-    """Whether a terminal event says what became of a checked output."""
+    """Whether a terminal event reports the validation of a checked output."""
     output_tool_is_configured: bool = False
     """Whether the output tool's name comes from the config of its layer."""
     event_kinds: frozenset[str] | None = _MAY_KINDS
-    """The Pydantic AI event kinds sent; None is all of them."""
+    """The Pydantic AI event kinds that are sent; None means all."""
     clients: tuple[str, ...] = ("1.94.0",)
-    """The Pydantic AI versions of its clients: nothing is written that one of them does not read. None knows
-    everything."""
+    """The Pydantic AI versions of its clients: only what all of them can read is written. If empty, everything is."""
 
 
 RULES: dict[Dialect, DialectRules] = {
@@ -94,9 +93,9 @@ _OLD_INVOKE_FROM = frozenset({"workflow_run", "single_step", "agent_app", "babys
 
 
 def choose_dialect(request: CreateRunRequest) -> Dialect:
-    """The dialect whose signs the request bears. The first sign found decides.
+    """Returns the dialect that the request's features indicate. The first feature found decides.
 
-    Clients that came after 10 August 2026 have no dialect: their requests cannot run here, whatever is chosen.
+    Clients published after 10 August 2026 have no dialect: their requests cannot run here, whatever is chosen.
     """
     layers = request.composition.layers
     types = {layer.type for layer in layers}

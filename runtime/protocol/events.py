@@ -1,4 +1,4 @@
-"""Run events in the bytes that are stored: one line of JSON, without the ``id`` that its stream entry has."""
+"""Run events in the form that is stored: one line of JSON, without the ``id``, which is that of the stream entry."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class EventType(StrEnum):
 TERMINAL_TYPES = frozenset({EventType.RUN_SUCCEEDED, EventType.RUN_FAILED, EventType.RUN_CANCELLED})
 
 _LINE_BREAKS = (("\u0085".encode(), b"\\u0085"), ("\u2028".encode(), b"\\u2028"), ("\u2029".encode(), b"\\u2029"))
-"""Characters that some clients split lines on. They can only stand inside JSON strings, so an escape is the same."""
+"""Characters that some clients split lines on. They occur only inside JSON strings, where an escape means the same."""
 
 CANCELLED_REASON = "cancelled"
-"""The ``reason`` of a cancelled run where the dialect knows no cancelled event."""
+"""The ``reason`` of a cancelled run in a dialect without a cancelled event."""
 
 AGENT_EVENT: TypeAdapter[AgentStreamEvent] = TypeAdapter(AgentStreamEvent)
-"""How Pydantic AI's own events are written and read. Costs a tenth of a second to make: there is this one."""
+"""Reads and writes Pydantic AI's own events. It is shared because it takes a tenth of a second to build."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """How a run ended, before a dialect has shaped it.
+    """How a run ended, before its dialect is applied.
 
-    ``reason`` says why it failed or was cancelled, in a word; ``error`` is text for people.
+    ``reason`` says in one word why it failed or was cancelled; ``error`` is text for people.
     """
 
     status: RunStatus
@@ -60,7 +60,7 @@ class RunEnd:
     error_type: str | None = None
     reason: str | None = None
     output_validation: dict[str, Any] | None = None
-    """What became of a checked output on its way."""
+    """The report on a checked output: its source, repairs and errors."""
 
     @classmethod
     def succeeded(cls, *, output: Any, snapshot: dict[str, Any], usage: dict[str, Any] | None) -> RunEnd:
@@ -69,7 +69,7 @@ class RunEnd:
 
     @classmethod
     def deferred(cls, *, call: dict[str, Any], snapshot: dict[str, Any], usage: dict[str, Any] | None) -> RunEnd:
-        """A success whose tool call waits for its caller's answer, in the place of an output."""
+        """Returns a success with a deferred tool call, whose result the caller must bring, instead of an output."""
         data = {"deferred_tool_call": call, "session_snapshot": snapshot, "usage": usage}
         return cls(RunStatus.SUCCEEDED, data=data)
 
@@ -94,7 +94,7 @@ class EventEncoder:
         return self._event(EventType.RUN_STARTED, b"{}")
 
     def agent_event(self, event: AgentStreamEvent) -> Event | None:
-        """The event with what the dialect's clients know of it; None when they do not know its kind."""
+        """Returns the event with what the dialect's clients know of it; None when they do not know its kind."""
         kinds = self._rules.event_kinds
         if kinds is not None and event.event_kind not in kinds:
             return None
@@ -107,7 +107,7 @@ class EventEncoder:
         return self._event(EventType.PYDANTIC_AI_EVENT, data, extra)
 
     def ended(self, end: RunEnd) -> Event:
-        """The terminal event."""
+        """Returns the terminal event."""
         if end.status is RunStatus.SUCCEEDED:
             data = {key: value for key, value in end.data.items() if key != "usage"}
             data = {**data, **self._usage(end), **self._validation(end)}
@@ -151,8 +151,8 @@ class EventEncoder:
 
 
 def _known(event: AgentStreamEvent, clients: Clients) -> bytes | None:
-    """The event with what the clients know of it; None when one of them does not read it."""
-    if isinstance(event, PartDeltaEvent):  # nearly all events are: these take no longer than without an allow-list
+    """Returns the event with what the clients know of it; None when one of them cannot read it."""
+    if isinstance(event, PartDeltaEvent):  # nearly all events are: they must be as fast as without an allow-list
         keys = clients.known_of_delta.get(event.delta.part_delta_kind)
         return AGENT_EVENT.dump_json(event, include=keys) if keys is not None else None
     known = clients.event(AGENT_EVENT.dump_python(event, mode="json"))
@@ -160,7 +160,7 @@ def _known(event: AgentStreamEvent, clients: Clients) -> bytes | None:
 
 
 def ended_record(record: RunRecord, end: RunEnd, end_token: str) -> RunRecord:
-    """The record of a run that ``end`` ended, in the run's dialect."""
+    """Returns the record of a run that ended with ``end``, in the run's dialect."""
     cancelled, rules = end.status is RunStatus.CANCELLED, RULES[record.dialect]
     status, error = end.status, None
     if cancelled and not rules.cancelled_event:

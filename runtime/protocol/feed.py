@@ -1,7 +1,7 @@
-"""What the dashboard's feed says and is told: the messages of ``GET /events/ws``.
+"""The messages of the dashboard's feed, ``GET /events/ws``, in both directions.
 
-A client sends one of the commands. It gets the events of the runs it subscribes to just as they are stored, and beside
-them the messages made here, whose types are no event's.
+A client sends commands. It receives the events of the runs it subscribes to exactly as they are stored, and the
+messages built here, whose types differ from those of events.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from runtime.protocol.records import RunRecord, RunStatus
 from runtime.protocol.requests import WireModel
 
 MAX_RUN_ID_LENGTH = 100
-"""Longer than any id; what is refused is repeated to the client."""
+"""Longer than any id. The bound is needed because a refused id is repeated to the client."""
 
 
 class Unsubscribed(StrEnum):
@@ -30,7 +30,7 @@ class Unsubscribed(StrEnum):
 
 
 def _parse_after(value: object) -> object:
-    """An empty cursor counts as none, as it does in a query."""
+    """Parses a cursor. An empty cursor counts as none, as it does in a query."""
     return parse_cursor(value) if isinstance(value, str) and value else value or None
 
 
@@ -39,7 +39,7 @@ RunId = Annotated[str, Field(max_length=MAX_RUN_ID_LENGTH)]
 
 
 class Subscribe(WireModel):
-    """Follow a run, from behind the cursor ``after`` or from its beginning."""
+    """Follows a run from the cursor ``after``, or from its beginning."""
 
     type: Literal["subscribe"]
     run_id: RunId
@@ -51,27 +51,27 @@ class Subscribe(WireModel):
 
 
 class Unsubscribe(WireModel):
-    """Follow a run no longer."""
+    """Stops following a run."""
 
     type: Literal["unsubscribe"]
     run_id: RunId
 
 
 class SubscribeRuns(WireModel):
-    """Follow the list of runs, from behind the cursor ``after`` or from what runs now."""
+    """Follows the list of runs from the cursor ``after``, or from the runs that are running now."""
 
     type: Literal["subscribe_runs"]
     after: After = None
 
 
 class UnsubscribeRuns(WireModel):
-    """Follow the list of runs no longer."""
+    """Stops following the list of runs."""
 
     type: Literal["unsubscribe_runs"]
 
 
 class PingCommand(WireModel):
-    """Ask for a sign of life: the WebSocket of a browser cannot send pings."""
+    """Asks for a pong: the WebSocket of a browser cannot send pings."""
 
     type: Literal["ping"]
 
@@ -89,38 +89,38 @@ COMMAND_TYPES = ", ".join(_COMMANDS)
 
 
 def parse_command(fields: Mapping[str, Any]) -> Command | None:
-    """The command in a client's message; None when its type is unknown. Raises pydantic's ValidationError."""
+    """Returns the command in a client's message; None when its type is unknown. Raises pydantic's ValidationError."""
     kind = fields.get("type")
     model = _COMMANDS.get(kind) if isinstance(kind, str) else None
     return model.model_validate(fields) if model is not None else None
 
 
 def subscribed(run_id: str, status: RunStatus) -> dict[str, Any]:
-    """The events of a run will come; ``status`` is what it was when this was said."""
+    """Announces that the events of a run will follow; ``status`` is the run's status at this moment."""
     return {"type": "subscribed", "run_id": run_id, "status": status}
 
 
 def unsubscribed(run_id: str, reason: Unsubscribed) -> dict[str, Any]:
-    """No more events of a run will come."""
+    """Announces that no more events of a run will follow."""
     return {"type": "unsubscribed", "run_id": run_id, "reason": reason}
 
 
 def subscribed_runs(*, is_resumed: bool) -> dict[str, Any]:
-    """The list will come: what is behind the cursor when it is resumed, and otherwise what runs now."""
+    """Announces the list of runs: what follows the cursor if it is resumed, and otherwise what is running now."""
     return {"type": "subscribed_runs", "resumed": is_resumed}
 
 
 def runs_page(records: Sequence[RunRecord], *, cursor: str | None) -> bytes:
-    """Some of the runs that were running at ``cursor``, as JSON; the cursor is None in all pages but the last.
+    """Returns some of the runs that were running at ``cursor``, as JSON; the cursor is None in all pages but the last.
 
-    A run that has ended since is told as it was then: its end is behind the cursor.
+    A run that has ended since is shown as it was then: its end follows the cursor.
     """
     runs = [_as_it_began(record) for record in records]
     return json.dumps({"type": "runs", "runs": runs, "more": cursor is None, "id": cursor}).encode()
 
 
 def run_message(cursor: bytes, payload: bytes) -> bytes:
-    """A run that has started or ended, from its entry in the feed, as JSON."""
+    """Returns a run that has started or ended, from its entry in the feed, as JSON."""
     return b'{"type":"run","id":"%b","run":%b}' % (cursor, payload)
 
 

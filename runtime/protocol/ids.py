@@ -1,4 +1,4 @@
-"""Ids: UUIDv7 strings, which sort by the time they were made."""
+"""Ids: UUIDv7 strings, which sort by their time of creation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import uuid
 
 
 def new_id() -> str:
-    """A new UUIDv7 (RFC 9562, section 5.7): 48 bits of milliseconds, then random bits."""
+    """Returns a new UUIDv7 (RFC 9562, section 5.7): 48 bits of milliseconds, then random bits."""
     value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
@@ -16,7 +16,7 @@ def new_id() -> str:
 
 
 def is_id(text: str) -> bool:
-    """Whether ``text`` is a UUID in its canonical form."""
+    """Returns whether ``text`` is a UUID in its canonical form."""
     try:
         return str(uuid.UUID(text)) == text
     except ValueError:

@@ -1,4 +1,4 @@
-"""Jobs: what has to be known to execute a run, as plain data that any worker could be sent."""
+"""Jobs: all that is needed to execute a run, as plain data that could be sent to any worker."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from runtime.protocol.dialects import Dialect
 from runtime.protocol.requests import CreateRunRequest
 
 RUN, TURN, CLEANUP, ASIDE = "run", "turn", "cleanup", "aside"
-"""The kinds of origins there are."""
+"""The kinds of origins."""
 
 
 class Origin(BaseModel):
-    """Who asked for a run: a kind, and what that kind knows it by.
+    """Who asked for a run: a kind, and an id within that kind.
 
-    The kind is a string and no enum, so that a worker can read and end what a later version has stored.
+    The kind is a string rather than an enum, so that a worker can read and end what a later version has stored.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,6 +34,9 @@ class Job(BaseModel):
     attempt: int = 1
     tenant_id: str | None = None
     user_id: str | None = None
-    """On whose behalf it runs, where its origin says so."""
+    """The user on whose behalf it runs, if its origin names one."""
     request: CreateRunRequest | None = Field(default=None, repr=False)
-    """None where the origin makes it of what it has stored. It may hold credentials: never store it in the clear."""
+    """None if the origin builds the request from what it has stored.
+
+    A request may contain credentials: never store it in the clear.
+    """

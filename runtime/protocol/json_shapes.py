@@ -1,8 +1,8 @@
-"""What a strict reader of a JSON schema reads of a value.
+"""The part of a JSON value that a strict reader with a given JSON schema can read.
 
-A shape takes a value of JSON and gives it back without the keys that the schema does not have, at every depth; or it
-gives ``UNREADABLE``. An optional key whose value is unreadable is left out, and so is an unreadable item of a list.
-The schemas are those that Pydantic writes of its types, which are a small part of JSON Schema.
+A shape takes a JSON value and returns it without the keys that the schema lacks, at every depth, or it returns
+``UNREADABLE``. An optional key whose value is unreadable is left out, and so is an unreadable item of a list. Only the
+schemas that Pydantic generates from its types are supported, a small part of JSON Schema.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _SCALARS: dict[str, tuple[type, ...]] = {
 
 
 class ShapeCompiler:
-    """Makes shapes of schemas that share definitions."""
+    """Compiles schemas that share definitions to shapes."""
 
     def __init__(self, definitions: Mapping[str, Schema]) -> None:
         self._definitions = definitions
         self._referenced = cache(self._make_referenced)
 
     def shape(self, schema: Schema, *, whole: bool = False) -> Shape:
-        """The shape of a schema; ``whole`` reads only objects that have all its keys.
+        """Returns the shape of a schema. With ``whole`` it reads only objects that have all keys of the schema.
 
-        Raises ValueError for a schema of a kind that is not known here.
+        Raises ValueError for an unsupported kind of schema.
         """
         match schema:
             case {"$ref": str(reference)}:
@@ -64,7 +64,7 @@ class ShapeCompiler:
         made: list[Shape] = []
 
         def referenced(given: Any) -> Any:
-            if not made:  # not before it is called: a definition may contain itself
+            if not made:  # compiled on the first call, because a definition may contain itself
                 made.append(self.shape(self._definitions[name], whole=whole))
             return made[0](given)
 
@@ -113,10 +113,10 @@ class ShapeCompiler:
         return array
 
     def _union(self, branches: list[Schema]) -> Shape:
-        """The first branch that reads a value.
+        """Returns the shape of a union: the first branch that can read a value.
 
-        Where anything may stand, such as in a tool's result, a value must not lose a key because it looks a little
-        like a file: only one that has all the keys of a file is one. Pydantic AI always writes them all.
+        If any value is allowed, as in a tool's result, a value must not lose keys because it resembles a file: it
+        counts as a file only if it has all keys of one. Pydantic AI always writes them all.
         """
         is_free = _ANYTHING in branches
         types = tuple(known for branch in branches for known in _scalar(branch))
@@ -143,7 +143,7 @@ class ShapeCompiler:
         return union
 
     def _tagged(self, branches: list[Schema]) -> tuple[str, list[tuple[Any, Schema]]]:
-        """The key that tells the records among the branches apart, and each record with its value of that key."""
+        """Returns the key that distinguishes the records among the branches, and each record with its value."""
         found = [(tags, branch) for branch in branches if (tags := _tags(self._resolved(branch).get("properties", {})))]
         shared = [key for key in found[0][0] if all(key in tags for tags, _ in found)] if found else []
         return (shared[0], [(tags[shared[0]], branch) for tags, branch in found]) if shared else ("", [])
@@ -157,7 +157,7 @@ def _name(reference: str) -> str:
 
 
 def _tags(properties: Mapping[str, Schema]) -> dict[str, Any]:
-    """The keys that can have one value only. A record without them, or with other values, is another record."""
+    """Returns the keys with exactly one possible value. They distinguish a record from others."""
     return {key: schema["const"] for key, schema in properties.items() if "const" in schema}
 
 
@@ -166,7 +166,7 @@ def _scalar(schema: Schema) -> tuple[type, ...]:
 
 
 def _flat(branches: list[Schema]) -> list[Schema]:
-    """The branches of a union, and those of the unions among them."""
+    """Returns the branches of a union, including those of nested unions."""
     flat = []
     for branch in branches:
         inner = branch.get("anyOf") or branch.get("oneOf")

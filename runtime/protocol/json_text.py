@@ -1,4 +1,4 @@
-"""JSON as a request may hold it: what every reader of JSON takes, so that it can be written again anywhere."""
+"""Strict JSON for requests: only what every JSON reader accepts, so that it can be written again anywhere."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import NoReturn
 
 from pydantic_core import from_json
 
-# All up to the next thing that begins a value, passing over strings. Nothing is ever given back, so that no text takes
-# longer than its length.
+# Matches up to the next character that begins a value, skipping strings. The possessive quantifiers never backtrack,
+# so the time is proportional to the length of the text.
 _TO_NEXT_VALUE = re.compile(r'[^",\[{]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?[^",\[{]*+)*+(?:[,\[{]|\Z)', re.DOTALL)
 
 FEW = 1 / 100
-"""Of a budget: a text that can have no more is counted roughly, which is quicker."""
+"""A part of the budget: a text that cannot contain more values than this is counted roughly, which is faster."""
 
 
 class InvalidJson(ValueError):
-    """The text is no JSON, for a reason that repeats nothing of it; ``position`` is in characters."""
+    """Raised for text that is not JSON. The reason quotes nothing of it; ``position`` is in characters."""
 
     def __init__(self, reason: str, position: int = 0) -> None:
         super().__init__(reason)
@@ -27,13 +27,16 @@ class InvalidJson(ValueError):
 
 
 class TooManyValues(Exception):
-    """The JSON holds more values than its budget has. No ValueError: pydantic must not take it for one problem more."""
+    """Raised when JSON contains more values than its budget allows.
+
+    It is no ValueError, because pydantic would report it as one more problem.
+    """
 
 
 class ValueBudget:
-    """How many values may be read; what reads JSON within JSON shares it.
+    """How many values may be read. JSON nested in the strings of JSON shares the budget of the outer one.
 
-    A small text can hold millions of values, and each costs far more time to read and to judge than to send.
+    A small text can contain millions of values, and each takes far more time to read and to validate than to send.
     """
 
     def __init__(self, most: int) -> None:
@@ -41,7 +44,7 @@ class ValueBudget:
         self._left = most
 
     def take(self, text: str) -> None:
-        """Count the values of a text before it is read. Raises TooManyValues."""
+        """Counts the values of a text before it is read. Raises TooManyValues."""
         count = text.count(",") + text.count("[") + text.count("{")
         if count > self.most * FEW:  # some of these may stand in strings
             count = sum(1 for _ in islice(_TO_NEXT_VALUE.finditer(text), self._left + 1))
@@ -51,9 +54,9 @@ class ValueBudget:
 
 
 def read_json(text: str, *, budget: ValueBudget | None = None) -> object:
-    """The value that ``text`` holds. Raises InvalidJson, and TooManyValues when they are more than the budget has.
+    """Returns the value of a JSON text. Raises InvalidJson, and TooManyValues when it exceeds the budget.
 
-    Stricter than Python's reader, which takes NaN, numbers above all floats and halves of surrogate pairs.
+    It is stricter than Python's reader, which accepts NaN, numbers beyond the range of floats and lone surrogates.
     """
     if budget is not None:
         budget.take(text)
@@ -72,7 +75,10 @@ def read_json(text: str, *, budget: ValueBudget | None = None) -> object:
 
 
 def _check_strictly(text: str) -> None:
-    """Pydantic's reader has a bound of depth, below that of its writer, and knows which characters UTF-8 has."""
+    """Checks the text with pydantic's reader.
+
+    That reader refuses lone surrogates, and its limit of depth is below that of its writer.
+    """
     try:
         from_json(text)
     except ValueError as error:

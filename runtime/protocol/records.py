@@ -1,4 +1,4 @@
-"""The run record: what is known of a run beside its events."""
+"""The run record: what is stored about a run beside its events."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from runtime.protocol.jobs import Origin
 from runtime.protocol.phases import Phase
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
-"""The worker of a run that no worker owns. It has the form of an id, as an earlier version's workers tell whoever is
-named there that the run has ended."""
+"""The worker of a run that no worker owns.
+
+It has the form of an id, because workers of an earlier version inform whichever worker is named here of the run's end.
+"""
 
 
 class RunStatus(StrEnum):
@@ -28,14 +30,14 @@ class RunStatus(StrEnum):
 
 
 class RunRecord(BaseModel):
-    """Stored as one JSON string. ``worker`` owns the run, and is ``NOBODY`` while it waits in line; ``end_token`` is of
-    the attempt that ended it.
+    """The stored record of a run, one JSON string.
 
-    ``cancelled`` is true of a cancelled run also where its dialect has no such status and the record says ``failed``.
-    ``idempotency_digest`` names the idempotency key that it was made under, which itself is not kept. A run that one of
-    our keys started has a ``tenant_id``: it is there for that tenant and the operator alone. One that ``waits`` was
-    stored without its first event, which comes when it begins: ``phase`` says so. ``origin`` is None for a plain run,
-    and in what an earlier version has stored.
+    ``worker`` owns the run; it is ``NOBODY`` while the run waits in line. ``end_token`` identifies the attempt that
+    ended the run. ``cancelled`` is true of a cancelled run even if its dialect has no such status and the record says
+    ``failed``. ``idempotency_digest`` is the digest of the idempotency key that the run was made under; the key itself
+    is not stored. A run that was started with a tenant's key has a ``tenant_id``: only that tenant and the operator can
+    see it. A run that ``waits`` was stored without its first event, which is written when it begins (see ``phase``).
+    ``origin`` is None for a plain run, and in records that an earlier version has stored.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -85,17 +87,17 @@ class RunRecord(BaseModel):
 
     @property
     def owner(self) -> str | None:
-        """The worker that owns the run, or did; None where no worker has."""
+        """The worker that owns the run or has owned it; None if no worker has."""
         return self.worker if self.worker not in ("", NOBODY) else None
 
     @property
     def is_in_line(self) -> bool:
-        """Whether it waits and no worker owns it."""
+        """Whether the run waits and no worker owns it."""
         return self.phase is Phase.WAITING and self.owner is None
 
     @property
     def phase(self) -> Phase:
-        """How far the run had come when this was stored."""
+        """The run's phase when this record was stored."""
         if self.has_ended:
             return Phase.ENDED
         return Phase.WAITING if self.waits else Phase.BEGUN
@@ -105,7 +107,7 @@ class RunRecord(BaseModel):
         return self.status is not RunStatus.RUNNING
 
     def as_feed_payload(self) -> bytes:
-        """What the feed of all runs tells of it: one line of JSON."""
+        """Returns the run as the feed of all runs shows it: one line of JSON."""
         fields = (self.run_id, self.status, self.created_at, self.updated_at)
         return b'%b%b","status":"%b","created_at":"%b","updated_at":"%b"}' % (
             feed_payload_start(self.tenant_id),
@@ -113,7 +115,10 @@ class RunRecord(BaseModel):
         )
 
     def as_status(self) -> dict[str, Any]:
-        """The body of ``GET /runs/{run_id}`` in the run's dialect. Of ``error_type`` no client accepts a null."""
+        """Returns the body of ``GET /runs/{run_id}`` in the run's dialect.
+
+        ``error_type`` is left out rather than null, because no client accepts a null there.
+        """
         body: dict[str, Any] = {
             "run_id": self.run_id,
             "status": self.status,
@@ -127,6 +132,6 @@ class RunRecord(BaseModel):
 
 
 def feed_payload_start(tenant_id: str | None) -> bytes:
-    """How the feed's payloads of a tenant's runs begin, and no others, so that nobody has to parse them to tell."""
+    """Returns how the feed payloads of this tenant's runs, and no others, begin, so that none must be parsed."""
     tenant = b"" if tenant_id is None else b'"tenant_id":%b,' % json.dumps(tenant_id).encode()
     return b'{%b"run_id":"' % tenant

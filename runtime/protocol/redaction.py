@@ -1,4 +1,4 @@
-"""Redaction: credentials kept out of texts, by their value."""
+"""Redaction: removes known credentials from texts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from urllib.parse import quote, quote_plus
 REDACTED = "[REDACTED]"
 
 MIN_SECRET_LENGTH = 4
-"""Shorter values are too common in ordinary text to be told from it."""
+"""Shorter values occur too often in ordinary text."""
 
 SCHEMES = frozenset({"basic", "bearer", "token"})
 
 MIN_ENCODED_LENGTH = 8
-"""Of the part of a base64 text that one secret alone decides."""
+"""The least length of a part of a base64 text that depends on one secret alone."""
 
 
 class Redactor:
-    """Replaces every known secret value in a text, also where it is escaped or encoded as programs do it in errors."""
+    """Replaces every known secret in a text, also in the escaped and encoded forms that programs write into errors."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         known = [spelling for secret in secrets for spelling in (secret, _without_scheme(secret))]
@@ -34,14 +34,14 @@ class Redactor:
 
     @cached_property
     def _spellings(self) -> list[str]:
-        """Made when the first text comes, which most runs never have."""
+        """Computed only for the first text, because most runs never have one."""
         spellings = {spelling for secret in self._secrets for spelling in _spellings_of(secret)}
-        # One value may contain another: the longer one goes first.
+        # One value may contain another, so longer ones are replaced first.
         return sorted(spellings, key=len, reverse=True)
 
 
 def _without_scheme(secret: str) -> str:
-    """The key in the value of an Authorization header: errors name it without what stands before it."""
+    """Returns the key in the value of an Authorization header: errors may quote it without the scheme."""
     scheme, _, key = secret.partition(" ")
     return key.strip() if scheme.lower() in SCHEMES else ""
 
@@ -49,7 +49,7 @@ def _without_scheme(secret: str) -> str:
 def _spellings_of(secret: str) -> Iterator[str]:
     escaped = json.dumps(secret)[1:-1]
     yield from (secret, escaped, json.dumps(secret, ensure_ascii=False)[1:-1])
-    yield json.dumps(escaped)[1:-1]  # JSON in the string of another JSON
+    yield json.dumps(escaped)[1:-1]  # JSON inside a string of JSON
     yield repr(secret)[1:-1]
     yield from (html.escape(secret), html.escape(secret, quote=False))
     for percented in (quote(secret), quote(secret, safe=""), quote_plus(secret)):
@@ -63,7 +63,7 @@ def _lower_hex(percented: str) -> str:
 
 
 def _base64_of(secret: bytes) -> Iterator[str]:
-    """Of the secret by itself, and what it makes of base64 when something stands before and behind it."""
+    """Yields the secret in base64: by itself, and the part that depends on it alone when other bytes surround it."""
     for encode in (b64encode, urlsafe_b64encode):
         yield encode(secret).decode().rstrip("=")
         for before in range(3):

@@ -11,7 +11,7 @@ from runtime.protocol.json_text import InvalidJson, read_json
 from runtime.protocol.snapshots import MAX_LAYERS, SessionSnapshot
 
 JSON_BUDGET = "json_budget"
-"""Key of the validation context: the ValueBudget of the body, for the JSON that its strings hold."""
+"""A key of the validation context: the ValueBudget of the body, for JSON inside its strings."""
 
 COMPOSITION_SCHEMA_VERSION = 1
 MAX_IDEMPOTENCY_KEY_LENGTH = 512
@@ -21,20 +21,20 @@ MAX_STREAM_TOKEN_SECONDS = 3600
 
 
 class WireModel(BaseModel):
-    """A request body or a part of one: closed, so that a misspelt key is an error and not ignored."""
+    """A request body or a part of one. It forbids unknown keys, so that a misspelt key is an error and not ignored."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class ExitIntent(StrEnum):
-    """What becomes of a layer when the run leaves it."""
+    """What happens to a layer when the run leaves it."""
 
     SUSPEND = "suspend"
     DELETE = "delete"
 
 
 def _decode_config(value: object, info: ValidationInfo) -> object:
-    """Dify sometimes sends a layer's config as a JSON string that holds the object. Raises TooManyValues."""
+    """Decodes a layer's config if it is a JSON string, as Dify sometimes sends it. Raises TooManyValues."""
     if not isinstance(value, str):
         return value
     try:
@@ -67,14 +67,14 @@ class CompositionSpec(WireModel):
 
 
 class OnExit(WireModel):
-    """The exit intent of each layer, by name; ``default`` is for those not named."""
+    """The exit intent of each layer, by name; ``default`` applies to all others."""
 
     default: ExitIntent = ExitIntent.SUSPEND
     layers: dict[str, ExitIntent] = Field(default_factory=dict)
 
 
 class DeferredToolResults(WireModel):
-    """Answers to deferred tool calls of an earlier run, by tool call id."""
+    """The results of deferred tool calls of an earlier run, by tool call id."""
 
     calls: dict[str, Any] = Field(default_factory=dict)
     metadata: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -91,7 +91,7 @@ class CreateRunRequest(WireModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
     purpose: Literal["workflow_node", "single_step", "agent_app", "babysit", "fasten_preview"] | None = None
     execution_context: dict[str, Any] | None = None
-    """Sent by Dify's builds of 19 to 25 May 2026, and ignored: a layer says the same."""
+    """Sent by Dify's builds of 19 to 25 May 2026. It is ignored, because a layer contains the same."""
 
 
 class CancelRunRequest(WireModel):

@@ -1,4 +1,4 @@
-"""The session snapshot: the runtime state of a run's layers, handed back at its end and given to the next run."""
+"""The session snapshot: the runtime state of a run's layers, returned at its end and passed to the next run."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SNAPSHOT_SCHEMA_VERSION = 1
 HISTORY_LAYER_NAME = "history"
-"""The only name that the layer with the messages of a session may have."""
+"""The only allowed name of the layer with the messages of a session."""
 MAX_LAYERS = 1000
-"""Of a composition and its snapshot. A bound of some kind is needed, and real compositions have a dozen."""
+"""The most layers of a composition and its snapshot. Some bound is needed; real compositions have a dozen layers."""
 
 
 class LifecycleState(StrEnum):
-    """Where a layer is in its life."""
+    """The state of a layer's lifecycle."""
 
     NEW = "new"
     ACTIVE = "active"
@@ -24,11 +24,11 @@ class LifecycleState(StrEnum):
 
 
 ENTERABLE = frozenset({LifecycleState.NEW, LifecycleState.SUSPENDED})
-"""States from which a layer can be entered: ``new`` by its create hook, ``suspended`` by its resume hook."""
+"""States in which a layer can be entered: ``new`` by its create hook, ``suspended`` by its resume hook."""
 
 
 class LayerSnapshot(BaseModel):
-    """The state of one layer. Never its config, credentials or prompts."""
+    """The state of one layer, never its config, credentials or prompts."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,7 +38,7 @@ class LayerSnapshot(BaseModel):
 
 
 class SessionSnapshot(BaseModel):
-    """One entry a layer, in the order of the composition."""
+    """The state of all layers, one entry per layer in the order of the composition."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,4 +1,4 @@
-"""Errors without their words, for the log: what a library says of an error may quote anything."""
+"""Errors without their texts, for the log: the text of a library's error may quote anything."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from errors import GreenrunError
 
 
 class Unforeseen(Exception):
-    """An error of somebody else's, told by the name of its class."""
+    """Stands for an error of a library and shows only the name of its class."""
 
 
 def wordless(error: BaseException) -> BaseException:
-    """An error to log in the place of another: with its class and stack, those of what led to it and of what it groups.
+    """Returns an error to log instead of ``error``.
 
-    Our own errors keep their message, which quotes nothing.
+    It shows the classes and stacks of the error, of its causes and of the members of a group. This project's own errors
+    keep their message, which quotes nothing.
     """
     return _wordless(error, set())
 
 
 def _wordless(error: BaseException, seen: set[int]) -> BaseException:
+    if isinstance(error, Unforeseen):
+        return error
     seen.add(id(error))
     name = f"{type(error).__module__}.{type(error).__qualname__}"
     told: BaseException = Unforeseen(f"{name}: {error.message}" if isinstance(error, GreenrunError) else name)

@@ -10,7 +10,7 @@ _EIGHT_BYTES_FOLLOW = 127
 
 
 def text_frame(payload: bytes) -> bytes:
-    """A text message of a server in one frame: not masked, not compressed. ``payload`` is UTF-8."""
+    """Returns a server's text message in one frame, not masked and not compressed. ``payload`` is UTF-8."""
     length = len(payload)
     if length < _TWO_BYTES_FOLLOW:
         return pack("!BB", _WHOLE_TEXT, length) + payload

@@ -1,16 +1,17 @@
-"""The room for runs: the one door of the runtime to services.
+"""Runs: the only part of the runtime that services import.
 
-A *run* is one execution of a composition. What has to be known to execute it is its ``Job``, plain data. Who asked
-for it is the job's ``Origin``, whose kind names the hooks that the run is executed with (``Origins``).
+A *run* is one execution of a composition. Its ``Job`` holds all that is needed to execute it, as plain data. The job's
+``Origin`` says who asked for the run, and the origin's kind selects the hooks that the run is executed with
+(``Origins``).
 
-It is *owned* by the ``Executor`` that has started it. ``LocalExecutor`` is the one of this worker, which the run's
-record in Redis names. Its ``Phase`` goes from waiting to begun, ending and ended.
+A run is *owned* by the ``Executor`` that has started it: the ``LocalExecutor`` of one worker, whose name is in the
+run's record in Redis. Its ``Phase`` goes from waiting to begun, ending and ended.
 
-It *ends* by one script in Redis, once, whoever runs it: the owner behind the last event, a cancel, or the reaper. The
-same step announces the end, and ``Observers`` hear of it.
+A run *ends* exactly once, by one script in Redis, whoever ends it: the owner after the last event, a cancel, or the
+reaper. The same script announces the end, and ``Observers`` receive the announcement.
 
-Services reach it all by the ``Worker`` that they are given, and import nothing else of ``runtime.events`` and
-``runtime.execution``, nor the ``Runtime`` that a worker is.
+Services use all of this through the ``Worker`` that they are given. They import nothing else from ``runtime.events`` or
+``runtime.execution``, nor ``Runtime``, the class that implements ``Worker``.
 """
 
 from runtime.events.entries import StreamEntry

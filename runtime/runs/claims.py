@@ -1,4 +1,4 @@
-"""Claims: what is stored of a request made under an idempotency key."""
+"""Claims: what is stored about a request that was made under an idempotency key."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from runtime.protocol.records import RunRecord
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Digests, and nothing that the request says."""
+    """The claim of one request: two digests, and nothing of the request's content."""
 
     digest: str
-    """Of the key, and of who uses it."""
+    """The digest of the key and of the caller who uses it."""
     fingerprint: str
-    """Of the request, without its key."""
+    """The digest of the request, without its key."""
 
     def require_same(self, fingerprint: str | None) -> None:
-        """Raise IdempotencyKeyReused unless what is stored under the key is of the same request."""
+        """Raises IdempotencyKeyReused unless the ``fingerprint`` stored under the key is that of the same request."""
         if fingerprint != self.fingerprint:
             raise IdempotencyKeyReused
 
 
 def gives_key_up(earlier: RunRecord, dialect: Dialect) -> bool:
-    """Whether a run leaves its idempotency key to another request in this dialect.
+    """Returns whether another request of this dialect may reuse the idempotency key of this run.
 
-    A workflow node of Dify that goes on after a person's answer sends the key of its first run again.
+    A workflow node of Dify that continues after a person's answer sends the key of its first run again.
     """
     return dialect.is_dated and earlier.has_ended

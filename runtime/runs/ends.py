@@ -1,4 +1,4 @@
-"""Ends that no model makes."""
+"""Ends of runs that come from the server and not from a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WORKER_LOST = RunEnd.failed("the worker that executed the run was lost", reason=
 
 
 def waited_too_long(seconds: float) -> RunEnd:
-    """The end of a turn whose time has not come after so many seconds."""
+    """Returns the end of a turn that has waited in line for more than ``seconds``."""
     return RunEnd.failed(
         f"the turn waited longer than {seconds:g} seconds for those before it", reason=SessionBusy.code
     )

@@ -1,4 +1,4 @@
-"""The port of what executes runs. ``LocalExecutor`` is the one in this process."""
+"""The interface of whatever executes runs. ``LocalExecutor`` executes them in this process."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from runtime.runs.origins import ProvenRun
 
 
 class StopReason(StrEnum):
-    """Why a run was stopped from outside."""
+    """Why something other than the run itself stopped it."""
 
     ENDED_ELSEWHERE = "ended_elsewhere"
-    """A cancel or a reaper has ended it: its record and terminal event are written."""
+    """A cancel or the reaper has ended it: its record and terminal event are already written."""
     LEASE_LOST = "lease_lost"
-    """Its lease is gone: something has ended it, or Redis has lost its data."""
+    """Its lease is gone: either something has ended the run, or Redis has lost its data."""
     STORAGE = "storage"
-    """Redis no longer takes its events."""
+    """Redis no longer accepts its events."""
     SHUTDOWN = "shutdown"
-    """The worker stops."""
+    """The worker is stopping."""
 
 
 class Executor(Protocol):
-    """Owns the runs that are given to it, each until its end is written."""
+    """Owns each run that is given to it until the run's end is written."""
 
     @property
     def active(self) -> list[str]:
-        """The ids of the runs that it owns."""
+        """The ids of the runs that this executor owns."""
 
     def record_of(self, run_id: str) -> RunRecord | None:
-        """The record that a run it owns began with; None when it owns no such run."""
+        """Returns the record that a run of this executor began with; None for a run that it does not own."""
 
     def admit(self, *, was_accepted: bool = False) -> AbstractContextManager[None]:
-        """Hold a place while a run is being stored and started. Raises ShuttingDown or CapacityReached.
+        """Reserves a place while a run is being stored and started. Raises ShuttingDown or CapacityReached.
 
         A run that ``was_accepted`` before is refused only when all runs are being stopped.
         """
 
     def start(self, job: Job, record: RunRecord, proven: ProvenRun | None = None) -> None:
-        """Execute an admitted job whose record is stored.
+        """Executes an admitted job whose record is stored.
 
-        ``proven`` is what this process has made of the job just now; without it the hooks of its origin make it.
+        ``proven`` is what this process has just made from the job; without it the hooks of the job's origin make it.
         """
 
     def stop(self, run_id: str, reason: StopReason) -> bool:
-        """Stop a run; False when it does not own it."""
+        """Stops a run. Returns False when this executor does not own it."""
 
     def drain(self, timeout: float) -> bool:
-        """Stop all runs; False when ``timeout`` seconds were not enough for their ends."""
+        """Stops all runs. Returns False when not all of them ended within ``timeout`` seconds."""

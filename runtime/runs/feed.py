@@ -1,4 +1,4 @@
-"""The feed of all runs, as services read it: what runs now, and then what starts and ends."""
+"""The feed of all runs, for services: which runs are running now, and then which runs start and end."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from runtime.protocol.sse import HEARTBEAT_SECONDS
 
 
 class RunFeed:
-    """Its methods raise StorageUnavailable."""
+    """Reads the feed. All methods raise StorageUnavailable when Redis cannot be reached."""
 
     def __init__(self, source: FeedSource, hub: Hub) -> None:
         self._source = source
         self._hub = hub
 
     def snapshot(self) -> FeedSnapshot:
-        """What runs now, and the cursor behind which the rest comes."""
+        """Returns the runs that are running now, and the cursor after which everything else follows."""
         return self._source.snapshot()
 
     def records(self, run_ids: list[str]) -> list[RunRecord]:
-        """The records of these runs, of as many as there are still."""
+        """Returns the records of these runs, except those that no longer exist."""
         return self._source.records(run_ids)
 
     def knows(self, cursor: str) -> bool:
-        """Whether everything behind a cursor that a client brings is still there."""
+        """Returns whether everything after a client's cursor is still stored."""
         return self._source.knows(cursor)
 
     def follow(self, after: str) -> Follower:
-        """What starts and ends from a cursor on, without an end. Reading it raises CursorLost."""
+        """Returns a follower of all starts and ends after a cursor. It never ends; reading it raises CursorLost."""
         source, hub = self._source, self._hub
         return Follower("feed", source.stream, after=after, store=source, hub=hub, heartbeat=HEARTBEAT_SECONDS)
 
     @contextmanager
     def attend(self, seat: Subscriber) -> Iterator[None]:
-        """Let a connection be known, by a subscriber to nothing, which is cut when the worker is to stop."""
+        """Registers a connection as a subscriber without a stream, so that it is closed when the worker stops."""
         self._hub.admit(seat, is_endless=True)
         try:
             yield

@@ -1,10 +1,12 @@
-"""Observers: who has to hear of ended runs.
+"""Observers: parts of this service that react to the end of runs.
 
-The step that ends a run also announces its end, in a stream that outlives the process. Each observer hears of every
-end at least once, on one of the workers: again, and on another one, until it has acknowledged it. So it writes a fact
-of its own that a repeat does not change, and acknowledges only then.
+The script that ends a run also announces the end, in a stream that outlives the process. Each end is delivered to each
+observer at least once, on one of the workers. It is delivered again, perhaps on another worker, until the observer has
+acknowledged it. An observer therefore first writes its result in a way that a repetition does not change, and only then
+acknowledges.
 
-The process that has ended a run looks at once. Were it lost in between, another one looks a moment later.
+The process that has ended a run delivers the end at once. If that process is lost, another one delivers it a moment
+later.
 """
 
 from __future__ import annotations
@@ -29,16 +31,16 @@ logger = logging.getLogger(__name__)
 
 PAGE_ENDS = 100
 MOST_UNACKNOWLEDGED = 500
-"""A worker with so many ends of one bucket under way hears of no more until some are acknowledged."""
+"""A worker with this many unacknowledged ends in one bucket reads no more of them until some are acknowledged."""
 LOOK_SECONDS = 2.0
-"""How long an end may wait that nobody hears of because its process was lost."""
+"""How long an end may wait when the process that announced it was lost."""
 TIDY_SECONDS = 5.0
 IDLE_SECONDS = 15.0
-"""An end that was not acknowledged for so long is told again, perhaps to another worker."""
+"""An end that was not acknowledged for this long is delivered again, perhaps to another worker."""
 AWAY_SECONDS = 3600.0
-"""A worker that was away for so long, with nothing left to do, is forgotten."""
+"""A worker that was away for this long, with nothing left to acknowledge, is forgotten."""
 MOST_DELIVERIES = 20
-"""What fails so often is given up, or nothing behind it could ever be cut off."""
+"""An end whose delivery has failed this often is given up: otherwise nothing after it could ever be trimmed."""
 ALARM_ENDS = MOST_ENDS // 2
 ALARM_SECONDS = 60.0
 FIRST_RETRY_SECONDS = 0.2
@@ -47,17 +49,17 @@ LONGEST_RETRY_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class HeardEnd:
-    """An announced end that waits to be acknowledged."""
+    """An announced end that an observer has received and must acknowledge."""
 
     end: AnnouncedEnd
     acknowledge: Callable[[], None] = field(repr=False)
-    """The observer's own fact is written. Never waits, and may be called later, and more than once."""
+    """Called once the observer has written its result. Never blocks, and may be called later and more than once."""
 
 
 Handler = Callable[[Sequence[HeardEnd]], None]
-"""Does what ends call for, and acknowledges them. What it raises is tried again."""
+"""Reacts to ends and acknowledges them. It is called again after it has raised an exception."""
 AtOnce = Callable[[AnnouncedEnd], None]
-"""Told of an end in the process that has ended the run, before any handler, and perhaps never. Never waits."""
+"""Called in the process that has ended the run, before any handler. Must not block; after a crash it is not called."""
 
 
 class Observers:
@@ -70,19 +72,19 @@ class Observers:
         self._bucket: Callable[[str], int] = lambda run_id: 0
 
     def register(self, name: str, handle: Handler, *, at_once: AtOnce | None = None) -> None:
-        """Tell ``handle`` of ended runs. What was announced under a ``name`` before goes on where it was."""
+        """Has ``handle`` called with ended runs, from where the observer of this ``name`` stopped before."""
         self._handlers[name] = handle
         if at_once is not None:
             self._at_once.append(at_once)
 
     @property
     def is_there(self) -> bool:
-        """Whether anybody has to hear of ends."""
+        """Whether any observer is registered."""
         return bool(self._handlers)
 
     @property
     def is_busy(self) -> bool:
-        """Whether an observer is about to hear of an end of this worker, or is being told of one."""
+        """Whether an observer is handling an end on this worker, or is about to."""
         return any(one.is_busy for bucket in self._by_bucket.values() for one in bucket)
 
     def start(self, stream: EndStream) -> None:
@@ -95,20 +97,20 @@ class Observers:
                 one.start()
 
     def announced(self, end: AnnouncedEnd) -> None:
-        """This process has just announced the end of a run."""
+        """Delivers an end that this process has just announced."""
         for tell in self._at_once:
             tell(end)
         for one in self._by_bucket.get(self._bucket(end.run_id), ()):
             one.look()
 
     def stop(self) -> None:
-        """Hear of no more ends: they are left to other workers."""
+        """Stops receiving ends: they are left to other workers."""
         for bucket in self._by_bucket.values():
             for one in bucket:
                 one.stop()
 
     def close(self) -> None:
-        """Stop, and send what was acknowledged. The rest is told to another worker."""
+        """Stops, and sends the pending acknowledgements. All other ends are delivered to another worker."""
         self.stop()
         for bucket in self._by_bucket.values():
             for one in bucket:
@@ -116,7 +118,7 @@ class Observers:
 
 
 class _Observation:
-    """What one observer hears of one bucket, in a greenlet of its own."""
+    """Receives the ends of one bucket for one observer, in its own greenlet."""
 
     def __init__(self, name: str, handle: Handler, stream: EndStream, bucket: int) -> None:
         self._name = name
@@ -125,9 +127,9 @@ class _Observation:
         self._bucket = bucket
         self._news = Event()
         self._under_way: dict[str, float] = {}
-        """When each entry was heard that is not acknowledged."""
+        """The entries that were received and are not acknowledged yet, each with the time when it was received."""
         self._acknowledged: list[str] = []
-        self._tidied_at = time.monotonic() - random.uniform(0, TIDY_SECONDS)  # noqa: S311 (so that buckets do not meet)
+        self._tidied_at = time.monotonic() - random.uniform(0, TIDY_SECONDS)  # noqa: S311 (staggers the buckets)
         self._alarmed_at = -ALARM_SECONDS
         self._is_hearing = False
         self._greenlet: gevent.Greenlet[..., None] | None = None
@@ -169,7 +171,7 @@ class _Observation:
                 self._is_hearing = False
 
     def _hear(self) -> None:
-        """All that is new. Raises one of LINK_ERRORS, or ResponseError."""
+        """Delivers all new ends. Raises one of LINK_ERRORS, or ResponseError."""
         has_more = True
         while has_more:
             self._send_acknowledged()
@@ -186,7 +188,7 @@ class _Observation:
     def _tidy(self) -> None:
         now = self._tidied_at = time.monotonic()
         for entry_id in [one for one, heard in self._under_way.items() if now - heard > IDLE_SECONDS]:
-            del self._under_way[entry_id]  # it is told again
+            del self._under_way[entry_id]  # it is delivered again
         tidied = self._stream.tidy(
             self._name,
             self._bucket,
@@ -203,7 +205,7 @@ class _Observation:
         self._tell(tidied.taken)
 
     def _tell(self, entries: Sequence[EndEntry]) -> None:
-        """Have the observer do what these ends call for, one by one where all together fail."""
+        """Has the observer handle these ends: all together, and one by one if that fails."""
         heard = [one for entry in entries if (one := self._heard(entry)) is not None]
         if heard and not self._try(heard) and len(heard) > 1:
             for one in heard:
@@ -213,13 +215,13 @@ class _Observation:
         self._under_way[entry.entry_id] = time.monotonic()
         try:
             end = AnnouncedEnd.model_validate_json(entry.payload)
-        except ValidationError:  # of a version to come
+        except ValidationError:  # written by a newer version
             logger.warning("ends: %s: cannot read %s", self._name, entry.entry_id)
             return None
         return HeardEnd(end, lambda: self._acknowledge(entry.entry_id))
 
     def _try(self, heard: Sequence[HeardEnd]) -> bool:
-        """False when the observer has failed. While what it needs is away it is tried again and again."""
+        """Returns False when the observer has failed. While something that it needs is unavailable, it is retried."""
         delay = FIRST_RETRY_SECONDS
         while True:
             try:
@@ -230,7 +232,7 @@ class _Observation:
                     logger.warning("ends: %s: failed for %d ends: %s", self._name, len(heard), error)
                     return False
                 logger.warning("ends: %s: %d wait, trying again: %s", self._name, len(heard), error.code)
-            except Exception:  # one end's trouble must not keep the observer from hearing of others
+            except Exception:  # a failure for one end must not keep the observer from receiving others
                 logger.exception("ends: %s: failed for %d ends", self._name, len(heard))
                 return False
             gevent.sleep(delay)
@@ -242,7 +244,7 @@ class _Observation:
             self._news.set()
 
     def _send_acknowledged(self) -> None:
-        """Raises one of LINK_ERRORS, or ResponseError; then they are sent later."""
+        """Sends the acknowledgements. Raises one of LINK_ERRORS, or ResponseError; then they are sent later."""
         entry_ids = list(self._acknowledged)
         if entry_ids:
             self._stream.acknowledge(self._name, self._bucket, entry_ids)

@@ -1,4 +1,4 @@
-"""Origins: who asks for runs. The kind of a job's origin names the hooks that its run is executed with."""
+"""Origins: who asks for runs. The kind of a job's origin selects the hooks that its run is executed with."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from runtime.protocol.requests import DeferredToolResults, LayerSpec
 
 @dataclass(frozen=True, slots=True)
 class ProvenRun:
-    """What a run executes, bound and checked."""
+    """What a run executes: a composition that was bound to its layers and checked."""
 
     composition: Composition
     dialect: Dialect
     layers: Sequence[LayerSpec] = field(repr=False)
     deferred_results: DeferredToolResults | None = field(default=None, repr=False)
-    """What the request answers to the tool call that ended the run before."""
+    """The request's results for the tool call that ended the previous run."""
     is_cleanup: bool = False
-    """Whether it only leaves the layers of a session for good, and calls no model."""
+    """Whether the run only deletes what the layers of a session keep, and calls no model."""
 
 
 class RunNotBegun(Exception):
-    """The run cannot begin; ``end`` is how it ends."""
+    """Raised when a run cannot begin; ``end`` is how it ends."""
 
     def __init__(self, end: RunEnd) -> None:
         super().__init__(end.error)
@@ -35,39 +35,41 @@ class RunNotBegun(Exception):
 
 
 class RunHooks(ABC):
-    """What an origin adds to one of its runs.
+    """What an origin adds to the execution of one of its runs.
 
-    All methods but ``stop`` are called in the run's own greenlet, one after the other, and may wait there.
+    All methods but ``stop`` are called in the run's own greenlet, one after the other, and may block it.
     """
 
     @abstractmethod
     def begin(self, proven: ProvenRun | None) -> ProvenRun | None:
-        """What to execute, as soon as it is this run's turn; None when it was stopped. Raises RunNotBegun.
+        """Waits for the run's turn and returns what it executes; None when the run was stopped. Raises RunNotBegun.
 
-        ``proven`` is what this process has made of the job just now, where it has.
+        ``proven`` is what this process has just made from the job, if it has.
         """
 
     def stop(self) -> None:  # noqa: B027 (most have nothing to stop)
-        """The run is stopped: ``begin``, if it still waits, is to return soon. May come from any greenlet."""
+        """Makes a waiting ``begin`` return soon, because the run is stopped. May be called from any greenlet."""
 
     def prepare(self, end: RunEnd) -> None:  # noqa: B027
-        """The run ends like this by itself, and nobody can know it yet. It may still turn out that something else
-        has ended it."""
+        """Called when the run has ended by itself, before its end is stored and visible.
+
+        Something else may still end the run first, in a different way.
+        """
 
 
 HooksMaker = Callable[[Job], RunHooks]
 
 
 class Origins:
-    """The kinds of origins. Services register theirs before the runtime starts."""
+    """The registered kinds of origins. Services register theirs before the runtime starts."""
 
     def __init__(self) -> None:
         self._makers: dict[str, HooksMaker] = {}
 
     def register(self, kind: str, make: HooksMaker) -> None:
-        """Have the runs of this kind executed with the hooks that ``make`` gives for a job."""
+        """Has the runs of this kind executed with the hooks that ``make`` returns for a job."""
         self._makers[kind] = make
 
     def hooks(self, job: Job) -> RunHooks:
-        """The hooks of a job's run. Raises KeyError for a kind that nobody has registered."""
+        """Returns the hooks for a job's run. Raises KeyError for a kind that is not registered."""
         return self._makers[job.origin.kind](job)

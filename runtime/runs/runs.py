@@ -1,4 +1,4 @@
-"""The one door of the runtime to services: runs are accepted, found, followed and ended here."""
+"""The interface of the runtime to services: runs are accepted, found, followed and ended here."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from runtime.runs.feed import RunFeed
 from runtime.runs.origins import ProvenRun
 
 MAX_PAGE_BYTES = 8 * 1024 * 1024
-"""Of a page of events that is answered as a whole: it is in memory, here and with its reader."""
+"""The most bytes of a page of events that is returned as a whole: it is held in memory, here and by its reader."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundRun:
-    """A run as it was found, to be followed from a cursor on."""
+    """A run as it was found, ready to be followed from a cursor."""
 
     record: RunRecord
     after: str
     page: list[StreamEntry] | None = None
-    """What was behind the cursor then; None when it was not looked at."""
+    """The first events after the cursor at that time; None when they were not read."""
 
 
 class Runs:
-    """Its methods raise StorageUnavailable besides what they say."""
+    """Accepts, finds, follows and ends runs. All methods raise StorageUnavailable when Redis cannot be reached."""
 
     def __init__(
         self,
@@ -72,30 +72,29 @@ class Runs:
 
     @property
     def subscriber_count(self) -> int:
-        """How many readers of anything this worker has."""
+        """How many subscribers this worker has, to any stream."""
         return self._hub.subscriber_count
 
     def ping(self) -> None:
-        """Ask for a sign of life of what runs are stored in."""
+        """Checks that the storage of runs answers."""
         self._store.ping()
 
     def admit(self) -> AbstractContextManager[None]:
-        """Hold a place for a run that is accepted inside. Raises ShuttingDown and CapacityReached."""
+        """Reserves a place for a run that is accepted inside the context. Raises ShuttingDown or CapacityReached."""
         return self._executor.admit()
 
     def new_run_id(self, claim: Claim | None = None) -> str:
-        """An id for a new run. In a cluster it shares the bucket of its claim, as one script writes both."""
+        """Returns an id for a new run. In a cluster it is in the bucket of its claim, as one script writes both."""
         run_id = new_id()
         while claim is not None and self._keys.bucket(run_id) != self._keys.bucket(claim.digest):
             run_id = new_id()
         return run_id
 
     def accept(self, job: Job, proven: ProvenRun | None = None, *, claim: Claim | None = None) -> RunRecord:
-        """Store an admitted job and start it.
+        """Stores an admitted job and starts it. Returns the run that the claim has already made, if there is one.
 
-        ``proven`` is what was made of the job just now, where something was. Answers the run that the claim has already
-        made, where there is one. When it raises StorageUnavailable, what is stored nevertheless is ended. Raises
-        IdempotencyKeyReused.
+        ``proven`` is what was just made from the job, if anything. When this raises StorageUnavailable although the run
+        was stored, the run is ended. Raises IdempotencyKeyReused.
         """
         record = _record(job, self._worker, claim)
         earlier = self._store_new(record, claim)
@@ -105,17 +104,17 @@ class Runs:
         return record
 
     def put_in_line(self, job: Job) -> RunRecord:
-        """Store a job that waits until somebody starts it. It has no owner, and no event yet.
+        """Stores a job that waits until it is started. It has no owner and no events yet.
 
-        One that has waited too long ends by itself. What its origin does not know by its id is not kept. Raises as
-        ``accept`` does.
+        A run that has waited too long ends by itself. Of what the run needs, only the origin's id is stored: the origin
+        finds the rest by it. Raises the same errors as ``accept``.
         """
         record = _record(job, NOBODY, None)
         self._store_new(record, None)
         return record
 
     def start_waiting(self, run_id: str) -> None:
-        """Start a run that waits in line, on this worker; one that is not, or no longer, in line is left alone.
+        """Starts a waiting run on this worker; a run that is not, or no longer, in line is ignored.
 
         Raises ShuttingDown.
         """
@@ -132,7 +131,7 @@ class Runs:
         record = self._store.get(run_id)
         if record is None or self._executor.record_of(run_id) is not None:
             return
-        # Of this worker when the answer to an earlier claim was lost.
+        # Already this worker's when Redis' answer to an earlier claim was lost.
         if not record.is_in_line and not (record.phase is Phase.WAITING and record.worker == self._worker):
             return
         mine = record.model_copy(update={"worker": self._worker})
@@ -140,7 +139,7 @@ class Runs:
             self._executor.start(_job(mine), mine)
 
     def find_by_claim(self, claim: Claim, dialect: Dialect) -> RunRecord | None:
-        """The run that a claim has already made. Raises IdempotencyKeyReused."""
+        """Returns the run that a claim has already made. Raises IdempotencyKeyReused."""
         fingerprint, record = self._store.find_by_key(claim.digest) or (None, None)
         if record is None or fingerprint == claim.fingerprint:
             return record
@@ -149,19 +148,22 @@ class Runs:
         return None
 
     def get(self, run_id: str) -> RunRecord | None:
-        """The record of a run; None when there is none."""
+        """Returns the record of a run; None for an unknown run."""
         return self._store.get(run_id)
 
     def page(self, run_id: str, *, after: str, limit: int) -> list[StreamEntry]:
-        """Up to ``limit`` events behind a cursor, fewer where they are large: nothing is left behind an empty page."""
+        """Returns up to ``limit`` events after a cursor, fewer if they are large.
+
+        Only an empty page means that there are no more.
+        """
         return self._store.bounded_page(run_id, after=after, limit=limit, max_bytes=MAX_PAGE_BYTES)
 
     def last_cursor(self, run_id: str) -> str | None:
-        """The cursor of a run's last event; None when it has none."""
+        """Returns the cursor of a run's last event; None when it has no events."""
         return self._store.last_cursor(run_id)
 
     def find(self, run_id: str, *, after: str) -> FoundRun | None:
-        """A run to be followed from a cursor on; None when there is none."""
+        """Returns a run to be followed from a cursor; None for an unknown run."""
         own = self._executor.record_of(run_id)
         if own is not None and self._hub.owns(self._keys.events(run_id)):
             return FoundRun(own, after)
@@ -169,8 +171,9 @@ class Runs:
         return FoundRun(record, after, page) if record is not None else None
 
     def follow(self, found: FoundRun, *, heartbeat: float = HEARTBEAT_SECONDS) -> Follower:
-        """A run's events to its end, none missing and none doubled, with a sign of life after ``heartbeat`` silent
-        seconds.
+        """Returns a follower of a run's events until its end, with no event missing or repeated.
+
+        It yields a heartbeat after ``heartbeat`` seconds without an event.
         """
         run_id = found.record.run_id
         stream = self._keys.events(run_id)
@@ -182,12 +185,12 @@ class Runs:
             hub=self._hub,
             heartbeat=heartbeat,
             has_ended=found.record.has_ended,
-            # Of a run of this worker the page must be read after the joining, which comes at once after this.
+            # For a run of this worker the page must be read after the follower has subscribed, so not yet.
             first_page=None if self._hub.owns(stream) else found.page,
         )
 
     def end(self, record: RunRecord, end: RunEnd) -> RunRecord | None:
-        """End a run, whichever worker owns it. Answers the record of one that had ended before, and else None.
+        """Ends a run, whichever worker owns it. Returns the record if the run had already ended, else None.
 
         Raises RunNotFound.
         """
@@ -202,14 +205,14 @@ class Runs:
         return current or record
 
     def _store_new(self, record: RunRecord, claim: Claim | None) -> RunRecord | None:
-        """Store a new run, or nothing and answer the run that its claim has already made."""
+        """Stores a new run. If its claim has already made a run, stores nothing and returns that run."""
         fingerprint, freed = claim.fingerprint if claim else "", ""
         started = EventEncoder(record.run_id, record.dialect).started() if record.phase is Phase.BEGUN else None
         while True:
             try:
                 outcome, holder = self._store.create(record, started, fingerprint=fingerprint, freed=freed)
             except StorageUnavailable:
-                # The answer is lost, and perhaps not the run: nobody will execute it, so it must not stay running.
+                # The answer is lost, but the run may be stored. Nobody will execute it, so it must not stay running.
                 self._log.abandon(record, STORAGE_LOST)
                 raise
             if holder is None:
@@ -223,7 +226,7 @@ class Runs:
 
 
 def _record(job: Job, worker: str, claim: Claim | None) -> RunRecord:
-    """The record of a new run; one that is nobody's waits in line."""
+    """Returns the record of a new run; a run without an owner waits in line."""
     return RunRecord.begin(
         job.run_id,
         dialect=job.dialect,
@@ -237,7 +240,7 @@ def _record(job: Job, worker: str, claim: Claim | None) -> RunRecord:
 
 
 def _job(record: RunRecord) -> Job:
-    """The job of a run that has waited in line."""
+    """Returns the job of a run that has waited in line."""
     return Job(
         run_id=record.run_id,
         origin=record.origin or Origin(kind=RUN, id=record.run_id),

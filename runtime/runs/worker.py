@@ -1,4 +1,4 @@
-"""The worker, as services see it."""
+"""The worker as services see it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from runtime.runs.runs import Runs
 
 
 class Worker(Protocol):
-    """The process that serves requests and executes runs. ``Runtime`` is it; to services it offers this and no more."""
+    """The process that serves requests and executes runs: the part of ``Runtime`` that services may use."""
 
     @property
     def runs(self) -> Runs:
-        """What is asked of runs. Nothing is opened before somebody asks."""
+        """The runs of this worker. The connection to Redis is opened on first use."""
 
     def take_token(self, name: str, *, rate: float, burst: int) -> float:
-        """Take a token of a bucket that all workers share: 0, or in how many seconds there will be one.
+        """Takes a token from a bucket that all workers share. Returns 0, or the seconds until there will be one.
 
         ``name`` ends in hexadecimal digits. Raises StorageUnavailable.
         """
 
     @property
     def is_draining(self) -> bool:
-        """Whether the worker is about to end, and takes nothing new."""
+        """Whether the worker is about to end and accepts nothing new."""

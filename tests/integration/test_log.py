@@ -24,6 +24,7 @@ def test_errors_that_nobody_takes_are_logged_by_class_and_place(
     kinds = ["in a greenlet", "in the event loop", "in a thread", "in a finalizer"]
     wait_until(lambda: all(f"unexpected error {kind}" in server.log for kind in kinds))
     wait_until(lambda: all(f"in {place}" in server.log for place in places))
+    assert server.log.count("Unforeseen: builtins.RuntimeError") >= 4
     assert "UserWarning at " in server.log
     told = [line for line in server.log.splitlines() if "5ec2e7" in line]
     assert [line.partition(" ERROR ")[2] for line in told] == ["a.library cannot read 5ec2e7"]

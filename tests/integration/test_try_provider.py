@@ -143,7 +143,8 @@ def table(output: str) -> dict[str, tuple[str, str]]:
 def test_of_a_good_server_all_hold(try_provider: Trials, provider: ScriptedDaemon) -> None:
     provider.script("good", *GOOD)
 
-    ended = try_provider("openai", "good", "--url", f"{provider.url}/v1", "--thinking", '{"reasoning_effort": "low"}')
+    config, effort = '{"compatibility": "openai"}', '{"reasoning_effort": "low"}'
+    ended = try_provider("openai", "good", "--url", f"{provider.url}/v1", "--config", config, "--thinking", effort)
 
     rows = table(ended.stdout)
     assert [verdict for verdict, _ in rows.values()] == ["yes"] * 10, ended.stdout + ended.stderr

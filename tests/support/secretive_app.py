@@ -6,12 +6,12 @@ import hashlib
 from typing import Any, Literal, cast
 
 from pydantic import BaseModel, SecretStr
-from pydantic_ai.exceptions import UserError
 from pydantic_ai.toolsets import AbstractToolset, FunctionToolset
 
 from app import create_app
 from runtime.composition.layer import Layer, NoState
 from runtime.composition.layer_config import LayerConfigModel
+from runtime.execution.failures import RunCannotProceed
 from runtime.layers.registry import LAYER_TYPES
 from runtime.layers.tool_layer import ToolLayer
 from runtime.llm.clients import ModelClients
@@ -73,7 +73,7 @@ class SecretiveLayer(ToolLayer[SecretiveConfig, SecretiveState]):
         if self.config.fails == "enter":
             raise RuntimeError(self._echo())
         if self.config.fails == "foreseen":
-            raise UserError(self._echo())
+            raise RunCannotProceed(self._echo())
 
     def _echo(self) -> str:
         return echoes(self.config.token.get_secret_value())
