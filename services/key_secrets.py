@@ -16,8 +16,8 @@ RANDOM_BYTES = 36
 RANDOM_CHARS = RANDOM_BYTES * 4 // 3
 SHOWN_CHARS = 5
 CHECKSUM_CHARS = 6
-"""The checksum at the end of a key, so that a mistyped or made-up one costs no query. Older keys have none, and are
-shorter by that."""
+"""The length of the checksum at the end of a key, which spares the database a query for a mistyped or made-up one.
+Older keys have no checksum, and are shorter by that."""
 
 
 @dataclass(frozen=True, slots=True)

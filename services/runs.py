@@ -52,8 +52,8 @@ class RunService:
     ) -> RunRecord:
         """Accepts a run and starts it. Nothing is stored when it is refused.
 
-        ``tenant_id`` is the tenant whose run it is; None is for callers without a key of ours. ``claim`` replaces the
-        key of a request that was derived from another one: it is repeated when the original is.
+        ``tenant_id`` is the tenant whose run it is; None is for callers without a key of ours. ``claim`` takes the
+        place of the key for a request that was derived from another one: it counts as repeated when the original does.
 
         If the idempotency key has already created a run, that is returned, even when the worker is full or stops, which
         is a reason to refuse new runs only. Raises IdempotencyKeyReused when that run was of another request, in Dify's
