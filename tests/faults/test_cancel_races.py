@@ -40,7 +40,7 @@ def test_two_cancels_and_the_success_of_a_model_call_agree_with_all_readers(
 
     race(150, racer)
 
-    wait_until(lambda: daemon.stats()["open"] == 0)
+    wait_until(lambda: all(call["ended"] is not None for call in daemon.calls("raced")))
 
 
 def test_a_cancel_that_comes_with_the_answer_to_the_start_leaves_one_end(client: RunClient) -> None:

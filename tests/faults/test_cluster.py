@@ -104,7 +104,7 @@ def test_a_cancel_on_another_server_stops_the_model_call(site: Site, daemon: Scr
     for run_id in run_ids:
         assert other.cancel(run_id).json()["status"] == "cancelled"
 
-    wait_until(lambda: daemon.stats()["open"] == 0)
+    wait_until(lambda: all(call["closed_by_client"] for call in daemon.calls("clustered-hang")))
     for run_id in run_ids:
         frames = one.follow(run_id)
         assert_whole(frames)

@@ -114,7 +114,7 @@ def test_a_cancel_by_any_worker_ends_a_run_of_any_other_for_all(
         answer = RunClient(clients[number // 2 % 2].url).cancel(run_id)
         assert answer.json() == {"run_id": run_id, "status": "cancelled"}
 
-    wait_until(lambda: daemon.stats()["open"] == 0)
+    wait_until(lambda: all(call["closed_by_client"] for call in daemon.calls("many-hang")))
     for frames in read_everywhere(clients, run_ids):
         assert_whole(frames)
         assert frames[-1].event == "run_cancelled"
