@@ -24,7 +24,7 @@ EXTENSION = "greenrun"
 
 
 def __getattr__(name: str) -> Flask:
-    """``app:app``, built from the environment when gunicorn asks for it and not when ``init_app`` is imported."""
+    """Builds ``app:app`` from the environment when gunicorn asks for it, and not when ``init_app`` is imported."""
     if name != "app":
         raise AttributeError(f"module 'app' has no attribute {name!r}")
     globals()[name] = create_app()
@@ -32,7 +32,7 @@ def __getattr__(name: str) -> Flask:
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """A Flask application with Greenrun alone in it, and its commands."""
+    """Creates a Flask application that contains only Greenrun and its commands."""
     settings = settings or Settings()
     configure_logging(settings.log_level)
     flask_app = Flask("greenrun", static_folder=None)
@@ -45,10 +45,10 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 
 def init_app(flask_app: Flask, settings: Settings) -> Runtime:
-    """Mount Greenrun into a Flask application that runs under gunicorn's gevent worker.
+    """Mounts Greenrun into a Flask application that runs under gunicorn's gevent worker.
 
     The runtime is in ``flask_app.extensions["greenrun"]``. It starts with the first request, or when its ``start`` is
-    called; ``runtime.gunicorn_worker`` has the hooks that join its end to that of a gunicorn worker.
+    called; ``runtime.gunicorn_worker`` has the hooks that tie its end to that of a gunicorn worker.
     """
     if not settings.api_tokens:
         logger.warning("DIFY_AGENT_API_TOKEN is not set: /runs is open to everybody who can reach this server")

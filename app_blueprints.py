@@ -1,4 +1,4 @@
-"""Every blueprint with the services that it needs, and who comes in."""
+"""Every blueprint with the services that it needs, and with its access rules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from settings import Settings
 
 
 def register_blueprints(app: Flask, settings: Settings, services: Services) -> None:
-    """Register all blueprints of one application."""
+    """Registers all blueprints of one application."""
     rules = RequestRules(
         body_limits=BodyLimits(
             bytes=settings.max_request_bytes,

@@ -1,4 +1,4 @@
-"""The settings as the plain values that the runtime takes: it knows no environment variables."""
+"""Converts the settings to the plain values that the runtime takes, since it reads no environment variables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from settings import Settings
 
 
 def runtime_config(settings: Settings) -> RuntimeConfig:
-    """The settings as the plain values that the runtime takes."""
+    """Returns the settings of the runtime."""
     default = settings.default_llm
     return RuntimeConfig(
         redis_url=settings.redis_url,
@@ -56,7 +56,7 @@ def runtime_config(settings: Settings) -> RuntimeConfig:
 
 
 def database_config(settings: Settings) -> DatabaseConfig:
-    """The settings of the database."""
+    """Returns the settings of the database."""
     return DatabaseConfig(
         url=settings.database_url,
         is_chosen="database_url" in settings.model_fields_set,

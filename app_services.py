@@ -1,4 +1,4 @@
-"""The services of one application: made of the settings, and joined to the life of its worker."""
+"""The services of one application: created from the settings, and tied to the life of its worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from settings import Settings
 
 
 def make_services(settings: Settings, runtime: Runtime, database: Database) -> Services:
-    """All services. What they do beside requests begins and ends with the runtime."""
+    """Returns all services. What they do besides requests begins and ends with the runtime."""
     rules = service_rules(settings, runtime)
     services = Services.make(rules, runtime, database)
     work = services.turn_work
@@ -24,7 +24,7 @@ def make_services(settings: Settings, runtime: Runtime, database: Database) -> S
 
 
 def service_rules(settings: Settings, runtime: Runtime) -> ServiceRules:
-    """The settings as the plain values that services take."""
+    """Converts the settings to the plain values that services take."""
     return ServiceRules(
         key_ring=settings.key_ring,
         operator=runtime.config.rules,

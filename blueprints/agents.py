@@ -18,31 +18,31 @@ from services.agents.transfer import TransferService
 
 
 class AgentQuery(PageQuery):
-    """A page of agents whose name holds the keyword."""
+    """A page of agents, or of those whose names contain the keyword."""
 
     keyword: ShortLine | None = None
 
 
 class InviteQuery(AgentQuery):
-    """As ``AgentQuery``, with a look at one app's drafts."""
+    """As ``AgentQuery``, and the app whose use of each agent is looked up."""
 
     app_id: ShortLine | None = None
 
 
 class ImportQuery(BaseModel):
-    """What becomes of a document: a new agent, under this name, or a version of this agent."""
+    """What an imported document becomes: a new agent with this name, or a version of this agent."""
 
     name: AgentName | None = None
     agent_id: str | None = Field(default=None, max_length=36)
 
 
 def agents_blueprint(agents: AgentService, transfer: TransferService, agent_runs: AgentRunService) -> Blueprint:
-    """The routes of agents as such, for the operator and for keys of a workspace."""
+    """Returns the routes of agents, for the operator and for keys of a workspace."""
     blueprint = Blueprint("agents", __name__, url_prefix="/agents")
 
     @blueprint.post("")
     def create_agent() -> tuple[Response, int]:
-        """Make an agent with its first version."""
+        """Creates an agent with its first version."""
         caller, wanted = current_caller(), parse_body(request, CreateAgentRequest)
         key = parse_idempotency_key(request)
         made = agents.create_agent(caller.tenant_id, wanted, created_by=caller.actor, idempotency_key=key)
@@ -50,7 +50,7 @@ def agents_blueprint(agents: AgentService, transfer: TransferService, agent_runs
 
     @blueprint.get("")
     def list_agents() -> Response:
-        """Active agents, the one changed last first."""
+        """Lists active agents, the most recently changed first."""
         query = parse_query(request, AgentQuery)
         found = agents.list_agents(
             current_caller().tenant_id, page=query.page, limit=query.limit, keyword=query.keyword
@@ -59,7 +59,7 @@ def agents_blueprint(agents: AgentService, transfer: TransferService, agent_runs
 
     @blueprint.get("/invite-options")
     def list_invite_options() -> Response:
-        """Active agents, and where an app uses them."""
+        """Lists active agents, and where an app uses them."""
         query = parse_query(request, InviteQuery)
         found = agents.list_invitable(
             current_caller().tenant_id, page=query.page, limit=query.limit, keyword=query.keyword, app_id=query.app_id
@@ -68,13 +68,13 @@ def agents_blueprint(agents: AgentService, transfer: TransferService, agent_runs
 
     @blueprint.get("/<agent_id>")
     def get_agent(agent_id: str) -> Response:
-        """An agent, archived ones too."""
+        """Returns an agent, archived or not."""
         found = agents.get_agent(current_caller().tenant_id, agent_id)
         return tagged(found.as_json(), found.active_config_snapshot_id)
 
     @blueprint.patch("/<agent_id>")
     def change_agent(agent_id: str) -> Response:
-        """Change how an agent is called and looks."""
+        """Changes the name, description or looks of an agent."""
         caller, wanted = current_caller(), parse_body(request, ChangeAgentRequest)
         changed = agents.change_agent(
             caller.tenant_id, agent_id, wanted, changed_by=caller.actor, if_match=parse_if_match(request)
@@ -83,14 +83,14 @@ def agents_blueprint(agents: AgentService, transfer: TransferService, agent_runs
 
     @blueprint.delete("/<agent_id>")
     def archive_agent(agent_id: str) -> tuple[str, int]:
-        """Take an agent out of the roster."""
+        """Archives an agent, which removes it from the roster."""
         caller = current_caller()
         agents.archive_agent(caller.tenant_id, agent_id, archived_by=caller.actor, if_match=parse_if_match(request))
         return "", 204
 
     @blueprint.post("/import")
     def import_agent() -> tuple[Response, int]:
-        """Make an agent, or a version of one, of an exported document."""
+        """Creates an agent, or a version of one, from an exported document."""
         caller, query = current_caller(), parse_query(request, ImportQuery)
         made = transfer.import_agent(
             caller.tenant_id,
@@ -105,7 +105,7 @@ def agents_blueprint(agents: AgentService, transfer: TransferService, agent_runs
 
     @blueprint.post("/<agent_id>/runs")
     def run_agent(agent_id: str) -> tuple[Response, int]:
-        """Start a run of a version of an agent."""
+        """Starts a run of a version of an agent."""
         caller, wanted = current_caller(), parse_body(request, RunAgentRequest)
         key = parse_idempotency_key(request)
         record = agent_runs.run_agent(caller.tenant_id, agent_id, wanted, user_id=caller.actor, idempotency_key=key)

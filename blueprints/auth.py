@@ -1,4 +1,4 @@
-"""Bearer tokens, and the stream tokens of readers that cannot send a header."""
+"""Bearer tokens, and stream tokens for readers that cannot send a header."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ STREAM_TOKEN = "token"  # noqa: S105 (the name of the query parameter)
 
 
 def has_stream_token(request: Request) -> bool:
-    """Whether the request reads by a stream token, and may do nothing else. Nothing but a GET can have one."""
+    """Whether the request carries a stream token, which allows it only to read. Only a GET can carry one."""
     return request.method in ("GET", "HEAD") and STREAM_TOKEN in request.args
 
 
 def matching_digest(request: Request, tokens: Sequence[SecretStr]) -> bytes | None:
-    """The digest of the request's bearer token if it is one of ``tokens``, and otherwise None."""
+    """Returns the digest of the request's bearer token if it is one of ``tokens``, and otherwise None."""
     given = bearer_of(request)
-    # Digests all have one length, and all of them are compared: the time taken says neither how long a token is, nor
+    # All digests have the same length, and all are compared: the time taken reveals neither how long a token is nor
     # which one came close.
     digest = _digest(given)
     matches = [hmac.compare_digest(digest, _digest(token.get_secret_value())) for token in tokens]
@@ -28,7 +28,7 @@ def matching_digest(request: Request, tokens: Sequence[SecretStr]) -> bytes | No
 
 
 def bearer_of(request: Request) -> str:
-    """The bearer token that the request brings; empty without one."""
+    """Returns the request's bearer token; empty without one."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     return given.strip() if scheme.lower() == "bearer" else ""
 

@@ -1,4 +1,4 @@
-"""Who calls: the operator, a workspace, the app of one agent, or a reader with a stream token."""
+"""The caller of a request: the operator, a workspace, the app of one agent, or a reader with a stream token."""
 
 from __future__ import annotations
 
@@ -36,30 +36,32 @@ class CallerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, and for which tenant: nothing of another tenant is there for them."""
+    """Who makes a request, and their tenant. They see nothing of other tenants."""
 
     tenant_id: str
     kind: CallerKind
     key_id: str | None = None
     """None for the operator."""
     agent_id: str | None = None
-    """The one agent that an app's key opens; None for the others, to whom all of their tenant are open."""
+    """The one agent that an app's key gives access to; None for other callers, who may use every agent of their
+    tenant."""
     user_id: str | None = None
-    """For whom a trusted caller, the operator, says to call."""
+    """The user on whose behalf the operator, a trusted caller, makes the request."""
 
     @property
     def actor(self) -> str | None:
-        """What ``created_by`` and its like say: the user, else the key; None for the operator alone."""
+        """The value for ``created_by`` and its like: the user, else the key; None for the operator without a user."""
         return self.user_id or self.key_id
 
 
 @dataclass(frozen=True, slots=True)
 class RunCaller:
-    """Somebody who may see runs."""
+    """A caller that may see runs."""
 
     access: RunAccess
     tenant_id: str | None = None
-    """Of the runs that they start, and of the feed that they may open to others; None for the operator's."""
+    """The tenant of the runs that they start, and of the feed for which they may issue tokens; None for the
+    operator's."""
 
 
 WITHOUT_KEY = RunCaller(RUNS_WITHOUT_TENANT)
@@ -67,29 +69,29 @@ WITHOUT_KEY = RunCaller(RUNS_WITHOUT_TENANT)
 
 @dataclass(frozen=True, slots=True)
 class Callers:
-    """Tells who calls, by what a request brings. One an application.
+    """Identifies callers by the tokens and headers of their requests. One per application.
 
-    All methods raise Unauthorized without a valid token or key, TenantNotAllowed when a key asks for another tenant,
-    InvalidRequest for headers that name nobody, and DatabaseUnavailable, besides what they say.
+    Besides what it names itself, each method raises Unauthorized without a valid token or key, TenantNotAllowed when a
+    key is used for another tenant, InvalidRequest for headers that hold no valid id, and DatabaseUnavailable.
     """
 
     keys: ApiKeyService
     apps: AppService
     stream_tokens: StreamTokens
     run_tokens: Sequence[SecretStr] = field(repr=False)
-    """Those that open ``/runs`` alone. With none it is open to everybody."""
+    """Tokens for ``/runs`` alone. With none, ``/runs`` is open to everybody."""
     admin_tokens: Sequence[SecretStr] = field(repr=False)
-    """The operator's."""
+    """The operator's tokens."""
 
     def of_workspace(self, request: Request) -> Caller:
-        """The operator or a workspace. Raises KeyNotAllowed for an app."""
+        """Returns the operator or a workspace. Raises KeyNotAllowed for an app."""
         caller = self.of_workspace_or_app(request)
         if caller.kind is CallerKind.APP:
             raise KeyNotAllowed
         return caller
 
     def of_workspace_or_app(self, request: Request) -> Caller:
-        """The operator, a workspace or an app."""
+        """Returns the operator, a workspace or an app."""
         if matching_digest(request, self.admin_tokens) is not None:
             tenant_id = _named(request, TENANT_HEADER) or DEFAULT_TENANT
             return Caller(tenant_id, CallerKind.OPERATOR, user_id=_named(request, USER_HEADER))
@@ -102,14 +104,14 @@ class Callers:
         return Caller(holder.tenant_id, kind, key_id=holder.key_id, agent_id=holder.agent_id)
 
     def of_runs(self, request: Request) -> RunCaller:
-        """Who calls ``/runs``; without ``run_tokens`` everybody may pass, save with a key that is not valid.
+        """Returns the caller of ``/runs``. Without ``run_tokens`` everybody is admitted, except with an invalid key.
 
-        A stream token that is given counts alone: a bad one is refused also where everybody may pass. Raises
+        A stream token, if given, is all that counts: a bad one is refused even where everybody is admitted. Raises
         InvalidToken, and KeyNotAllowed for an app.
         """
         if has_stream_token(request):
             self.stream_tokens.check_run(request.args[STREAM_TOKEN], (request.view_args or {}).get("run_id", ""))
-            return RunCaller(EVERY_RUN)  # it opens this one, which its maker could see
+            return RunCaller(EVERY_RUN)  # the token is for this one run, which its issuer could see
         if matching_digest(request, self.admin_tokens) is not None:
             return RunCaller(EVERY_RUN, _named(request, TENANT_HEADER))
         if matching_digest(request, self.run_tokens) is not None:
@@ -123,9 +125,9 @@ class Callers:
         return WITHOUT_KEY
 
     def of_feed(self, request: Request) -> RunCaller:
-        """Who reads the feed: of all runs for the operator, and of their tenant's for others.
+        """Returns the reader of the feed, who sees all runs as the operator, and otherwise those of their tenant.
 
-        A stream token that is given counts alone. Raises InvalidToken, and KeyNotAllowed for an app.
+        A stream token, if given, is all that counts. Raises InvalidToken, and KeyNotAllowed for an app.
         """
         if has_stream_token(request):
             return _reader(self.stream_tokens.check_feed(request.args[STREAM_TOKEN]))
@@ -133,7 +135,7 @@ class Callers:
         return _reader(None if caller.kind is CallerKind.OPERATOR else caller.tenant_id)
 
     def of_app(self, request: Request, *, is_checked_later: bool = False) -> App:
-        """The app of an app's key, or the one that somebody names whose key opens a whole workspace, in ``app_id``.
+        """Returns the app of an app's key, or the one that ``app_id`` names, for keys of a whole workspace.
 
         With ``is_checked_later`` the agent of an app's key is not looked up, since it is loaded later anyway. Raises
         ParameterRefused when no app is named, AppForbidden and ItemNotFound.
@@ -150,19 +152,19 @@ class Callers:
 
 
 def current_caller() -> Caller:
-    """Who has made the request that is being answered."""
+    """Returns the caller of the current request."""
     caller: Caller = g.caller
     return caller
 
 
 def current_run_caller() -> RunCaller:
-    """As ``current_caller``, where requests are for runs."""
+    """As ``current_caller``, for the routes that read runs."""
     caller: RunCaller = g.caller
     return caller
 
 
 def current_app() -> App:
-    """The app that this request was let in for."""
+    """Returns the app that the current request is for."""
     app: App = g.caller
     return app
 
@@ -172,7 +174,7 @@ def _reader(tenant_id: str | None) -> RunCaller:
 
 
 def _named(request: Request, header: str) -> str | None:
-    """The id that a header names; None without it."""
+    """Returns the id in a header; None without the header. Raises InvalidRequest."""
     given = request.headers.get(header)
     if given is not None and not TENANT_PATTERN.fullmatch(given):
         refuse_value(TENANT_RULE, ["header", header], given=given[:100])

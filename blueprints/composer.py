@@ -21,17 +21,17 @@ _NODE_ID = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
 
 
 def composer_blueprint(composer: ComposerService) -> Blueprint:
-    """The composer's routes, for the operator and for keys of a workspace."""
+    """Returns the composer's routes, for the operator and for keys of a workspace."""
     blueprint = Blueprint("composer", __name__, url_prefix="/apps/<app_id>")
 
     @blueprint.get(NODE)
     def get_node(app_id: str, node_id: str) -> Response:
-        """The state of a node."""
+        """Returns the state of a node."""
         return jsonify(composer.get_node(_node_place(app_id, node_id)))
 
     @blueprint.put(NODE)
     def save_node(app_id: str, node_id: str) -> Response:
-        """Save a node."""
+        """Saves a node."""
         place = _node_place(app_id, node_id)
         wanted = parse_body(request, ComposerSaveRequest)
         key = parse_idempotency_key(request, wanted.idempotency_key)
@@ -39,7 +39,7 @@ def composer_blueprint(composer: ComposerService) -> Blueprint:
 
     @blueprint.post(f"{NODE}/save-to-roster")
     def save_node_to_roster(app_id: str, node_id: str) -> Response:
-        """Make a node's own agent one of the roster."""
+        """Adds a node's own agent to the roster."""
         place = _node_place(app_id, node_id)
         wanted = parse_body(request, SaveToRosterRequest)
         key = parse_idempotency_key(request, wanted.idempotency_key)
@@ -47,31 +47,31 @@ def composer_blueprint(composer: ComposerService) -> Blueprint:
 
     @blueprint.post(f"{NODE}/validate")
     def validate_node(app_id: str, node_id: str) -> Response:
-        """Check a save of a node without making it."""
+        """Checks a save of a node without making it."""
         tenant_id = _node_place(app_id, node_id).tenant_id
         wanted = parse_body(request, ComposerSaveRequest)
         return jsonify(composer.validate(tenant_id, wanted, ComposerVariant.WORKFLOW))
 
     @blueprint.get(f"{NODE}/candidates")
     def list_node_candidates(app_id: str, node_id: str) -> Response:
-        """What a node's agent and job may take up."""
+        """Lists what a node's agent and job may refer to."""
         _node_place(app_id, node_id)
         return jsonify(composer.candidates(ComposerVariant.WORKFLOW))
 
     @blueprint.post(f"{NODE}/impact")
     def get_impact(app_id: str, node_id: str) -> Response:
-        """The nodes that run on a version."""
+        """Lists the nodes that run a version."""
         _node_place(app_id, node_id)
         return jsonify(composer.impact(current_caller().tenant_id, parse_body(request, ImpactRequest)))
 
     @blueprint.get(APP)
     def get_app(app_id: str) -> Response:
-        """The state of an Agent App."""
+        """Returns the state of an Agent App."""
         return jsonify(composer.get_app(_app_place(app_id)))
 
     @blueprint.put(APP)
     def save_app(app_id: str) -> Response:
-        """Save an Agent App."""
+        """Saves an Agent App."""
         place = _app_place(app_id)
         wanted = parse_body(request, ComposerSaveRequest)
         key = parse_idempotency_key(request, wanted.idempotency_key)
@@ -79,14 +79,14 @@ def composer_blueprint(composer: ComposerService) -> Blueprint:
 
     @blueprint.post(f"{APP}/validate")
     def validate_app(app_id: str) -> Response:
-        """Check a save of an Agent App without making it."""
+        """Checks a save of an Agent App without making it."""
         tenant_id = _app_place(app_id).tenant_id
         wanted = parse_body(request, ComposerSaveRequest)
         return jsonify(composer.validate(tenant_id, wanted, ComposerVariant.AGENT_APP))
 
     @blueprint.get(f"{APP}/candidates")
     def list_app_candidates(app_id: str) -> Response:
-        """What an Agent App's agent may take up."""
+        """Lists what an Agent App's agent may refer to."""
         _app_place(app_id)
         return jsonify(composer.candidates(ComposerVariant.AGENT_APP))
 
@@ -99,7 +99,7 @@ def _app_place(app_id: str) -> AppPlace:
 
 
 def _node_place(app_id: str, node_id: str) -> NodePlace:
-    """The node of the draft that ``?workflow_id=`` names, or else of the app's own. Raises InvalidRequest."""
+    """Returns the node of the draft that ``?workflow_id=`` names, or else of the app's own. Raises InvalidRequest."""
     app = _app_place(app_id)
     workflow_id = _checked_id(request.args.get("workflow_id", app_id), "query", "workflow_id")
     if not _NODE_ID.fullmatch(node_id):

@@ -19,11 +19,11 @@ EXPOSED_HEADERS = "Retry-After, X-Request-Id"
 
 
 def allow_origins(blueprint: Blueprint, origins: Collection[str], *, methods: Sequence[str] = DEFAULT_METHODS) -> None:
-    """Let pages of these origins, or of all with ``*``, call a blueprint that is not registered yet.
+    """Lets pages of these origins, or of any with ``*``, call a blueprint that is not yet registered.
 
-    ``methods`` are those of its routes. Cookies are no part of it. The blueprint needs a ``url_prefix``: below it
-    unknown paths and wrong methods get the headers too, though they belong to no blueprint. Other routes of the
-    application are left alone.
+    ``methods`` are those of its routes. Cookies are never allowed. The blueprint needs a ``url_prefix``: unknown paths
+    and wrong methods below it get the headers too, though they belong to no blueprint. Other routes of the application
+    are not touched.
     """
     if not origins:
         return
@@ -31,7 +31,7 @@ def allow_origins(blueprint: Blueprint, origins: Collection[str], *, methods: Se
 
     @blueprint.before_app_request
     def answer_preflight() -> Response | None:
-        """A preflight never has the token that the request behind it will bring, so no door is asked."""
+        """Answers without authentication: a preflight never has the token that the request after it will carry."""
         is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
         if is_preflight and _is_below(blueprint) and _allowed_origin(origins):
             return Response(status=204, headers=preflight_headers)
@@ -48,13 +48,13 @@ def allow_origins(blueprint: Blueprint, origins: Collection[str], *, methods: Se
 
 
 def require_known_origin(request: Request, origins: Collection[str]) -> None:
-    """Raise OriginNotAllowed for a WebSocket that a page of another origin opens: browsers ask no preflight for it."""
+    """Raises OriginNotAllowed for a WebSocket of a page of another origin: browsers send no preflight for one."""
     origin = request.headers.get("Origin")
     if origin is None or ANY_ORIGIN in origins or origin in origins:
         return
     try:
         is_ours = urlsplit(origin).netloc == request.host
-    except ValueError:  # no browser sends what is no URL
+    except ValueError:  # no browser sends an origin that is not a URL
         is_ours = False
     if not is_ours:
         raise OriginNotAllowed
@@ -67,7 +67,7 @@ def _is_below(blueprint: Blueprint) -> bool:
 
 
 def _allowed_origin(origins: Collection[str]) -> str | None:
-    """What to name as allowed; None when the request comes from nowhere else, or from where it may not."""
+    """Returns the origin to allow; None when the request has no origin or one that is not allowed."""
     origin = request.headers.get("Origin")
     if origin is None:
         return None

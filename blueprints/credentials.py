@@ -1,4 +1,4 @@
-"""``/credentials``: what a tenant's agents are to use models and tools with. Values come in and never go out."""
+"""``/credentials``: what a tenant's agents use models and tools with. Values are stored and never returned."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from services.credentials import CredentialService
 
 
 def credentials_blueprint(credentials: CredentialService) -> Blueprint:
-    """The routes below ``/credentials``, for the operator and for keys of a workspace."""
+    """Returns the routes below ``/credentials``, for the operator and for keys of a workspace."""
     blueprint = Blueprint("credentials", __name__, url_prefix="/credentials")
 
     @blueprint.put("/<name>")
     def put_credential(name: str) -> tuple[Response, int]:
-        """Store a credential, or other values for it."""
+        """Creates a credential, or replaces its values."""
         caller = current_caller()
         with _nothing_shown_back():
             wanted = parse_body(request, PutCredentialRequest)
@@ -31,7 +31,7 @@ def credentials_blueprint(credentials: CredentialService) -> Blueprint:
 
     @blueprint.get("")
     def list_credentials() -> Response:
-        """The tenant's credentials, without their values."""
+        """Lists the tenant's credentials, without their values."""
         page = parse_page(request)
         return jsonify(
             credentials.list_credentials(current_caller().tenant_id, page=page.page, limit=page.limit).as_json()
@@ -39,7 +39,7 @@ def credentials_blueprint(credentials: CredentialService) -> Blueprint:
 
     @blueprint.delete("/<name>")
     def delete_credential(name: str) -> tuple[str, int]:
-        """Delete a credential that no active agent needs."""
+        """Deletes a credential that no active agent needs."""
         caller, force = current_caller(), _is_forced(request)
         credentials.delete_credential(caller.tenant_id, name, deleted_by=caller.actor, force=force)
         return "", 204
@@ -49,7 +49,7 @@ def credentials_blueprint(credentials: CredentialService) -> Blueprint:
 
 @contextmanager
 def _nothing_shown_back() -> Iterator[None]:
-    """A refused body is told without anything of it: the values have any name, and may stand in the wrong place."""
+    """Reports a refused body without showing any of it: values may have any name, and may stand in the wrong place."""
     try:
         yield
     except InvalidRequest as error:

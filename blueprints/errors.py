@@ -1,4 +1,4 @@
-"""Renders every error in the one shape of the service."""
+"""Error responses, all in the service's one shape."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ logger = logging.getLogger(__name__)
 
 
 def register_error_handlers(scope: Flask | Blueprint, *, malformed: type[InvalidRequest] = InvalidRequest) -> None:
-    """Render errors of a blueprint, or of a whole application when it is ours.
+    """Renders the errors of a blueprint, or of a whole application when it is Greenrun's own.
 
-    ``malformed`` is what a malformed body or query is told as: ``InvalidRequest`` (422) to Dify's clients, who expect
+    ``malformed`` is the error for a malformed body or query: ``InvalidRequest`` (422) for Dify's clients, who expect
     that, and ``MalformedRequest`` (400) elsewhere.
     """
     scope.register_error_handler(GreenrunError, render_error)
@@ -32,7 +32,7 @@ def render_error(error: GreenrunError) -> Response:
 
 
 def _render_http_exception(error: HTTPException) -> Response:
-    """An error of Flask's own, such as an unknown path or a wrong method."""
+    """Renders Flask's own errors, such as an unknown path or a wrong method."""
     if error.code is None or error.code < 400:
         return Response(error.get_body(), error.code or 500, error.get_headers())
     code = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
@@ -41,7 +41,7 @@ def _render_http_exception(error: HTTPException) -> Response:
 
 
 def _render_unexpected(error: Exception) -> Response:
-    """An error nobody foresaw: logged with its stack, told without anything of it."""
+    """Logs an unexpected error with its stack, and answers without any detail of it."""
     logger.exception("request %s: unexpected error", current_request_id())
     return render_error(GreenrunError())
 

@@ -31,14 +31,14 @@ def feed_blueprint(
 
     @blueprint.post("/stream-tokens")
     def create_feed_token() -> tuple[Response, int]:
-        """Make a token that opens the feed to a reader."""
+        """Issues a token with which a reader may open the feed."""
         wanted = parse_optional_body(request, CreateStreamTokenRequest)
         made = stream_tokens.issue(feed_of(current_run_caller().tenant_id), ttl_seconds=wanted.ttl_seconds)
         return jsonify(token=made.token, expires_at=wire_time(made.expires_at)), 201
 
     @socket_route(blueprint, "/ws")
     def follow_runs() -> FeedConversation:
-        """Follow many runs, and the list of them, over a WebSocket."""
+        """Follows many runs, and the list of them, over a WebSocket."""
         if not has_stream_token(request):
             require_known_origin(request, origins)
         require_upgrade(request)

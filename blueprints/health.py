@@ -1,4 +1,4 @@
-"""``/health`` and ``/ready``: for load balancers and orchestrators. Neither needs a key."""
+"""``/health`` and ``/ready``, for load balancers and orchestrators. Neither needs a key."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from services.health import HealthService
 
 
 def health_blueprint(health: HealthService) -> Blueprint:
-    """Liveness and readiness of this worker."""
+    """Returns the routes for the liveness and readiness of this worker."""
     blueprint = Blueprint("health", __name__)
 
     @blueprint.get("/health")
     def get_health() -> Response:
-        """The process lives."""
+        """Answers as long as the process lives."""
         return jsonify(status="ok")
 
     @blueprint.get("/ready")
     def get_readiness() -> tuple[Response, int]:
-        """Whether new runs would be accepted, and why not."""
+        """Answers whether new runs would be accepted, and if not, why."""
         reasons = health.problems()
         status = "not_ready" if reasons else "ready"
         return jsonify(status=status, reasons=reasons), 503 if reasons else 200

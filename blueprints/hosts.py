@@ -1,4 +1,4 @@
-"""The names that a server is called by: a page whose own name leads here must not pass for one of ours."""
+"""The server's host names. Others are refused, so that no page whose own name resolves here passes for ours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+?)\.?(?::\d*)?", re.ASCII | re
 
 
 def require_known_host(blueprint: Blueprint, hosts: Collection[str]) -> None:
-    """Refuse requests whose Host header names none of ``hosts``, before any door. No ``hosts`` lets any name pass."""
+    """Refuses requests whose Host header names none of ``hosts``, before authentication.
+
+    Without ``hosts``, any host name is accepted.
+    """
     if not hosts:
         return
 
@@ -24,9 +27,9 @@ def require_known_host(blueprint: Blueprint, hosts: Collection[str]) -> None:
 
 
 def is_known_host(header: str, hosts: Collection[str]) -> bool:
-    """Whether a Host header names one of ``hosts``; ``.example.com`` is that name and all below it.
+    """Whether a Host header names one of ``hosts``; ``.example.com`` stands for that name and all below it.
 
-    Neither ports nor case nor a dot at the end count. werkzeug's own check knows no IPv6 addresses.
+    Port, case and a trailing dot are ignored. werkzeug's own check does not support IPv6 addresses.
     """
     match = _HOST.fullmatch(header)
     if match is None:

@@ -14,7 +14,7 @@ HEADER = "Idempotency-Key"
 
 
 def parse_idempotency_key(request: Request, in_body: str | None = None) -> str | None:
-    """The key that the header or the body gives; None when neither does. Raises InvalidRequest."""
+    """Returns the key that the header or the body gives; None when neither does. Raises InvalidRequest."""
     key = request.headers.get(HEADER)
     if key is None:
         return in_body

@@ -13,31 +13,31 @@ from services.key_types import CreateKeyRequest, RotateKeyRequest
 
 
 class RevokeQuery(BaseModel):
-    """Whether the keys that were made with a key end with it."""
+    """Whether the keys that were created with a key are revoked with it."""
 
     with_made: bool = False
 
 
 def keys_blueprint(keys: ApiKeyService) -> Blueprint:
-    """The routes below ``/keys``, for the operator and for keys of a workspace."""
+    """Returns the routes below ``/keys``, for the operator and for keys of a workspace."""
     blueprint = Blueprint("keys", __name__, url_prefix="/keys")
 
     @blueprint.post("")
     def create_key() -> tuple[Response, int]:
-        """Make a key, and tell it this once."""
+        """Creates a key, and shows it this once."""
         caller = current_caller()
         wanted = parse_body(request, CreateKeyRequest)
         return jsonify(keys.create_key(caller.tenant_id, wanted, created_by=caller.actor).as_json()), 201
 
     @blueprint.get("")
     def list_keys() -> Response:
-        """The tenant's keys, without the keys themselves."""
+        """Lists the tenant's keys, without the keys themselves."""
         page = parse_page(request)
         return jsonify(keys.list_keys(current_caller().tenant_id, page=page.page, limit=page.limit).as_json())
 
     @blueprint.post("/<key_id>/rotate")
     def rotate_key(key_id: str) -> tuple[Response, int]:
-        """Make a key in the place of another."""
+        """Creates a key that replaces another."""
         caller = current_caller()
         overlap = parse_optional_body(request, RotateKeyRequest).overlap_seconds
         made = keys.rotate_key(caller.tenant_id, key_id, overlap_seconds=overlap, created_by=caller.actor)

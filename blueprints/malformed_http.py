@@ -1,4 +1,4 @@
-"""Requests that are no HTTP, or too large a head of one: gunicorn refuses them before Flask sees anything."""
+"""Requests that are not valid HTTP or have too large a head: gunicorn refuses them before Flask sees them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from blueprints.security_headers import CACHE_CONTROL, SECURITY_HEADERS
 
 
 def answer_in_our_shape() -> None:
-    """Let this worker's gunicorn write such refusals as every other error. Nothing of the request is repeated."""
+    """Makes this worker's gunicorn write such refusals like every other error, without repeating the request."""
     util.write_error = _write_error
 
 
 def _write_error(sock: socket.socket, status: int, reason: str, message: str) -> None:
-    """In the place of gunicorn's function of this name, whose ``message`` repeats what was sent."""
+    """Replaces gunicorn's function of this name, whose ``message`` repeats what was sent."""
     text = reason.lower()
     body = json.dumps({"code": text.replace(" ", "_"), "message": text, "status": status, "detail": reason}) + "\n"
     headers = {

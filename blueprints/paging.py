@@ -1,4 +1,4 @@
-"""Which part of a list a request asks for: ``?page=&limit=``, or ``?after=&limit=``."""
+"""Paging of lists: ``?page=&limit=``, or ``?after=&limit=``."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ MAX_SHOWN_CHARS = 100
 
 DEFAULT_EVENTS = 100
 MAX_EVENTS = 500
-"""On a page of a run's events."""
+"""The most events on a page of a run's events."""
 
 GivenId = Annotated[str, StringConstraints(max_length=36, pattern=r"^[^\x00]*$")]
-"""An id as a query names it; no database takes a NUL."""
+"""An id in a query; no database accepts a NUL."""
 
 
 class PageQuery(BaseModel):
-    """Which page of a list, from 1, and how long pages are."""
+    """Which page of a list, counted from 1, and the length of a page."""
 
     page: int = Field(default=1, ge=1, le=MAX_PAGE)
     limit: int = Field(default=20, ge=1, le=100)
 
 
 class CursorQuery(BaseModel):
-    """How much of a list to read, and from behind what."""
+    """How many entries of a list, and the id after which they begin."""
 
     after: GivenId | None = None
     limit: int = Field(default=20, ge=1, le=100)
 
 
 def parse_page(request: Request) -> PageQuery:
-    """The page that the query asks for. Other parameters are left alone. Raises InvalidRequest."""
+    """Returns the page that the query asks for. Other parameters are ignored. Raises InvalidRequest."""
     return parse_query(request, PageQuery)
 
 
 def parse_query(request: Request, model: type[QueryT]) -> QueryT:
-    """The parameters of the query that ``model`` has. Others are left alone. Raises InvalidRequest."""
+    """Returns the parameters of the query that ``model`` has. Others are ignored. Raises InvalidRequest."""
     given = {name: request.args[name] for name in model.model_fields if name in request.args}
     try:
         return model.model_validate(given)
@@ -58,13 +58,13 @@ def parse_query(request: Request, model: type[QueryT]) -> QueryT:
 
 
 def parse_event_page(args: MultiDict[str, str]) -> tuple[str, str, int]:
-    """Of a page of events: the cursor as given, in normal form, and how many. Raises InvalidRequest."""
+    """Returns the cursor of a page of events as given and in normal form, and its limit. Raises InvalidRequest."""
     given = args.get("after") or BEGINNING
     return given, parse_cursor_parameter(given, "after"), _parse_limit(args.get("limit"))
 
 
 def parse_cursor_parameter(text: str, name: str, *, source: str = "query") -> str:
-    """The normal form of a cursor that a caller sent. Raises InvalidRequest."""
+    """Returns the normal form of a cursor that a caller sent. Raises InvalidRequest."""
     try:
         return parse_cursor(text)
     except ValueError as error:
@@ -88,5 +88,5 @@ def _parse_limit(text: str | None) -> int:
 
 
 def _shown(value: object) -> str | None:
-    """What was given for a parameter, shortened; of one that is missing pydantic tells all others."""
+    """Returns the start of a refused text. None for others: for a missing parameter, pydantic shows all the others."""
     return value[:MAX_SHOWN_CHARS] if isinstance(value, str) else None

@@ -1,4 +1,4 @@
-"""Request bodies, parsed and refused as Dify's clients expect it."""
+"""Request bodies: read, parsed, and refused in the way that Dify's clients expect."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _JSON_TYPE = re.compile(r"application/([\w.-]+\+)?json", re.IGNORECASE)
 MAX_SHOWN_DEPTH = 20
 MAX_SHOWN_ITEMS = 50
 MAX_SHOWN_CHARS = 1000
-"""Of a refused value that is shown back to its sender. What is more is left out."""
+"""The most characters of a refused value that are shown to its sender."""
 
 MAX_PROBLEMS_TOLD = 100
 
@@ -41,50 +41,50 @@ _LIMITS = "greenrun.body_limits"
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """What a request body may cost."""
+    """The limits of a request body."""
 
     bytes: int
     values: int
     seconds: float
-    """From the moment the body is asked for until all of it is there."""
+    """The time from the moment the body is asked for until all of it has arrived."""
     input_bytes: int
-    """Of the JSON of ``inputs``, which are kept with a session and all of its turns."""
+    """The size of the JSON of ``inputs``, which are kept with a session and all of its turns."""
 
     @property
     def kept_objects(self) -> Mapping[str, int]:
-        """The objects of a body that are kept, and the bytes that the JSON of each may have."""
+        """The objects of a body that are kept, each with the most bytes that its JSON may have."""
         return {"inputs": self.input_bytes, "metadata": MAX_METADATA_BYTES}
 
 
 def limit_body(request: Request, limits: BodyLimits) -> None:
-    """Bound the body that is parsed later."""
+    """Sets the limits for the body that is parsed later."""
     request.max_content_length = limits.bytes
     request.environ[_LIMITS] = limits
 
 
 def parse_body(request: Request, model: type[BodyT]) -> BodyT:
-    """The JSON body as ``model``.
+    """Returns the JSON body as ``model``.
 
-    Raises InvalidRequest with every problem found, unless they are very many, RequestTooLarge and RequestTimedOut.
+    Raises InvalidRequest with every problem found, unless there are very many, RequestTooLarge and RequestTimedOut.
     """
     return _parse(_read(request), request, model)
 
 
 def parse_optional_body(request: Request, model: type[BodyT]) -> BodyT:
-    """As ``parse_body``, but no body at all is an empty object."""
+    """As ``parse_body``, but a missing body counts as an empty object."""
     body = _read(request)
     return _parse(body, request, model) if body else model()
 
 
 def read_body(request: Request) -> bytes:
-    """The body as it is, for those who read it themselves. Raises RequestTooLarge and RequestTimedOut."""
+    """Returns the unparsed body. Raises RequestTooLarge and RequestTimedOut."""
     return _read(request)
 
 
 def refuse(
     kind: str, loc: list[str | int], message: str, *, given: object = None, ctx: Mapping[str, object] | None = None
 ) -> NoReturn:
-    """Raise InvalidRequest with one problem of the request, in the form of pydantic's."""
+    """Raises InvalidRequest with one problem of the request, in pydantic's form."""
     item: dict[str, object] = {"type": kind, "loc": loc, "msg": message, "input": given}
     if ctx is not None:
         item["ctx"] = ctx
@@ -92,12 +92,15 @@ def refuse(
 
 
 def refuse_value(rule: str, loc: list[str | int], *, given: object) -> NoReturn:
-    """Raise InvalidRequest for a value that breaks a rule of ours."""
+    """Raises InvalidRequest for a value that breaks one of our rules."""
     refuse("value_error", loc, f"Value error, {rule}", given=given)
 
 
 def _read(request: Request) -> bytes:
-    """The body. Raises RequestTooLarge, and RequestTimedOut so that no caller holds memory by sending slowly."""
+    """Returns the body.
+
+    Raises RequestTooLarge, and RequestTimedOut so that no caller holds memory by sending slowly.
+    """
     limits: BodyLimits | None = request.environ.get(_LIMITS)
     timeout = gevent.Timeout(limits.seconds if limits else None)
     try:
@@ -107,7 +110,7 @@ def _read(request: Request) -> bytes:
         if expired is not timeout:
             raise
         raise RequestTimedOut from None
-    except (ParseException, OSError):  # malformed chunks, or a caller who has gone; gunicorn's say what was sent
+    except (ParseException, OSError):  # malformed chunks, whose error repeats them, or a lost caller
         raise BadRequest from None
 
 
@@ -116,7 +119,7 @@ def _read_within_bytes(request: Request) -> bytes:
     limit = request.max_content_length
     if request.content_length is not None or limit is None or len(body) < limit:
         return body
-    # Of a body without a length werkzeug gives what is within the limit and says nothing of the rest.
+    # Of a body without a length, werkzeug returns what is within the limit and does not report the rest.
     if request.environ["wsgi.input"].read(1):
         raise RequestTooLarge
     return body
@@ -125,7 +128,7 @@ def _read_within_bytes(request: Request) -> bytes:
 def _parse(body: bytes, request: Request, model: type[BodyT]) -> BodyT:
     if not body:
         refuse("missing", ["body"], "Field required")
-    if not _JSON_TYPE.fullmatch(request.mimetype):  # none at all is what a page of any origin can send unasked
+    if not _JSON_TYPE.fullmatch(request.mimetype):  # pages of any origin may send a body without a type
         _refuse_non_object()
     limits: BodyLimits | None = request.environ.get(_LIMITS)
     budget = ValueBudget(limits.values) if limits else None
@@ -166,14 +169,14 @@ def _refuse_non_object() -> NoReturn:
 def _items(error: ValidationError) -> list[dict[str, object]]:
     count = error.error_count()
     if count > MAX_PROBLEMS_TOLD:
-        # Not even the first few are made: pydantic makes all or none, at a kilobyte each.
+        # Not even the first few are listed: pydantic creates all or none, at a kilobyte each.
         message = f"{count} problems, more than are told one by one"
         return [{"type": "too_many_problems", "loc": ["body"], "msg": message, "input": REDACTED}]
     return [_item(problem) for problem in error.errors(include_url=False)]
 
 
 def _item(problem: Mapping[str, Any]) -> dict[str, object]:
-    """One of pydantic's problems as the wire has it, without any credential of the request."""
+    """Renders one of pydantic's problems for the wire, without any credential of the request."""
     loc = ["body", *problem["loc"]]
     item: dict[str, object] = {
         "type": problem["type"],
@@ -200,7 +203,7 @@ def _hide_secrets(value: object, depth: int = 0) -> object:
 
 
 def _is_secret(text: object) -> bool:
-    """Whether a key, or a text such as JSON in a string, speaks of something secret."""
+    """Whether a key, or a text such as JSON in a string, mentions something secret."""
     return isinstance(text, str) and _SECRET.search(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""How a blueprint is registered: with all that is the same for every one of them."""
+"""Registering blueprints, with all that is the same for every one of them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from services.rate_limiter import RateLimiter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRules:
-    """What the operator has set for requests, whatever they are for."""
+    """The operator's settings for all requests."""
 
     body_limits: BodyLimits
     hosts: Collection[str]
-    """The names that the server may be called by; with none any name will do."""
+    """The host names that the server accepts; with none any name will do."""
     origins: Collection[str]
-    """Those of pages that may call from a browser."""
+    """The origins of pages that may call from a browser."""
     limiter: RateLimiter
 
 
@@ -38,25 +38,26 @@ def _add_errors(blueprint: Blueprint) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """A blueprint, and who comes in."""
+    """A blueprint, and who may call it."""
 
     blueprint: Blueprint
     caller: Callable[[Request], object] | None
-    """Tells who calls, for ``current_caller``; raises for those who are not let in. None lets in everybody, as often as
-    they like and by any name: probes, which learn nothing."""
+    """Returns the caller, for ``current_caller``; raises for those who are not admitted. None admits everybody, under
+    any host name and without a rate limit: for probes, which reveal nothing."""
     tokens: Sequence[SecretStr] = field(default=(), repr=False)
-    """The settings' tokens that open it: their requests are counted apart from others of the same address."""
+    """The tokens from the settings that give access to it: their requests are counted apart from others of the same
+    address."""
     browser_methods: Sequence[str] = ()
-    """The methods that pages of the allowed origins may use; with none no page of another origin may call."""
+    """The methods that pages of the allowed origins may use; with none, no page of another origin may call."""
     add_errors: Callable[[Blueprint], None] = _add_errors
-    """Renders its errors."""
+    """Registers the rendering of its errors."""
 
 
 def register(app: Flask, one: Registration, rules: RequestRules) -> None:
-    """Register a blueprint with all that belongs around its views."""
+    """Registers a blueprint together with all that surrounds its views."""
     blueprint = one.blueprint
-    # Of what comes before a view, that of the application is first, in this order: unknown paths of Dify's API,
-    # preflights, which bring no token and are not counted, the counting, and the name that the server is called by.
+    # The hooks that run before a view run in this order, the application's first: unknown paths of Dify's API,
+    # preflights (which carry no token and are not counted), the rate limit, and the check of the host name.
     one.add_errors(blueprint)
     if one.browser_methods:
         allow_origins(blueprint, rules.origins, methods=one.browser_methods)

@@ -1,4 +1,4 @@
-"""Request ids: what a caller, a proxy and the log call one request by."""
+"""Request ids: the name of one request for its caller, for proxies and in the log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def add_request_id(scope: Flask | Blueprint) -> None:
-    """Put the request's id on every answer of a blueprint, or of a whole application when it is ours."""
+    """Adds the request's id to every response of a blueprint, or of a whole application when it is Greenrun's own."""
 
     @scope.after_request
     def add(response: Response) -> Response:
@@ -22,7 +22,7 @@ def add_request_id(scope: Flask | Blueprint) -> None:
 
 
 def current_request_id() -> str:
-    """The id that the caller gave the request being answered, if it is harmless in a log line; else a new one."""
+    """Returns the current request's id: the one its caller gave, if that is harmless in a log line, else a new one."""
     if "greenrun_request_id" not in g:
         given = request.headers.get(REQUEST_ID_HEADER, "")
         g.greenrun_request_id = given if _ACCEPTED.fullmatch(given) else new_id()

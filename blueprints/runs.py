@@ -37,7 +37,7 @@ def runs_blueprint(
 
     @blueprint.post("")
     def create_run() -> Response:
-        """Accept a run, or find the one that its idempotency key has already made."""
+        """Accepts a run, or finds the one that its idempotency key has already created."""
         wanted = parse_body(request, CreateRunRequest)
         key = parse_idempotency_key(request, wanted.idempotency_key)
         record = runs.create_run(wanted, tenant_id=current_run_caller().tenant_id, idempotency_key=key)
@@ -46,18 +46,18 @@ def runs_blueprint(
 
     @blueprint.get("/<run_id>")
     def get_run(run_id: str) -> Response:
-        """The status of a run."""
+        """Returns the status of a run."""
         return jsonify(runs.get_run(run_id, access=current_run_caller().access).as_status())
 
     @blueprint.post("/<run_id>/cancel")
     def cancel_run(run_id: str) -> Response:
-        """Cancel a run."""
+        """Cancels a run."""
         runs.cancel_run(run_id, parse_optional_body(request, CancelRunRequest), access=current_run_caller().access)
         return jsonify(run_id=run_id, status=RunStatus.CANCELLED)
 
     @blueprint.post("/<run_id>/stream-tokens")
     def create_stream_token(run_id: str) -> tuple[Response, int, dict[str, str]]:
-        """Make a token that opens this run to a reader."""
+        """Issues a token with which a reader may follow this run."""
         wanted = parse_optional_body(request, CreateStreamTokenRequest)
         record = runs.get_run(run_id, access=current_run_caller().access)
         made = stream_tokens.issue(record.run_id, ttl_seconds=wanted.ttl_seconds)
@@ -66,7 +66,7 @@ def runs_blueprint(
 
     @blueprint.get("/<run_id>/events")
     def list_run_events(run_id: str) -> Response:
-        """A page of a run's events."""
+        """Lists a page of a run's events."""
         given, after, limit = parse_event_page(request.args)
         page = runs.list_events(run_id, access=current_run_caller().access, after=after, limit=limit)
         events = b",".join(entry.as_event() for entry in page.entries)
@@ -80,7 +80,7 @@ def runs_blueprint(
 
     @blueprint.get("/<run_id>/events/sse")
     def stream_run_events(run_id: str) -> Response:
-        """A run's events as they come."""
+        """Streams a run's events as they come."""
         follower = runs.follow_run(run_id, access=current_run_caller().access, after=_stream_cursor())
         if _is_reconnect() and follower.has_nothing:
             # The one answer after which an EventSource does not come back.
@@ -89,7 +89,7 @@ def runs_blueprint(
 
     @socket_route(blueprint, "/<run_id>/events/ws")
     def stream_run_events_by_socket(run_id: str) -> RunConversation:
-        """A run's events as they come, over a WebSocket."""
+        """Streams a run's events as they come, over a WebSocket."""
         if not has_stream_token(request):
             require_known_origin(request, origins)
         require_upgrade(request)
@@ -119,7 +119,7 @@ def _tenant_of_reader(follower: Follower) -> str | None:
 
 
 def _stream_cursor() -> str:
-    """Query ``after``, else the header a reconnecting EventSource sends, else the beginning."""
+    """Returns the query's ``after``, else the header that a reconnecting EventSource sends, else the beginning."""
     if after := request.args.get("after"):
         return parse_cursor_parameter(after, "after")
     if last_event_id := request.headers.get("Last-Event-ID"):
@@ -128,7 +128,7 @@ def _stream_cursor() -> str:
 
 
 def _is_reconnect() -> bool:
-    """Whether the cursor is an EventSource's; whoever gives one in the query decides alone when to come back."""
+    """Whether the cursor is that of an EventSource. Readers with one in the query reconnect when they choose."""
     return not request.args.get("after") and bool(request.headers.get("Last-Event-ID"))
 
 
@@ -141,6 +141,9 @@ def _frames(follower: Follower) -> Iterator[bytes]:
 
 
 def _next_frames(follower: Follower) -> bytes | None:
-    """What to send next; None at the end. Of its own, so that nobody holds the entries while he waits for more."""
+    """Returns what to send next; None at the end.
+
+    A function of its own, so that the entries are not kept in memory while the reader waits for more.
+    """
     entries = follower.read()
     return None if entries is None else b"".join([entry.frame for entry in entries]) or sse.HEARTBEAT

@@ -1,4 +1,4 @@
-"""Headers that keep a browser from making more of an answer than it is."""
+"""Headers that keep a browser from treating a response as anything but data."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
 CACHE_CONTROL = "no-store"
-"""Unless a route says otherwise: answers hold the data of a run."""
+"""The default for routes that set none: responses hold the data of runs."""
 
 
 def add_security_headers(scope: Flask | Blueprint) -> None:
-    """Put them on every answer of a blueprint, or of a whole application when it is ours; what a route sets stays."""
+    """Adds the headers to every response of a blueprint, or of a whole application when it is Greenrun's own.
+
+    What a route sets itself is kept.
+    """
 
     @scope.after_request
     def add(response: Response) -> Response:

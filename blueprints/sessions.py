@@ -21,13 +21,13 @@ FOLLOW = "follow_turn"
 
 
 class SessionQuery(CursorQuery):
-    """Sessions, of all agents or of one."""
+    """A page of sessions, of all agents or of one."""
 
     agent_id: GivenId | None = None
 
 
 class DeleteQuery(BaseModel):
-    """Whether a turn that runs is to be cancelled."""
+    """Whether a running turn is to be cancelled."""
 
     cancel: bool = False
 
@@ -38,7 +38,7 @@ def sessions_blueprint(sessions: SessionService, chat: ChatService, streams: Ope
 
     @blueprint.post("")
     def create_session() -> tuple[Response, int]:
-        """Make a session, with an agent or with a composition."""
+        """Creates a session, with an agent or with a composition."""
         caller, wanted = current_caller(), parse_body(request, CreateSessionRequest)
         key = parse_idempotency_key(request)
         made = sessions.create_session(caller.tenant_id, wanted, created_by=caller.actor, idempotency_key=key)
@@ -46,7 +46,7 @@ def sessions_blueprint(sessions: SessionService, chat: ChatService, streams: Ope
 
     @blueprint.get("")
     def list_sessions() -> Response:
-        """Sessions, the newest first."""
+        """Lists sessions, the newest first."""
         query = parse_query(request, SessionQuery)
         page = sessions.list_sessions(
             current_caller().tenant_id, after=query.after, limit=query.limit, agent_id=query.agent_id
@@ -55,25 +55,25 @@ def sessions_blueprint(sessions: SessionService, chat: ChatService, streams: Ope
 
     @blueprint.get("/<session_id>")
     def get_session(session_id: str) -> Response:
-        """A session with what it remembers."""
+        """Returns a session with what it remembers."""
         return jsonify(sessions.get_session(current_caller().tenant_id, session_id))
 
     @blueprint.patch("/<session_id>")
     def change_session(session_id: str) -> Response:
-        """Change a session's name, metadata or version."""
+        """Changes a session's name, metadata or version."""
         wanted = parse_body(request, ChangeSessionRequest)
         return jsonify(sessions.change_session(current_caller().tenant_id, session_id, wanted))
 
     @blueprint.delete("/<session_id>")
     def delete_session(session_id: str) -> tuple[str, int]:
-        """Delete a session with all its turns."""
+        """Deletes a session with all its turns."""
         cancel = parse_query(request, DeleteQuery).cancel
         sessions.delete_session(current_caller().tenant_id, session_id, cancel=cancel)
         return "", 204
 
     @blueprint.post("/<session_id>/runs")
     def start_turn(session_id: str) -> tuple[Response, int]:
-        """Start a turn of a session, or put it in line."""
+        """Starts a turn of a session, or puts it in line."""
         caller, wanted = current_caller(), parse_body(request, StartTurnRequest)
         key = parse_idempotency_key(request, wanted.idempotency_key)
         started = sessions.start_turn(caller.tenant_id, session_id, wanted, user_id=caller.actor, idempotency_key=key)
@@ -87,19 +87,19 @@ def sessions_blueprint(sessions: SessionService, chat: ChatService, streams: Ope
 
     @blueprint.get("/<session_id>/turns")
     def list_turns(session_id: str) -> Response:
-        """Turns of a session, the first one first."""
+        """Lists the turns of a session, the oldest first."""
         query = parse_query(request, CursorQuery)
         page = sessions.list_turns(current_caller().tenant_id, session_id, after=query.after, limit=query.limit)
         return jsonify(page.as_json())
 
     @blueprint.get("/<session_id>/turns/<turn_id>")
     def get_turn(session_id: str, turn_id: str) -> Response:
-        """A turn with what came of it."""
+        """Returns a turn with its outcome."""
         return jsonify(sessions.get_turn(current_caller().tenant_id, session_id, turn_id))
 
     @blueprint.get("/<session_id>/turns/<turn_id>/chat-events", endpoint=FOLLOW)
     def follow_turn(session_id: str, turn_id: str) -> Response:
-        """A turn from its beginning as the frames of a chat, also for the key of the session's app."""
+        """Streams a turn from its beginning as the frames of a chat. The key of the session's app is accepted too."""
         caller = current_caller()
         turn = chat.find_turn(caller.tenant_id, session_id, turn_id, agent_id=caller.agent_id)
         return stream_response(chat.follow(caller.tenant_id, turn), streams.open(caller.tenant_id))
@@ -108,6 +108,6 @@ def sessions_blueprint(sessions: SessionService, chat: ChatService, streams: Ope
 
 
 def caller_of_sessions(callers: Callers, request: Request) -> Caller:
-    """Who calls. An app may follow turns, and nothing else."""
+    """Returns the caller. An app may follow turns, and nothing else."""
     follows = request.endpoint == f"{NAME}.{FOLLOW}"
     return callers.of_workspace_or_app(request) if follows else callers.of_workspace(request)

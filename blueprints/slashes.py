@@ -1,4 +1,4 @@
-"""Slashes too many: one at the end is redirected, keeping method, body and query; any others are no path of ours."""
+"""Surplus slashes: one at the end is redirected, keeping method, body and query; any others lead to a 404."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from werkzeug.wrappers import Response as BaseResponse
 
 
 def redirect_trailing_slashes(blueprint: Blueprint, rules: Mapping[str, str]) -> None:
-    """Answer ``rule/`` with a 308 to ``rule``, for the one method that each rule has.
+    """Answers ``rule/`` with a 308 to ``rule``, for the one method that each rule has.
 
-    With more methods the two would send callers to and fro: werkzeug adds the slash when only ``rule/`` has a method.
+    With more methods the two could redirect to each other forever: werkzeug adds the slash when only ``rule/`` has a
+    method.
     """
     for rule, method in rules.items():
         blueprint.add_url_rule(f"{rule}/", f"slash_{rule}", _without_slash, methods=[method])
 
 
 def refuse_double_slashes(blueprint: Blueprint) -> None:
-    """Answer 404 where werkzeug would redirect to an address made of the Host header, which a caller may write."""
+    """Answers 404 where werkzeug would redirect to an address made from the Host header, which a caller may choose."""
 
     def refuse(state: BlueprintSetupState) -> None:
         for rule in state.app.url_map.iter_rules():
@@ -31,7 +32,7 @@ def refuse_double_slashes(blueprint: Blueprint) -> None:
 
 
 def _without_slash(**_: str) -> BaseResponse:
-    # With one slash at its beginning and no backslash it cannot be taken for the address of another host.
+    # With one slash at its beginning and no backslash it cannot be read as the address of another host.
     path = quote("/" + (request.script_root + request.path).strip("/"), safe="/:")
     query = request.query_string.decode("latin-1")
     return redirect(f"{path}?{query}" if query else path, code=308, Response=Response)

@@ -1,4 +1,4 @@
-"""Answers that are sent as they come, as server-sent events."""
+"""Responses that are sent as they come, as server-sent events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runtime.protocol import sse
 from services.open_streams import OpenStream
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-"""No proxy keeps what has come until there is more."""
+"""Keeps proxies from holding back what has come until there is more."""
 
 
 class CountedFrames:

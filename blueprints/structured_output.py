@@ -12,12 +12,12 @@ from services.structured_output import ValidateOutputRequest, Verdict, validate_
 
 
 def structured_output_blueprint() -> Blueprint:
-    """The routes below ``/structured-output``, for the operator and for keys of a workspace."""
+    """Returns the routes below ``/structured-output``, for the operator and for keys of a workspace."""
     blueprint = Blueprint("structured_output", __name__, url_prefix="/structured-output")
 
     @blueprint.post("/validate")
     def validate_structured_output() -> Response:
-        """Check an output against a schema."""
+        """Checks an output against a schema."""
         verdict = validate_output(parse_body(request, ValidateOutputRequest))
         return Response(_answer(verdict), content_type="application/json")
 
@@ -25,7 +25,7 @@ def structured_output_blueprint() -> Blueprint:
 
 
 def _answer(verdict: Verdict) -> bytes:
-    """JSON with the JSON of the value in it as it is: reading and writing a large one would hold up other requests."""
+    """Returns JSON in which the value's JSON is embedded as it is: parsing a large one would hold up other requests."""
     answer = {
         "valid": json.dumps(verdict.is_valid),
         "value": verdict.value,

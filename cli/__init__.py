@@ -16,7 +16,7 @@ from services.database import Database
 
 
 def add_commands(group: Group, database: Database, key_ring: Sequence[SecretStr]) -> None:
-    """Add every command, each made for this database. The key ring encrypts credentials."""
+    """Adds every command, for this database. The key ring encrypts credentials."""
     group.add_command(database_commands(database))
     group.add_command(key_commands(database))
     group.add_command(credential_commands(database, key_ring))

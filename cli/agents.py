@@ -23,7 +23,7 @@ PAGE = 100
 
 
 def agent_commands(database: Database) -> click.Group:
-    """The commands for the agents of one database."""
+    """Returns the commands for the agents of one database."""
     agents, versions, transfer = AgentService(database), VersionService(database), TransferService(database)
     tags = TagService(database)
 
@@ -38,7 +38,7 @@ def agent_commands(database: Database) -> click.Group:
     @click.option("--keyword", help="A part of the name, in any case.")
     @json_option
     def list_agents(tenant: str, keyword: str | None, as_json: bool) -> None:
-        """List a tenant's active agents, the one changed last first."""
+        """List a tenant's active agents, the most recently changed first."""
         with errors_told():
             found = _all_agents(agents, tenant, keyword)
         if as_json:
@@ -84,7 +84,7 @@ def agent_commands(database: Database) -> click.Group:
     @click.option("--agent", "agent_id", help="Make a version of this agent, and no new agent.")
     @json_option
     def import_agent(document: BinaryIO, tenant: str, name: str | None, agent_id: str | None, as_json: bool) -> None:
-        """Make an agent of DOCUMENT, a file or - for the standard input."""
+        """Create an agent from DOCUMENT, a file or - for the standard input."""
         content = document.read(MAX_DOCUMENT_BYTES + 1)
         with errors_told():
             made = transfer.import_agent(tenant, content, created_by=None, name=name, agent_id=agent_id)

@@ -14,7 +14,7 @@ MOST = 10_000
 
 
 def audit_commands(database: Database) -> click.Group:
-    """The commands for the audit trail of one database."""
+    """Returns the commands for the audit trail of one database."""
     trail = AuditTrail(database)
 
     @click.group("audit")

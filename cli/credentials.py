@@ -1,4 +1,7 @@
-"""``flask --app app credentials``: credentials of providers. Values are never arguments, which others can see."""
+"""``flask --app app credentials``: credentials of providers.
+
+Values are never arguments, which others could see.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ def _new_name(_: click.Context, __: click.Parameter, value: str) -> str:
 
 
 def credential_commands(database: Database, key_ring: Sequence[SecretStr]) -> click.Group:
-    """The commands for the credentials of one database."""
+    """Returns the commands for the credentials of one database."""
     credentials = CredentialService(database, key_ring)
 
     @click.group("credentials")
@@ -54,7 +57,7 @@ def credential_commands(database: Database, key_ring: Sequence[SecretStr]) -> cl
     @tenant_option
     @json_option
     def put(name: str, provider: str, fields: tuple[str, ...], tenant: str, as_json: bool) -> None:
-        """Store credential NAME, or other values for it.
+        """Create credential NAME, or replace its values.
 
         The values are asked for on a terminal, by default api_key alone. Otherwise standard input has them as a JSON
         object, or the value of one --field as it is.
@@ -73,7 +76,7 @@ def credential_commands(database: Database, key_ring: Sequence[SecretStr]) -> cl
     @tenant_option
     @json_option
     def list_credentials(tenant: str, as_json: bool) -> None:
-        """List a tenant's credentials, the one that was changed last first."""
+        """List a tenant's credentials, the most recently changed first."""
         with errors_told():
             rows = [credential.as_json() for credential in _all_credentials(credentials, tenant)]
         if as_json:
@@ -96,7 +99,7 @@ def credential_commands(database: Database, key_ring: Sequence[SecretStr]) -> cl
     def rekey(as_json: bool) -> None:
         """Encrypt all credentials of all tenants with the first key of DIFY_AGENT_SECRET_KEYS.
 
-        Those that have it already stay as they are, so that it may be interrupted and run again.
+        Those that are encrypted with it already are left alone, so the command may be interrupted and run again.
         """
         with errors_told():
             report = credentials.rekey()
@@ -112,7 +115,7 @@ def credential_commands(database: Database, key_ring: Sequence[SecretStr]) -> cl
 
 
 def _read_values(fields: Sequence[str]) -> object:
-    """The values, from a terminal or from standard input."""
+    """Reads the values from a terminal or from standard input."""
     if sys.stdin.isatty():
         return {field: click.prompt(field, hide_input=True) for field in fields or (USUAL_FIELD,)}
     if len(fields) > 1:

@@ -13,7 +13,7 @@ from services.database import Database
 
 
 def database_commands(database: Database) -> click.Group:
-    """The commands of one database."""
+    """Returns the commands for one database."""
 
     @click.group("db")
     @click.pass_context
@@ -51,7 +51,7 @@ def database_commands(database: Database) -> click.Group:
     @click.argument("revision")
     @click.argument("message")
     def write(revision: str, message: str) -> None:
-        """Write migration REVISION of what the models have and the database has not. For developers."""
+        """Write migration REVISION, with what the models have and the database lacks. For developers."""
         with _told(), database.migrating() as connection:
             migrations.write_migration(connection, message, revision)
 

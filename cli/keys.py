@@ -31,13 +31,13 @@ tenant_option = click.option("--tenant", default=DEFAULT_TENANT, show_default=Tr
 
 
 def key_commands(database: Database) -> click.Group:
-    """The commands for the keys of one database."""
+    """Returns the commands for the keys of one database."""
     keys = ApiKeyService(database)
 
     @click.group("keys")
     @click.pass_context
     def group(context: click.Context) -> None:
-        """Make, list, rotate and revoke API keys."""
+        """Create, list, rotate and revoke API keys."""
         context.call_on_close(database.close)
 
     @group.command()
@@ -50,7 +50,7 @@ def key_commands(database: Database) -> click.Group:
     def create(
         kind: str, tenant: str, agent_id: str | None, name: str | None, expires_at: str | None, as_json: bool
     ) -> None:
-        """Make a key and print it, this once."""
+        """Create a key and print it, this once."""
         given = {"kind": kind, "agent_id": agent_id, "name": name, "expires_at": expires_at}
         with errors_told():
             made = keys.create_key(tenant, CreateKeyRequest.model_validate(given), created_by=None)
@@ -80,7 +80,7 @@ def key_commands(database: Database) -> click.Group:
     )
     @json_option
     def rotate(key_id: str, tenant: str, overlap_seconds: int, as_json: bool) -> None:
-        """Make a key in the place of KEY_ID, and print it, this once."""
+        """Create a key that replaces KEY_ID, and print it, this once."""
         with errors_told():
             made = keys.rotate_key(tenant, key_id, overlap_seconds=overlap_seconds, created_by=None)
         _print_new(made, as_json=as_json)
@@ -90,7 +90,7 @@ def key_commands(database: Database) -> click.Group:
     @tenant_option
     @click.option("--with-made", is_flag=True, help="End the keys that were made with it as well.")
     def revoke(key_id: str, tenant: str, with_made: bool) -> None:
-        """End KEY_ID, within five seconds everywhere."""
+        """Revoke KEY_ID, within five seconds everywhere."""
         with errors_told():
             left = keys.revoke_key(tenant, key_id, revoked_by=None, with_made=with_made)
         click.echo(f"Revoked {key_id}.")

@@ -1,4 +1,4 @@
-"""How commands answer: tables for people, JSON for programs, and errors in one line."""
+"""The output of commands: tables for people, JSON for programs, and errors in one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def json_option(command: Command) -> Command:
-    """Gives a command ``--json``."""
+    """Adds ``--json`` to a command."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
 
 
@@ -26,7 +26,7 @@ def print_json(value: object) -> None:
 
 
 def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> None:
-    """Print the columns of the rows, each as wide as it has to be; null is a dash."""
+    """Prints the columns of the rows, each as wide as it has to be; null is shown as a dash."""
     lines = [[column.upper() for column in columns]]
     lines += [["-" if row[column] is None else _printable(str(row[column])) for column in columns] for row in rows]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
@@ -36,7 +36,7 @@ def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) ->
 
 @contextmanager
 def errors_told() -> Iterator[None]:
-    """End a command with the message of what went wrong, where that is foreseen, and exit code 1."""
+    """Ends a command that fails with an expected error, with the error's message and exit code 1."""
     try:
         yield
     except GreenrunError as error:
@@ -46,5 +46,5 @@ def errors_told() -> Iterator[None]:
 
 
 def _printable(text: str) -> str:
-    """The text without what would end the line, or what a terminal would obey."""
+    """Returns the text without line breaks and without what a terminal would interpret."""
     return "".join(character if character.isprintable() else " " for character in text)

@@ -1,4 +1,4 @@
-"""The tables. Services alone use them."""
+"""The tables. Only the services use them."""
 
 from models.agent_config_revisions import AgentConfigRevision
 from models.agent_config_snapshots import AgentConfigSnapshot

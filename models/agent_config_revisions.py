@@ -1,4 +1,4 @@
-"""The history of agents."""
+"""The revisions of agents: their history."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OPERATION_LENGTH = 64
 
 
 class AgentConfigRevision(Identified, Tenanted, Created, Base):
-    """One step in the history of an agent: a save or a restore. It is never changed and never deleted."""
+    """One step in the history of an agent: a save or a restore. It is never changed or deleted."""
 
     __tablename__ = "agent_config_revisions"
 
@@ -21,7 +21,7 @@ class AgentConfigRevision(Identified, Tenanted, Created, Base):
     previous_snapshot_id: Mapped[str | None] = mapped_column(OUR_ID)
     current_snapshot_id: Mapped[str] = mapped_column(OUR_ID)
     revision: Mapped[int] = mapped_column(Integer)
-    """From 1, without gaps."""
+    """Counted from 1, without gaps."""
     operation: Mapped[RevisionOperation] = mapped_column(EnumText(RevisionOperation, OPERATION_LENGTH))
     summary: Mapped[str | None] = mapped_column(Text)
     version_note: Mapped[str | None] = mapped_column(Text)

@@ -1,4 +1,4 @@
-"""Versions of agents."""
+"""The versions of agents."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from models.types import JSON_VALUE
 
 
 class AgentConfigSnapshot(Identified, Tenanted, Created, Base):
-    """One version of an agent's configuration (its Soul). It is never changed and never deleted."""
+    """One version of an agent's configuration (its Soul). It is never changed or deleted."""
 
     __tablename__ = "agent_config_snapshots"
 
     agent_id: Mapped[str] = mapped_column(OUR_ID)
     version: Mapped[int] = mapped_column(Integer)
-    """From 1, without gaps."""
+    """Counted from 1, without gaps."""
     config_snapshot: Mapped[dict[str, Any]] = mapped_column(JSON_VALUE)
-    """References to secrets, and no secret."""
+    """The Soul. It contains references to secrets, but no secrets."""
     digest: Mapped[str] = mapped_column(String(64))
-    """SHA-256 over the canonical JSON of ``config_snapshot``, in hexadecimal."""
+    """SHA-256 of the canonical JSON of ``config_snapshot``, in hexadecimal."""
     summary: Mapped[str | None] = mapped_column(Text)
     version_note: Mapped[str | None] = mapped_column(Text)
     created_by: Mapped[str | None] = mapped_column(OTHERS_ID)

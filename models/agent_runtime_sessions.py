@@ -17,7 +17,10 @@ _OF_CONVERSATION = f"owner_type = '{SessionOwner.CONVERSATION.value}'"
 
 
 class AgentRuntimeSession(Identified, Tenanted, Updated, Base):
-    """The session of an agent in a node of a workflow run, or in a conversation: the columns of the other are null."""
+    """The session of an agent in a node of a workflow run, or in a conversation.
+
+    The columns of the other kind are null.
+    """
 
     __tablename__ = "agent_runtime_sessions"
 
@@ -29,7 +32,7 @@ class AgentRuntimeSession(Identified, Tenanted, Updated, Base):
     node_execution_id: Mapped[str | None] = mapped_column(OTHERS_ID)
     binding_id: Mapped[str | None] = mapped_column(OTHERS_ID)
     conversation_id: Mapped[str | None] = mapped_column(OTHERS_ID)
-    # Others than ours as well: a workflow may run on agents that this database does not know.
+    # Agents that are not ours occur too: a workflow may use some that this database does not know.
     agent_id: Mapped[str] = mapped_column(OTHERS_ID)
     agent_config_snapshot_id: Mapped[str] = mapped_column(OTHERS_ID)
     backend_run_id: Mapped[str | None] = mapped_column(OUR_ID)
@@ -42,7 +45,7 @@ class AgentRuntimeSession(Identified, Tenanted, Updated, Base):
         PrimaryKeyConstraint("id", name="agent_runtime_session_pkey"),
         is_member("owner_type", SessionOwner, name="agent_runtime_session_owner_type_check"),
         is_member("status", SessionStatus, name="agent_runtime_session_status_check"),
-        # A unique index takes any number of nulls: without these a session could be there twice.
+        # A unique index accepts any number of nulls: without these conditions a session could exist twice.
         CheckConstraint(
             f"NOT ({_OF_WORKFLOW}) OR (workflow_run_id IS NOT NULL AND node_id IS NOT NULL AND binding_id IS NOT NULL)",
             name="agent_runtime_session_workflow_scope_check",

@@ -1,4 +1,4 @@
-"""Names for versions of an agent, such as stable."""
+"""Tags: names for versions of an agent, such as ``stable``."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ NAME_LENGTH = 255
 
 
 class Agent(Identified, Tenanted, Updated, Base):
-    """An agent. It is archived and never deleted."""
+    """An agent. It can be archived, but is never deleted."""
 
     __tablename__ = "agents"
 
@@ -30,14 +30,15 @@ class Agent(Identified, Tenanted, Updated, Base):
     app_id: Mapped[str | None] = mapped_column(OTHERS_ID)
     workflow_id: Mapped[str | None] = mapped_column(OTHERS_ID)
     workflow_node_id: Mapped[str | None] = mapped_column(String(255))
-    # No foreign key: the two tables would each need the other first, which SQLite cannot migrate.
+    # No foreign key: each of the two tables would need the other first, which SQLite cannot migrate.
     active_config_snapshot_id: Mapped[str | None] = mapped_column(OUR_ID)
     status: Mapped[AgentStatus] = mapped_column(EnumText(AgentStatus), default=AgentStatus.ACTIVE)
     roster_unique_name: Mapped[str | None] = mapped_column(
         String(NAME_LENGTH),
         Computed("CASE WHEN scope = 'roster' AND status = 'active' THEN name END", persisted=True),
     )
-    """The name while no other agent of the tenant may have it: of active agents of the roster."""
+    """The name of an active agent of the roster, which no other one of the tenant may have; null for all other
+    agents."""
     created_by: Mapped[str | None] = mapped_column(OTHERS_ID)
     updated_by: Mapped[str | None] = mapped_column(OTHERS_ID)
     archived_by: Mapped[str | None] = mapped_column(OTHERS_ID)

@@ -13,7 +13,7 @@ from models.types import EnumText, UtcDateTime, is_member
 
 
 class ApiKey(Identified, Tenanted, Created, Base):
-    """A key to a workspace or to one agent. The key itself is nowhere; a row that is revoked stays."""
+    """A key to a workspace or to one agent. The key itself is not stored; the row stays when it is revoked."""
 
     __tablename__ = "api_keys"
 
@@ -21,13 +21,13 @@ class ApiKey(Identified, Tenanted, Created, Base):
     agent_id: Mapped[str | None] = mapped_column(OUR_ID)
     name: Mapped[str | None] = mapped_column(String(255))
     digest: Mapped[str] = mapped_column(String(64))
-    """SHA-256 of the key, in hexadecimal. The key is random enough to need nothing slower."""
+    """SHA-256 of the key, in hexadecimal. The key is random enough that no slower hash is needed."""
     prefix: Mapped[str] = mapped_column(String(16))
-    """How the key begins, for people to tell it by."""
+    """The beginning of the key, by which people recognize it."""
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     replaced_by: Mapped[str | None] = mapped_column(OUR_ID)
-    """The key that a rotation has made in its place."""
+    """The key that has replaced it in a rotation."""
     last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     created_by: Mapped[str | None] = mapped_column(OTHERS_ID)
 

@@ -12,14 +12,14 @@ from models.types import JSON_VALUE
 
 
 class AuditEntry(Identified, Tenanted, Created, Base):
-    """One change, written in the transaction that made it. It is never changed."""
+    """One change, recorded in the transaction that made it. It is never changed."""
 
     __tablename__ = "audit_entries"
 
     action: Mapped[str] = mapped_column(String(64))
     actor: Mapped[str] = mapped_column(OTHERS_ID)
     details: Mapped[dict[str, Any]] = mapped_column(JSON_VALUE)
-    """Ids and marks of what was changed, and nothing secret."""
+    """Ids and marks of what was changed, without secrets."""
 
     __table_args__ = (
         PrimaryKeyConstraint("id", name="audit_entry_pkey"),

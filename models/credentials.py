@@ -18,9 +18,9 @@ class Credential(Identified, Tenanted, Updated, Base):
     name: Mapped[str] = mapped_column(String(CREDENTIAL_NAME_LENGTH))
     provider: Mapped[str] = mapped_column(String(255))
     version: Mapped[int] = mapped_column(Integer, default=1)
-    """Counts the values that the credential has had."""
+    """The number of values that the credential has had so far."""
     encrypted_values: Mapped[str] = mapped_column(Text)
-    """A Fernet token of JSON with the values, and of whose and which credential they are."""
+    """A Fernet token of JSON with the values, the tenant and the name of the credential."""
     last4: Mapped[str] = mapped_column(String(4))
     fingerprint: Mapped[str] = mapped_column(String(64))
     created_by: Mapped[str | None] = mapped_column(OTHERS_ID)

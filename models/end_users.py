@@ -1,4 +1,4 @@
-"""End users: the people that an app of Dify's service API speaks with."""
+"""End users: the people that an app of Dify's service API talks to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ USER_LENGTH = 255
 
 
 class EndUser(Identified, Tenanted, Created, Base):
-    """Somebody that an app names, as it names them. The same name in another app is somebody else."""
+    """A person, by the name that an app gives them. The same name in another app is another person."""
 
     __tablename__ = "end_users"
 

@@ -1,4 +1,4 @@
-"""The values of columns that hold one of a few words. A new member takes a migration of its check."""
+"""The values of columns that contain one of a few words. A new member needs a migration of its check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class AgentScope(StrEnum):
 
 
 class AgentSource(StrEnum):
-    """How an agent came to be."""
+    """How an agent was created."""
 
     AGENT_APP = "agent_app"
     WORKFLOW = "workflow"
@@ -64,21 +64,21 @@ class SessionStatus(StrEnum):
 
 
 class KeyKind(StrEnum):
-    """What an API key opens: a whole workspace, or the service API of one agent."""
+    """What an API key gives access to: a whole workspace, or the service API of one agent."""
 
     WORKSPACE = "workspace"
     APP = "app"
 
 
 class SessionState(StrEnum):
-    """Whether a session can be used, or only waits for its layers to be told that it is over."""
+    """Whether a session can be used, or only waits for its cleanup."""
 
     ACTIVE = "active"
     DELETED = "deleted"
 
 
 class MultitaskStrategy(StrEnum):
-    """What becomes of a turn that comes while another one runs, or of that other one."""
+    """What becomes of a new turn while another one runs, or of that other one."""
 
     REJECT = "reject"
     ENQUEUE = "enqueue"
@@ -87,7 +87,7 @@ class MultitaskStrategy(StrEnum):
 
 
 class TurnStatus(StrEnum):
-    """Where a turn is. It is ``running`` until it is finalized, also while it waits."""
+    """Where a turn is. It is ``running`` until it is finalized, even while it waits."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -96,7 +96,7 @@ class TurnStatus(StrEnum):
 
 
 class TurnStop(StrEnum):
-    """How a turn was stopped by a later one: what it said stays in the history, or nothing of it stays anywhere."""
+    """How a later turn has stopped it: the history keeps what it said, or all of it is forgotten."""
 
     INTERRUPT = "interrupt"
     ROLLBACK = "rollback"
@@ -108,7 +108,7 @@ class FeedbackRating(StrEnum):
 
 
 class FormStatus(StrEnum):
-    """Where a form is. A turn is to follow one that was submitted or has timed out."""
+    """Where a form is. After one that was submitted or has timed out, a turn must follow."""
 
     WAITING = "waiting"
     SUBMITTED = "submitted"

@@ -1,4 +1,4 @@
-"""Forms: the questions that agents have put to people in conversations."""
+"""Forms: the questions that agents have asked people in conversations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.types import JSON_VALUE, EnumText, UtcDateTime, is_member
 
 
 class HumanInputForm(Identified, Tenanted, Updated, Base):
-    """A question, and its answer when there is one. A session has one that waits at most."""
+    """A question, and its answer if there is one. A session has at most one that waits."""
 
     __tablename__ = "human_input_forms"
 
@@ -27,7 +27,7 @@ class HumanInputForm(Identified, Tenanted, Updated, Base):
     """The arguments of the model's call: title, question, markdown, fields, actions."""
     status: Mapped[FormStatus] = mapped_column(EnumText(FormStatus), default=FormStatus.WAITING)
     result: Mapped[dict[str, Any] | None] = mapped_column(JSON_VALUE)
-    """What the model is told."""
+    """The result that the model gets."""
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Idempotency keys of requests that make a row."""
+"""Idempotency keys of requests that create a row."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from models.types import JSON_VALUE, UtcDateTime
 
 
 class IdempotencyClaim(Identified, Tenanted, Created, Base):
-    """What a request under an idempotency key has made. It is written in the transaction that makes it."""
+    """What a request with an idempotency key has created. It is stored in the transaction that creates it."""
 
     __tablename__ = "idempotency_claims"
 
     digest: Mapped[str] = mapped_column(String(64))
-    """Of the key, and of who uses it for what. The key itself is nowhere."""
+    """Hash of the key and of its scope. The key itself is not stored."""
     fingerprint: Mapped[str] = mapped_column(String(64))
-    """Of the request, without its key."""
+    """Hash of the request and its key, to recognize a repetition."""
     made_id: Mapped[str] = mapped_column(OUR_ID)
     answer: Mapped[Any | None] = mapped_column(JSON_VALUE)
-    """What was told of it, where a repeated request is told the same although it may be gone."""
+    """The response, for kinds of requests that return the first one again even if what they created is gone."""
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     __table_args__ = (

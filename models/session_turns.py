@@ -1,4 +1,4 @@
-"""The turns of sessions: what was asked, by which run, and what came of it."""
+"""The turns of sessions: what was asked, which run answered, and the outcome."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ from models.types import JSON_VALUE, EnumText, is_member
 
 
 class SessionTurn(Identified, Tenanted, Updated, Base):
-    """One turn, which is a message to those who use Dify's service API."""
+    """One turn, which clients of Dify's service API know as a message."""
 
     __tablename__ = "session_turns"
 
     session_id: Mapped[str] = mapped_column(OUR_ID)
     position: Mapped[int] = mapped_column(Integer)
-    """From 1, in the order of acceptance, which is that of execution."""
+    """Counted from 1, in the order of acceptance, which is the order of execution."""
     run_id: Mapped[str] = mapped_column(OUR_ID)
     task_id: Mapped[str] = mapped_column(OUR_ID)
-    """What Dify's service API stops it by."""
+    """The id by which clients of Dify's service API stop it."""
     version_id: Mapped[str | None] = mapped_column(OUR_ID)
     query: Mapped[str] = mapped_column(Text)
     is_answer: Mapped[bool] = mapped_column(Boolean, default=False)
-    """Whether it only goes on with the answer to a question: the query is that of the turn that asked."""
+    """Whether it only continues with the answer to a question: its query is that of the turn that asked."""
     inputs: Mapped[dict[str, Any]] = mapped_column(JSON_VALUE, default=dict)
     details: Mapped[dict[str, Any]] = mapped_column("metadata", JSON_VALUE, default=dict)
     status: Mapped[TurnStatus] = mapped_column(EnumText(TurnStatus), default=TurnStatus.RUNNING)
-    """Final as soon as the turn is finalized: then the session has, or has not, taken over what it learnt."""
+    """Final as soon as the turn is finalized: by then the session has taken over its state, or stayed as it was."""
     stop: Mapped[TurnStop | None] = mapped_column(EnumText(TurnStop))
     """What becomes of it when a later turn, or a person, has had it cancelled."""
     prepared_snapshot: Mapped[dict[str, Any] | None] = mapped_column(JSON_VALUE)
-    """Of a turn that is about to succeed: the session takes it over once its run has."""
+    """The session snapshot of a turn that is about to succeed: the session takes it over once the run has succeeded."""
     deferred_call: Mapped[dict[str, Any] | None] = mapped_column(JSON_VALUE)
     """The model's question to a person, when the turn ends with one."""
     answer: Mapped[str] = mapped_column(Text, default="")
     thoughts: Mapped[list[dict[str, Any]]] = mapped_column(JSON_VALUE, default=list)
     usage: Mapped[dict[str, Any] | None] = mapped_column(JSON_VALUE)
     latency: Mapped[float] = mapped_column(Float, default=0.0)
-    """Seconds from acceptance to the end."""
+    """Seconds from its acceptance to its end."""
     error: Mapped[str | None] = mapped_column(Text)
     error_reason: Mapped[str | None] = mapped_column(String(64))
     rating: Mapped[FeedbackRating | None] = mapped_column(EnumText(FeedbackRating))

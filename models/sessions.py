@@ -23,16 +23,16 @@ SESSION_NAME_LENGTH = 255
 
 
 class AgentSession(Identified, Tenanted, Updated, Base):
-    """A session. A conversation of an end user with an agent is one as well: it has an ``end_user_id``."""
+    """A session. An end user's conversation with an agent is one as well, with an ``end_user_id``."""
 
     __tablename__ = "sessions"
 
     state: Mapped[SessionState] = mapped_column(EnumText(SessionState), default=SessionState.ACTIVE)
     agent_id: Mapped[str | None] = mapped_column(OUR_ID)
     version_id: Mapped[str | None] = mapped_column(OUR_ID)
-    """The version that its turns run on, whatever the agent's active one is."""
+    """The version that its turns run, whichever is the agent's active one."""
     sealed_composition: Mapped[str | None] = mapped_column(Text)
-    """Of a session without an agent: its layers, encrypted, since they hold credentials."""
+    """The layers of a session without an agent, encrypted, since they contain credentials."""
     end_user_id: Mapped[str | None] = mapped_column(OUR_ID)
     name: Mapped[str] = mapped_column(String(SESSION_NAME_LENGTH), default="")
     details: Mapped[dict[str, Any]] = mapped_column("metadata", JSON_VALUE, default=dict)
@@ -41,17 +41,17 @@ class AgentSession(Identified, Tenanted, Updated, Base):
         EnumText(MultitaskStrategy), default=MultitaskStrategy.ENQUEUE
     )
     session_snapshot: Mapped[dict[str, Any] | None] = mapped_column(JSON_VALUE)
-    """Of the last good turn."""
+    """The snapshot of the last successful turn."""
     layer_specs: Mapped[list[dict[str, Any]]] = mapped_column(JSON_VALUE, default=list)
-    """The layers of which those that it remembers are entered once more when the session is deleted; never those with
+    """The layers that are entered again when the session is deleted, as far as the snapshot has them; never those with
     credentials."""
     turns: Mapped[int] = mapped_column(Integer, default=0)
-    """How many were accepted, and so the position of the last one."""
+    """The number of accepted turns, and so the position of the last one."""
     unfinished: Mapped[int] = mapped_column(Integer, default=0)
-    """How many of them are not finalized. Who has locked the row can rely on it."""
+    """The number of turns that are not finalized. It is reliable while the row is locked."""
     last_run_id: Mapped[str | None] = mapped_column(OUR_ID)
     waiting_form_id: Mapped[str | None] = mapped_column(OUR_ID)
-    """The question to a person that has no answer yet."""
+    """The form of the question that has no answer yet."""
     created_by: Mapped[str | None] = mapped_column(OTHERS_ID)
 
     __table_args__ = (

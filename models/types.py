@@ -1,4 +1,4 @@
-"""Column types that hold the same values on every database."""
+"""Column types that return the same values on every database."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ EnumT = TypeVar("EnumT", bound=StrEnum)
 ENUM_LENGTH = 32
 
 JSON_VALUE = JSON(none_as_null=True)
-"""An object or a list, as JSON. None is a null of the database, and not the word of that name."""
+"""An object or a list, as JSON. None is the null of the database, and not JSON's ``null``."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A time: with its zone in code, in UTC without it in the database. A time without a zone raises ValueError."""
+    """A time: with a time zone in code, and in UTC without one in the database.
+
+    A time without a zone raises ValueError.
+    """
 
     impl = DateTime
     cache_ok = True
@@ -36,7 +39,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class EnumText(TypeDecorator[EnumT], Generic[EnumT]):
-    """A member of an enum, stored as its text. A text that is no member raises ValueError."""
+    """A member of an enum, stored as its text. Any other text raises ValueError."""
 
     impl = String
     cache_ok = True
@@ -53,6 +56,6 @@ class EnumText(TypeDecorator[EnumT], Generic[EnumT]):
 
 
 def is_member(column: str, members: type[StrEnum], *, name: str) -> CheckConstraint:
-    """The database's own check that a column holds one of an enum's texts."""
+    """Returns the database's own check that a column contains one of an enum's texts."""
     listed = ", ".join(f"'{member.value}'" for member in members)
     return CheckConstraint(f"{column} IN ({listed})", name=name)

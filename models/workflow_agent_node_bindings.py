@@ -1,4 +1,4 @@
-"""Which agent, in which version, a node of a workflow uses."""
+"""The bindings of workflow nodes: which agent a node uses, and which version of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DRAFT = "draft"
 
 
 class WorkflowAgentNodeBinding(Identified, Tenanted, Updated, Base):
-    """The agent of one node in one version of a workflow, and the node's own task for it."""
+    """The agent of one node in one version of a workflow, and the node's job for it."""
 
     __tablename__ = "workflow_agent_node_bindings"
 

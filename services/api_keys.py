@@ -1,4 +1,4 @@
-"""API keys: made, listed, rotated, revoked, and told by what a caller sends."""
+"""API keys: creating, listing, rotating and revoking them, and finding who holds one."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from services.pages import NumberedPage, counted, window
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 500
-"""Keys that one statement asks for."""
+"""The most keys in one statement."""
 
 USE_NOTED_EVERY = timedelta(minutes=1)
 USE_NOTED_WITHIN_SECONDS = 0.2
-"""A caller does not wait longer than this for the note of their key's use."""
+"""The longest that a caller waits for the use of their key to be recorded."""
 
 
 class ApiKeyService:
-    """The rules of keys. One a process, because it remembers for a few seconds which keys are valid.
+    """Manages keys. One per process, because it caches for a few seconds which keys are valid.
 
-    Its methods raise DatabaseUnavailable besides what they say.
+    Its methods raise DatabaseUnavailable besides the errors they name.
     """
 
     def __init__(self, database: Database) -> None:
@@ -43,7 +43,7 @@ class ApiKeyService:
         self._lookups = KeyLookups(self._look_up)
 
     def create_key(self, tenant_id: str, wanted: CreateKeyRequest, *, created_by: str | None) -> NewKey:
-        """Make a key. It is in the answer, and from then on nowhere. Raises AgentNotFound."""
+        """Creates a key, which is returned this once and stored nowhere. Raises AgentNotFound."""
         secret = new_secret(wanted.kind)
         with self._database.transaction() as session:
             if wanted.agent_id is not None:
@@ -67,7 +67,7 @@ class ApiKeyService:
         return made
 
     def list_keys(self, tenant_id: str, *, page: int, limit: int) -> NumberedPage[KeyDescription]:
-        """Keys of a tenant, the newest first; those that are no longer valid as well."""
+        """Returns a page of a tenant's keys, the newest first, including those that are no longer valid."""
         with self._database.reading() as session:
             mine = ApiKey.tenant_id == tenant_id
             wanted = select(ApiKey).where(mine).order_by(ApiKey.created_at.desc(), ApiKey.id.desc())
@@ -75,10 +75,10 @@ class ApiKeyService:
             return NumberedPage.of(found, page=page, limit=limit, total=counted(session, ApiKey, mine))
 
     def rotate_key(self, tenant_id: str, key_id: str, *, overlap_seconds: int, created_by: str | None) -> NewKey:
-        """Make a key in the place of another, which stays valid for the overlap.
+        """Creates a key that replaces another, which stays valid for the overlap.
 
-        The new one opens the same, under the same name, until the old one would have expired. Raises KeyNotFound, or
-        KeyNotActive for a key that is not valid or has been rotated already.
+        The new one gives the same access, under the same name, until the old one would have expired. Raises
+        KeyNotFound, or KeyNotActive for a key that is not valid or has been rotated already.
         """
         now = datetime.now(UTC)
         with self._database.transaction() as session:
@@ -109,10 +109,11 @@ class ApiKeyService:
         return made
 
     def revoke_key(self, tenant_id: str, key_id: str, *, revoked_by: str | None, with_made: bool = False) -> int:
-        """End a key: at once here, and in other processes as soon as they look again; again is no error.
+        """Revokes a key: at once here, and in other processes when their caches expire.
 
-        ``with_made`` ends the keys that were made with it as well, those that were made with them, and so on: whoever
-        had the key may have made themselves another. Answers how many of those stay valid. Raises KeyNotFound.
+        If it is revoked already, nothing happens. ``with_made`` also revokes the keys that were created with it, those
+        that were created with them, and so on: a thief may have used the key to create another. Returns how many of
+        those stay valid. Raises KeyNotFound.
         """
         now = datetime.now(UTC)
         with self._database.transaction() as session:
@@ -130,9 +131,9 @@ class ApiKeyService:
         return sum(_is_valid(row, now) for row in made)
 
     def find_holder(self, key: str) -> KeyHolder | None:
-        """Who has this key; None when it is none or no longer valid."""
+        """Returns the holder of this key; None when there is no such key or it is no longer valid."""
         if not may_be_key(key):
-            return None  # the database is not asked for what is no key
+            return None  # spares the database a query for a text that cannot be a key
         digest, now = digest_of(key), datetime.now(UTC)
         holder = self._cache.get(digest)
         if holder is None:
@@ -162,12 +163,12 @@ class ApiKeyService:
         try:
             with self._database.transaction(timeout_seconds=USE_NOTED_WITHIN_SECONDS) as session:
                 session.execute(update(ApiKey).where(ApiKey.id == key_id, stale).values(last_used_at=now))
-        except DatabaseUnavailable:  # then the next use is noted; no caller is refused for it
+        except DatabaseUnavailable:  # then the next use is recorded; no caller is refused for it
             logger.info("the use of a key was not noted: the database is busy")
 
 
 def _require_agent(session: Session, tenant_id: str, agent_id: str) -> None:
-    """Raise AgentNotFound unless the tenant has such an agent, active and of its roster."""
+    """Raises AgentNotFound unless the tenant has such an agent, active and in its roster."""
     is_servable = (Agent.status == AgentStatus.ACTIVE, Agent.scope == AgentScope.ROSTER)
     found = select(Agent.id).where(Agent.id == agent_id, Agent.tenant_id == tenant_id, *is_servable)
     if not is_id(agent_id) or session.scalar(found) is None:
@@ -175,7 +176,10 @@ def _require_agent(session: Session, tenant_id: str, agent_id: str) -> None:
 
 
 def _made_with(session: Session, tenant_id: str, key_id: str) -> list[ApiKey]:
-    """The keys that were made with a key, or with one of those. What replaces a key in a rotation counts as well."""
+    """Returns the keys that were created with a key, directly or indirectly.
+
+    Those that replace one in a rotation are included.
+    """
     found: dict[str, ApiKey] = {}
     makers = {key_id}
     while makers:
@@ -191,7 +195,7 @@ def _made_with(session: Session, tenant_id: str, key_id: str) -> list[ApiKey]:
 
 
 def _find_key(session: Session, tenant_id: str, key_id: str) -> ApiKey:
-    """A key of the tenant, which nobody else changes until the end of the transaction. Raises KeyNotFound."""
+    """Locks a key of the tenant until the end of the transaction, and returns it. Raises KeyNotFound."""
     if not is_id(key_id):
         raise KeyNotFound
     wanted = select(ApiKey).where(ApiKey.id == key_id, ApiKey.tenant_id == tenant_id).with_for_update()

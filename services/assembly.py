@@ -1,4 +1,4 @@
-"""All services, joined: each is made here, once an application."""
+"""Assembles all services: each is created here, once per application."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ from services.stream_tokens import StreamTokens
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceRules:
-    """What the operator has set for services. Times are in seconds."""
+    """The operator's settings for the services. Times are in seconds."""
 
     key_ring: Sequence[SecretStr]
-    """The first key encrypts credentials and signs stream tokens; each of them still opens what it has made."""
+    """The first key encrypts credentials and signs stream tokens; every key still decrypts and verifies."""
     operator: OperatorRules
     dialect: Dialect | None
-    """The dialect of every run; None chooses it from the request."""
+    """The dialect of every run; None means that each request decides."""
     requests_a_second: float
     requests_at_once: int
-    """How often one caller may come. A rate of 0 is no limit."""
+    """The requests that one caller may make at once. A rate of 0 means no limit."""
     max_subscriptions: int
-    """Runs that one connection to the feed may follow at once."""
+    """The most runs that one connection to the feed may follow at once."""
     form_seconds: float
     """How long a question to a person waits for its answer."""
     cancels_forms: bool
@@ -79,7 +79,7 @@ class ServiceRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnWork:
-    """What goes on with sessions beside any request."""
+    """The work on sessions that is not part of any request."""
 
     turns: TurnService
     line: Line
@@ -90,7 +90,7 @@ class TurnWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The services of one application. Making them opens nothing."""
+    """The services of one application. Creating them connects to nothing."""
 
     limiter: RateLimiter
     keys: ApiKeyService

@@ -1,6 +1,6 @@
-"""The audit trail: who has changed what lets callers in, or what runs pay with.
+"""The audit trail: who has changed which keys give access, or which credentials runs use.
 
-Each change is a row, written with it, and then a line of the log.
+Each change is a row, written in the same transaction, and then a line of the log.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from services.database import Database
 logger = logging.getLogger("audit")
 
 NOBODY_NAMED = "operator"
-"""Who changes something without a key and without naming a user, such as at the command line."""
+"""The actor of changes without a key or a named user, such as those at the command line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,13 @@ class AuditedChange:
     details: dict[str, Any]
 
     def log(self) -> None:
-        """Write the line of the log. To be called once the transaction has been committed."""
+        """Writes the line of the log. It must be called after the transaction has been committed."""
         told = "".join(f" {name}={value}" for name, value in self.details.items())
         logger.info("%s tenant=%s by=%s%s", self.action, self.tenant_id, self.actor, told)
 
 
 def audit(session: Session, action: str, *, tenant_id: str, actor: str | None, **details: Any) -> AuditedChange:
-    """Record a change. ``details`` are ids and marks, none of them with spaces or secret."""
+    """Records a change. ``details`` are ids and marks, without spaces or secrets."""
     change = AuditedChange(action, tenant_id, actor or NOBODY_NAMED, details)
     session.add(AuditEntry(tenant_id=tenant_id, action=action, actor=change.actor, details=details))
     return change
@@ -50,7 +50,7 @@ class AuditTrail:
         self._database = database
 
     def entries(self, tenant_id: str, *, limit: int) -> list[dict[str, Any]]:
-        """The last changes of a tenant, the newest first."""
+        """Returns the last changes of a tenant, the newest first."""
         newest = select(AuditEntry).where(AuditEntry.tenant_id == tenant_id)
         order = (AuditEntry.created_at.desc(), AuditEntry.id.desc())
         with self._database.reading() as session:

@@ -1,4 +1,4 @@
-"""How the values of credentials are encrypted."""
+"""Encrypts and decrypts the values of credentials."""
 
 from __future__ import annotations
 
@@ -16,34 +16,35 @@ if TYPE_CHECKING:
 
 
 class CredentialCipher:
-    """Encrypts with the first key of a ring, and decrypts with every one of them.
+    """Encrypts with the first key of a ring, and decrypts with any of them.
 
-    What is encrypted says whose credential it is: a row that somebody has copied to another tenant does not open there.
+    The encrypted text includes whose credential it is: a row that somebody has copied to another tenant cannot be
+    decrypted there.
 
-    All methods raise CredentialsUnavailable when the ring has no key, or one that is none.
+    All methods raise CredentialsUnavailable when the ring has no key, or an invalid one.
     """
 
     def __init__(self, keys: Sequence[SecretStr]) -> None:
         self._keys = list(keys)
 
     def check_ring(self) -> None:
-        """Only raise what the other methods would raise for their lack of keys."""
+        """Checks that the ring has valid keys, without encrypting anything."""
         _ = self._ring
 
     def seal(self, values: Mapping[str, Any], *, tenant_id: str, name: str) -> str:
-        """The values of a credential, encrypted."""
+        """Encrypts the values of a credential."""
         text = json.dumps({"tenant_id": tenant_id, "name": name, "values": dict(values)}, ensure_ascii=False)
         return self._ring[0].encrypt(text.encode()).decode()
 
     def unseal(self, sealed: str, *, tenant_id: str, name: str) -> dict[str, Any]:
-        """The values of a credential. Raises CredentialUnreadable."""
+        """Decrypts the values of a credential. Raises CredentialUnreadable."""
         sealed_for = self._decrypted(sealed, name)
         if (sealed_for["tenant_id"], sealed_for["name"]) != (tenant_id, name):
             raise _unreadable(name)
         return dict(sealed_for["values"])
 
     def has_newest_key(self, sealed: str) -> bool:
-        """Whether the first key of the ring opens it."""
+        """Whether the first key of the ring decrypts it."""
         return _opened(sealed, self._ring[0]) is not None
 
     def _decrypted(self, sealed: str, name: str) -> dict[str, Any]:
@@ -56,7 +57,7 @@ class CredentialCipher:
 
     @cached_property
     def _ring(self) -> list[Fernet]:
-        # Imported here, because it is 8 MB that a worker without credentials has no use for.
+        # Imported here: it takes 8 MB, which a worker without credentials does not need.
         from cryptography.fernet import Fernet
 
         if not self._keys:

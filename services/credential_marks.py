@@ -1,4 +1,4 @@
-"""What of a credential is shown, so that people can tell which one it is."""
+"""Marks of credentials: what is shown of them, so that people can tell which one it is."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from services.souls.secret_names import names_secret
 
 LAST_CHARS = 4
 LEAST_CHARS = 12
-"""Of shorter secrets the last four characters would tell too much."""
+"""Of shorter secrets the last four characters would reveal too much."""
 
 FINGERPRINT_CHARS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class CredentialMarks:
-    """Enough to compare with what one has, and not enough to use it."""
+    """Enough to compare with a secret at hand, and not enough to use it."""
 
     last4: str
-    """Empty when they may not be shown."""
+    """Empty when the last characters may not be shown."""
     fingerprint: str
 
 
 def marks_of(values: Mapping[str, JsonValue]) -> CredentialMarks:
-    """The end of the first secret, and a hash of all of them in the order of their names."""
+    """Returns the end of the first secret, and a hash of all of them in the order of their names."""
     secrets = _secrets(values)
     hashed = "\n".join(secrets).encode() if secrets else canonical_json(values)
     last4 = _last4(secrets[0].strip()) if secrets else ""
@@ -36,7 +36,7 @@ def marks_of(values: Mapping[str, JsonValue]) -> CredentialMarks:
 
 
 def _secrets(values: Mapping[str, JsonValue]) -> list[str]:
-    """The texts under the names of secrets; or else all texts."""
+    """Returns the texts that have the names of secrets; if there are none, all texts."""
     texts = {name: value for name, value in sorted(values.items()) if isinstance(value, str) and value}
     secrets = {name: text for name, text in texts.items() if names_secret(name)}
     return list((secrets or texts).values())

@@ -1,4 +1,4 @@
-"""Credentials as callers store them and as they are told."""
+"""Credentials as callers send them and as they are shown."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ MAX_VALUES_BYTES = 65_536
 
 
 def is_credential_name(text: str) -> bool:
-    """Whether a credential can be called so."""
+    """Whether a credential can have this name."""
     return NAME_PATTERN.fullmatch(text) is not None
 
 
 def is_new_credential_name(text: str) -> bool:
-    """Whether one may be. Names are shown, and so must not be what belongs into the values."""
+    """Whether a new credential may have this name.
+
+    Names are shown, and so must not contain what belongs into the values.
+    """
     return is_credential_name(text) and not shows_secret(text)
 
 
@@ -55,7 +58,7 @@ Values = Annotated[dict[ValueName, JsonValue], Field(max_length=MAX_VALUES), Aft
 
 
 class PutCredentialRequest(BaseModel):
-    """A credential to store: for which provider, and its values, such as ``api_key``."""
+    """A credential to store: its provider, and its values, such as ``api_key``."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -91,7 +94,7 @@ class CredentialDescription:
 
 @dataclass(frozen=True, slots=True)
 class StoredCredential:
-    """A credential that was just stored."""
+    """A credential that has just been stored."""
 
     description: CredentialDescription
     is_new: bool
@@ -99,13 +102,13 @@ class StoredCredential:
 
 @dataclass(slots=True)
 class RekeyReport:
-    """What became of all that is stored encrypted when it was to have the newest key."""
+    """The outcome of re-encrypting all that is stored encrypted with the newest key."""
 
     renewed: int
     unchanged: int
-    """They had it already."""
+    """How many were encrypted with it already."""
     unreadable: list[tuple[str, str]]
-    """Tenant and name of the credentials, or id of the sessions, that no key opens. They stay as they are."""
+    """Tenant and name of the credentials, or id of the sessions, that no key decrypts. They are left unchanged."""
 
     def as_json(self) -> dict[str, Any]:
         unreadable = [{"tenant_id": tenant_id, "name": name} for tenant_id, name in self.unreadable]

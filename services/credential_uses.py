@@ -1,4 +1,4 @@
-"""Which agents need a credential."""
+"""Finds the agents that need a credential."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ READ_AT_ONCE = 100
 
 
 def agents_that_need(session: Session, tenant_id: str, name: str, *, at_most: int) -> list[str]:
-    """Ids of active agents of which a version in use names the credential: the active one, one that has a tag, or one
-    that a node of a workflow is bound to.
+    """Returns ids of active agents of which a version in use names the credential.
+
+    In use are the active version, those with a tag, and those that a node of a workflow is bound to.
     """
     agents: dict[str, None] = {}
     for agent_id, soul in session.execute(_candidates(tenant_id, name)):
@@ -28,9 +29,9 @@ def agents_that_need(session: Session, tenant_id: str, name: str, *, at_most: in
 
 
 def _candidates(tenant_id: str, name: str) -> Select[str, Any]:
-    """Agents and their versions in use in whose text the name stands somewhere: the database finds those quickly.
+    """Returns a query for agents and their versions in use whose text contains the name.
 
-    It begins with the versions in use, because a tenant has many more that are not.
+    The database finds those quickly. It begins with the versions in use, because a tenant has many more that are not.
     """
     used = union(
         select(Agent.active_config_snapshot_id.label("id")).where(Agent.tenant_id == tenant_id),

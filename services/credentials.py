@@ -34,9 +34,9 @@ MAX_AGENTS_TOLD = 5
 
 
 class CredentialService:
-    """The rules of credentials.
+    """Stores, lists, deletes and resolves credentials.
 
-    Its methods raise DatabaseUnavailable besides what they say.
+    Its methods raise DatabaseUnavailable besides the errors they name.
     """
 
     def __init__(self, database: Database, key_ring: Sequence[SecretStr]) -> None:
@@ -46,7 +46,7 @@ class CredentialService:
     def put_credential(
         self, tenant_id: str, name: str, wanted: PutCredentialRequest, *, changed_by: str | None
     ) -> StoredCredential:
-        """Store a credential, or other values for the one of this name.
+        """Creates a credential, or replaces the values of the one with this name.
 
         Raises MalformedRequest for the name, and CredentialsUnavailable.
         """
@@ -72,7 +72,7 @@ class CredentialService:
         return stored
 
     def list_credentials(self, tenant_id: str, *, page: int, limit: int) -> NumberedPage[CredentialDescription]:
-        """Credentials of a tenant, the one that was changed last first."""
+        """Returns a page of a tenant's credentials, the most recently changed first."""
         with self._database.reading() as session:
             mine = Credential.tenant_id == tenant_id
             wanted = select(Credential).where(mine).order_by(Credential.updated_at.desc(), Credential.id.desc())
@@ -80,12 +80,12 @@ class CredentialService:
             return NumberedPage.of(found, page=page, limit=limit, total=counted(session, Credential, mine))
 
     def delete_credential(self, tenant_id: str, name: str, *, deleted_by: str | None, force: bool = False) -> None:
-        """Delete a credential; runs that have begun keep its values.
+        """Deletes a credential; runs that have begun keep its values.
 
-        Raises CredentialNotFound, and CredentialInUse while active agents need it, unless ``force`` is given.
+        Raises CredentialNotFound, and CredentialInUse while active agents need it, unless ``force`` is set.
         """
         if not is_credential_name(name):
-            raise CredentialNotFound  # before PostgreSQL meets a character that it has no place for
+            raise CredentialNotFound  # before PostgreSQL is sent a character that it cannot store
         if not force:
             self._require_no_use(tenant_id, name)
         with self._database.transaction() as session:
@@ -96,9 +96,10 @@ class CredentialService:
         change.log()
 
     def resolve(self, session: Session, tenant_id: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """The values of each of the credentials, by name. They must not outlive the run that they are for.
+        """Returns the values of each of the credentials, by name.
 
-        Raises AgentCredentialNotFound when one is not there, CredentialUnreadable, and CredentialsUnavailable.
+        They must not be kept longer than the run that needs them. Raises AgentCredentialNotFound when one is missing,
+        CredentialUnreadable, and CredentialsUnavailable.
         """
         wanted = list(dict.fromkeys(names))
         if not wanted:
@@ -114,11 +115,14 @@ class CredentialService:
         }
 
     def rekey(self) -> RekeyReport:
-        """Encrypt all that is encrypted with the newest key. Raises what ``rekey_all`` raises."""
+        """Encrypts all that is encrypted with the newest key. Raises what ``rekey_all`` raises."""
         return rekey_all(self._database, self._cipher)
 
     def _require_no_use(self, tenant_id: str, name: str) -> None:
-        """Looked up before the transaction that deletes: it may take long, and on SQLite others would wait."""
+        """Raises CredentialInUse while active agents need the credential.
+
+        It runs before the transaction that deletes: it may take long, and on SQLite others would wait.
+        """
         with self._database.reading() as session:
             _require(session.scalar(_wanted(tenant_id, name)))
             agents = agents_that_need(session, tenant_id, name, at_most=MAX_AGENTS_TOLD + 1)
@@ -138,7 +142,7 @@ def _require(row: Credential | None) -> Credential:
 
 
 def _upsert(session: Session, tenant_id: str, name: str, values: Mapping[str, Any]) -> None:
-    """Insert or update in one statement, so that of two at the same time neither fails."""
+    """Inserts or updates in one statement, so that neither of two simultaneous requests fails."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     now = datetime.now(UTC)
     changed = {**values, "updated_at": now}

@@ -1,4 +1,4 @@
-"""The database: transactions on it, whichever it is, and how it fails."""
+"""The database, SQLite or PostgreSQL: its transactions and its failures."""
 
 from __future__ import annotations
 
@@ -39,28 +39,28 @@ MIGRATION_PATIENCE_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class DatabaseConfig:
-    """Where the database is and what a worker may ask of it."""
+    """Where the database is and how a worker may use it."""
 
     url: str
     is_chosen: bool
-    """Whether the operator has named it; the default one counts only when it is there."""
+    """Whether the operator has named the database; the default one is used only if it exists."""
     pool_size: int
-    """Connections that a worker keeps, and so its transactions at once; further ones wait."""
+    """The connections that a worker keeps, and so its transactions at once; further ones wait."""
     timeout_seconds: float
-    """How long one transaction may take, waiting included."""
+    """The longest that a transaction may take, waiting included."""
 
 
 class Database:
-    """One a process. Making it opens nothing; the first transaction does, and ``close`` ends it.
+    """Transactions on the database. One per process; the first transaction connects, and ``close`` disconnects.
 
-    A session must not be kept while something is streamed or anybody else is asked: it holds a connection.
+    A session must not be kept open while something is streamed or a remote call is made: it holds a connection.
     """
 
     def __init__(self, config: DatabaseConfig) -> None:
         self.config = config
         self._file = sqlite_path(config.url)
         self._is_migrated = False
-        # SQLite has one writer at a time. Those of this process stand in line here; others are met in _begin.
+        # SQLite allows one writer at a time. Those of this process queue here; _begin handles those of others.
         self._writer = threading.Lock()
 
     @cached_property
@@ -71,23 +71,23 @@ class Database:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether there is meant to be a database: without one the run server works all the same."""
+        """Whether a database should be there: the run server works without one too."""
         return self.config.is_chosen or self._is_there
 
     @property
     def _is_there(self) -> bool:
-        """Whether it is worth asking: SQLite's file is made by a migration alone."""
+        """Whether it can be connected to: SQLite's file is created by a migration only."""
         return self._file is None or self._file.exists()
 
     @contextmanager
     def transaction(self, *, timeout_seconds: float | None = None) -> Iterator[Session]:
-        """A session that may change rows: all of it is stored at the end of the block, or nothing when that raises.
+        """Opens a session that may change rows: all is stored at the end of the block, or nothing if that raises.
 
-        It takes as long as the settings say at most, or as long as is said here.
+        It may take ``timeout_seconds``, or else what the settings say.
 
-        Raises DatabaseUnavailable when the database is away, locked or slow, and MigrationsPending. Errors of the
-        rows themselves, such as IntegrityError, pass through; those that wait for the end of the block come from
-        there: ``flush`` to meet them earlier.
+        Raises DatabaseUnavailable when the database is unreachable, locked or slow, and MigrationsPending. Errors of
+        the rows themselves, such as IntegrityError, are not caught; those that would occur at the end of the block are
+        raised there: call ``flush`` to meet them earlier.
         """
         seconds = timeout_seconds or self.config.timeout_seconds
         with self._failures_told(seconds), self._turn(seconds), self._begun(seconds, writes=True) as session:
@@ -95,21 +95,21 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that reads. What tries to write in it fails. Raises as ``transaction`` does."""
+        """Opens a session that reads. Writing in it fails. Raises what ``transaction`` raises."""
         seconds = self.config.timeout_seconds
         with self._failures_told(seconds), self._begun(seconds, writes=False) as session:
             yield session
 
     def execute(self, statement: Executable, values: Mapping[str, Any]) -> None:
-        """Execute one statement that changes rows, as a transaction of its own.
+        """Executes one statement that changes rows, as a transaction of its own.
 
-        Raises as ``transaction`` does, but then it may nevertheless be executed, even later.
+        Raises what ``transaction`` raises, but then the statement may still be executed, even later.
         """
         if self._file:
             with self.transaction() as session:
                 session.connection().execute(statement, values)
             return
-        # On PostgreSQL a transaction that nobody begins or commits takes one round trip in the place of three.
+        # On PostgreSQL a statement in autocommit takes one round trip instead of three.
         with self._failures_told(self.config.timeout_seconds), self._connected() as plain:
             connection = plain.execution_options(isolation_level="AUTOCOMMIT")
             self._require_migrations(connection)
@@ -117,7 +117,10 @@ class Database:
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
-        """A connection for a migration, in a transaction that no other migration shares. Raises DatabaseUnavailable."""
+        """Opens a connection for a migration, in a transaction that no other migration shares.
+
+        Raises DatabaseUnavailable.
+        """
         with self._failures_told(None):
             try:
                 engine = make_migration_engine(self.config.url)
@@ -131,7 +134,7 @@ class Database:
                 yield connection
 
     def problem(self) -> str | None:
-        """Why requests for the database would fail now; None when they would not."""
+        """Returns why requests for the database would fail now; None when they would not."""
         try:
             with self.reading():
                 return None
@@ -139,14 +142,14 @@ class Database:
             return "migrations_pending" if isinstance(error, MigrationsPending) else "database_unreachable"
 
     def revision(self) -> str | None:
-        """The revision that the database has been migrated to; None when it is not there or empty."""
+        """Returns the revision that the database has been migrated to; None when it does not exist or is empty."""
         if not self._is_there:
             return None
         with self._failures_told(self.config.timeout_seconds), self._engine.connect() as connection:
             return current_revision(connection)
 
     def close(self) -> None:
-        """Close every connection that is not in use."""
+        """Closes every connection that is not in use."""
         if "_engine" in self.__dict__:
             self._engine.dispose()
 
@@ -168,11 +171,11 @@ class Database:
     def _connected(self) -> Connection:
         try:
             return self._engine.connect()
-        except InvalidRequestError as error:  # the pool's word for connections that end faster than it can make them
+        except InvalidRequestError as error:  # the pool raises this when connections end faster than it can open them
             raise DatabaseUnavailable from error
 
     def _begin(self, connection: Connection, patience_seconds: float) -> Transaction:
-        """Begin, trying again while another process writes to SQLite: waits in C would stop every greenlet."""
+        """Begins, trying again while another process writes to SQLite: waiting in C would stop every greenlet."""
         deadline = time.monotonic() + patience_seconds
         pause = FIRST_PAUSE_SECONDS
         while True:
@@ -186,7 +189,7 @@ class Database:
 
     @contextmanager
     def _patiently_connected(self, engine: Engine) -> Iterator[Connection]:
-        """A connection for a migration, which may be refused while another process turns SQLite's file to WAL."""
+        """Opens a connection for a migration, which may fail while another process switches SQLite's file to WAL."""
         deadline = time.monotonic() + MIGRATION_PATIENCE_SECONDS
         while True:
             try:
@@ -213,8 +216,8 @@ class Database:
 
     @contextmanager
     def _failures_told(self, seconds: float | None) -> Iterator[None]:
-        """Turn outages into DatabaseUnavailable, and end what takes too long."""
-        # Without gevent (the command line) nothing would ever look at the clock.
+        """Turns outages into DatabaseUnavailable, and ends what takes too long."""
+        # Without gevent (at the command line) nothing would ever check the timeout.
         limit = gevent.Timeout(seconds if monkey.is_module_patched("socket") else None)
         try:
             with limit:

@@ -1,4 +1,4 @@
-"""Engines for the two databases, and what sets these apart. Nobody else needs to know which one it is."""
+"""Engines for the two databases, and the differences between these, which are hidden from all other modules."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     import psycopg
 
 WRITES = "greenrun_writes"
-"""The execution option of a connection whose next transaction changes something."""
+"""The execution option of a connection whose next transaction writes."""
 
-# Primary result codes: what is in the way, is gone or is full, and passes without anybody changing the program.
+# Primary result codes for what is locked, missing or full, and can pass without a change to the program.
 _SQLITE_OUTAGES = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -47,17 +47,17 @@ _SQLITE_OUTAGES = {
 _PRIMARY_CODE = 0xFF
 
 MIGRATION_LOCK = 0x677265656E72756E
-"""The number of the advisory lock that migrations of PostgreSQL take."""
+"""The number of the advisory lock that migrations take on PostgreSQL."""
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The file of a SQLite URL; None for another database."""
+    """Returns the file of a SQLite URL; None for another database."""
     parsed = make_url(url)
     return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
 
 
 def make_engine(url: str, *, pool_size: int, timeout_seconds: float) -> Engine:
-    """An engine for requests. It opens nothing yet."""
+    """Returns an engine for requests. It does not connect yet."""
     path = sqlite_path(url)
     if path is not None:
         return _sqlite_engine(path, poolclass=QueuePool, pool_size=pool_size, max_overflow=0)
@@ -81,25 +81,26 @@ def make_engine(url: str, *, pool_size: int, timeout_seconds: float) -> Engine:
 
 
 def _connect_postgres(_: object, __: object, args: Any, options: Any) -> psycopg.Connection[Any]:
-    # Whoever has SQLite needs no psycopg, which takes time to import.
+    # Users of SQLite need no psycopg, which takes time to import.
     from services.postgres_connection import connect
 
     return connect(*args, **options)
 
 
 def _require_open(connection: psycopg.Connection[Any], *_: object) -> None:
-    """Let the pool replace a connection that PostgreSQL has closed meanwhile, so that no request fails for it.
+    """Lets the pool replace a connection that PostgreSQL has closed meanwhile, so that no request fails for it.
 
-    An idle connection has nothing to read, but for what PostgreSQL says when it closes it. To look costs no round trip.
+    An idle connection has nothing to read, except what PostgreSQL sends when it closes it. This check costs no round
+    trip.
     """
     if is_readable_now(connection.fileno()):
         raise DisconnectionError
 
 
 def make_migration_engine(url: str) -> Engine:
-    """An engine for migrations: without limits of time, and with the file made when SQLite has none.
+    """Returns an engine for migrations: without time limits, and with a new file when SQLite has none.
 
-    Foreign keys are not enforced on SQLite: there a table is changed by making it anew, and the old one is dropped.
+    Foreign keys are not enforced on SQLite: there a table is changed by creating it anew, and the old one is dropped.
     """
     path = sqlite_path(url)
     if path is None:
@@ -112,15 +113,15 @@ def make_migration_engine(url: str) -> Engine:
 
 
 def lock_for_migration(connection: Connection) -> None:
-    """Wait until no other migration is under way. On SQLite the transaction itself is the lock."""
+    """Waits until no other migration is running. On SQLite the transaction itself is the lock."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
 
 
 def wait_alone(session: Session, *names: str) -> None:
-    """Wait until no other transaction holds what is named like this, and hold it to the end of this one.
+    """Takes the lock with these names until the end of this transaction, waiting for others that hold it.
 
-    On SQLite there is nothing to wait for: whoever writes is alone already.
+    On SQLite there is nothing to wait for: there is only one writer anyway.
     """
     if session.get_bind().dialect.name == "postgresql":
         digest = hashlib.sha256("\n".join(names).encode()).digest()
@@ -129,14 +130,14 @@ def wait_alone(session: Session, *names: str) -> None:
 
 
 def is_outage(error: DBAPIError) -> bool:
-    """Whether an error says that the database is away or busy, rather than that the program is wrong."""
+    """Whether an error means that the database is unreachable or busy, rather than that the program is wrong."""
     if isinstance(error.orig, sqlite3.Error):
         return getattr(error.orig, "sqlite_errorcode", 0) & _PRIMARY_CODE in _SQLITE_OUTAGES
     return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
 
 
 def is_busy(error: DBAPIError) -> bool:
-    """Whether another connection to SQLite is in the way, so that trying again helps."""
+    """Whether an error means that another connection to SQLite holds a lock, so that trying again helps."""
     code = getattr(error.orig, "sqlite_errorcode", 0) & _PRIMARY_CODE
     return isinstance(error.orig, sqlite3.Error) and code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -146,8 +147,8 @@ def _with_driver(url: str) -> URL:
 
 
 def _sqlite_engine(path: Path, *, foreign_keys: str = "ON", journal_mode: str | None = None, **pool: Any) -> Engine:
-    # No file is made here: a server that nobody has given a database must not leave one behind. SQLite itself never
-    # waits, as that would stop every greenlet of the worker; whoever begins a transaction waits and tries again.
+    # No file is created here: a server that was given no database must not leave one behind. SQLite itself never waits,
+    # as that would stop every greenlet of the worker; the beginning of a transaction is retried instead.
     uri = f"file:{quote(str(path.absolute()))}?mode=rw"
 
     def connect() -> sqlite3.Connection:
@@ -165,7 +166,7 @@ def _sqlite_engine(path: Path, *, foreign_keys: str = "ON", journal_mode: str | 
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """Begin so that nothing later in the transaction finds another connection in its way."""
+    """Begins so that no other connection can get in the way later in the transaction."""
     writes = connection.get_execution_options().get(WRITES, False)
     connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

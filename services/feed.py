@@ -21,7 +21,7 @@ BatchT = TypeVar("BatchT")
 
 
 class FeedReader(ABC, Generic[BatchT]):
-    """Something that is read for a client, by a greenlet of its own; iterating gives what to send.
+    """A reader for one client, run by a greenlet of its own; iterating yields what to send.
 
     The iteration ends by itself, when another greenlet calls ``stop``, and when the worker stops.
     """
@@ -31,7 +31,7 @@ class FeedReader(ABC, Generic[BatchT]):
         self._follower: Follower | None = None
 
     def stop(self) -> None:
-        """End the iteration soon, or before it begins."""
+        """Ends the iteration soon, or before it begins."""
         self._is_stopped = True
         if self._follower is not None:
             self._follower.stop()
@@ -40,17 +40,17 @@ class FeedReader(ABC, Generic[BatchT]):
     def __iter__(self) -> Iterator[BatchT]: ...
 
     def _read(self, make: Callable[[], Follower]) -> Iterator[list[StreamEntry]]:
-        """Follow with what is made here and now: a worker that stops ends the greenlet that makes a follower."""
+        """Reads a follower that is created only now: a worker that stops ends the greenlet that creates a follower."""
         if self._is_stopped:
             return
         self._follower = make()
         for entries in self._follower:
-            if entries:  # and no sign that nothing came: pings are a matter of the whole connection
+            if entries:  # empty batches are dropped: pings are sent for the whole connection
                 yield entries
 
 
 class RunReader(FeedReader[list[StreamEntry]]):
-    """The events of one run, in batches. ``record`` is how it was found."""
+    """Reads the events of one run, in batches. ``record`` is the run's record when it was looked up."""
 
     def __init__(self, record: RunRecord, make: Callable[[], Follower]) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class RunReader(FeedReader[list[StreamEntry]]):
 
     @property
     def end(self) -> Unsubscribed | None:
-        """Why there is no more, after the iteration; None when it was stopped, or the worker stops."""
+        """Why the iteration has ended; None when it was stopped, or the worker stops."""
         if self._follower is None or self._follower.is_cut:
             return None
         return Unsubscribed.RUN_ENDED if self._has_ended else Unsubscribed.RUN_GONE
@@ -72,9 +72,9 @@ class RunReader(FeedReader[list[StreamEntry]]):
 
 
 class ListReader(FeedReader[list[bytes]]):
-    """The list of runs as messages in JSON: what runs now, unless it resumes, and then what starts and ends.
+    """Reads the list of runs as JSON messages: what runs now, unless it resumes, and then what starts and ends.
 
-    Of a run that its reader may not see there is nothing in it.
+    Runs that its reader may not see are left out.
     """
 
     def __init__(self, worker: Worker, after: str | None, *, access: RunAccess) -> None:
@@ -86,7 +86,7 @@ class ListReader(FeedReader[list[bytes]]):
 
     @property
     def is_resumed(self) -> bool:
-        """Whether it goes on behind the cursor that was given, as Redis has all that is behind it."""
+        """Whether it continues after the given cursor, because Redis still has all that came after it."""
         return self._after is not None
 
     def __iter__(self) -> Iterator[list[bytes]]:
@@ -105,7 +105,7 @@ class ListReader(FeedReader[list[bytes]]):
                 after = None
 
     def _pages(self, run_ids: list[str], cursor: str) -> Iterator[list[bytes]]:
-        # Pages are full of what the reader may see, so that they do not tell how much else there is.
+        # Pages are filled with what the reader may see, so that they do not reveal how much else there is.
         seen: list[RunRecord] = []
         for start in range(0, len(run_ids), SNAPSHOT_PAGE_RUNS):
             found = self._worker.runs.feed.records(run_ids[start : start + SNAPSHOT_PAGE_RUNS])
@@ -125,7 +125,7 @@ class ListReader(FeedReader[list[bytes]]):
 
 
 class FeedService:
-    """The rules of the feed. Its methods raise the errors that callers see.
+    """Opens readers for the feed. Its methods raise the errors that callers see.
 
     ``max_subscriptions`` is how many runs one connection may follow at once.
     """
@@ -135,11 +135,11 @@ class FeedService:
         self.max_subscriptions = max_subscriptions
 
     def attend(self, seat: Subscriber) -> AbstractContextManager[None]:
-        """Let a connection be known, by a subscriber to nothing, which is cut when the worker is to stop."""
+        """Registers a connection, as a subscriber to nothing, which is cut when the worker is to stop."""
         return self._worker.runs.feed.attend(seat)
 
     def open_run(self, run_id: str, *, access: RunAccess, after: str) -> RunReader:
-        """A reader of a run's events from a cursor to its end. Raises RunNotFound."""
+        """Returns a reader of a run's events from a cursor to its end. Raises RunNotFound."""
         if not is_id(run_id):
             raise RunNotFound
         found = self._worker.runs.find(run_id, after=after)
@@ -148,5 +148,5 @@ class FeedService:
         return RunReader(found.record, partial(self._worker.runs.follow, found))
 
     def open_list(self, *, access: RunAccess, after: str | None) -> ListReader:
-        """A reader of the list of runs, from a cursor or, where that is none or too old, from what runs now."""
+        """Returns a reader of the list of runs, from a cursor, or from what runs now if that is None or too old."""
         return ListReader(self._worker, after, access=access)

@@ -1,4 +1,4 @@
-"""Whether this worker takes new runs."""
+"""Whether this worker accepts new runs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from services.database import Database
 
 
 class HealthService:
-    """Asks what a run needs for a sign of life."""
+    """Checks what a run needs: the worker and the database."""
 
     def __init__(self, worker: Worker, database: Database) -> None:
         self._worker = worker
         self._database = database
 
     def problems(self) -> list[str]:
-        """Why new runs would be refused, as load balancers are told; empty when they would not be."""
+        """Returns why new runs would be refused, in words for load balancers; empty when they would not be."""
         problems = ["draining"] if self._worker.is_draining else []
         try:
             self._worker.runs.ping()

@@ -1,7 +1,7 @@
 """Idempotency keys: the same request made twice counts once.
 
-A request under a key has a *claim*. A run keeps its claim in Redis and a turn in its row, as long as they are there
-themselves; what else a request makes, ``once`` makes.
+A request with a key has a *claim*. A run keeps its claim in Redis and a turn in its row, as long as they exist
+themselves; whatever else a request creates is created by ``once``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EVERYBODY = ""
 
 KEPT = timedelta(days=1)
 FORGOTTEN_AT_ONCE = 100
-"""Expired claims that one request clears away."""
+"""The most expired claims that one request deletes."""
 
 ResultT = TypeVar("ResultT")
 
@@ -36,17 +36,18 @@ class _LostRace(Exception):
 
 
 def claim_of(request: BaseModel, key: str | None, *, scope: str = EVERYBODY) -> Claim | None:
-    """The claim of a request; None without a key. Callers of different scopes never meet each other's keys."""
+    """Returns the claim of a request; None without a key. Callers of different scopes never share keys."""
     if key is None:
         return None
-    # Without the defaults: a default that is spelt out, or that a later version adds, makes no other request.
+    # Without the defaults: a request that spells one out, or a later version that adds one, is still the same request.
     body = request.model_dump(mode="json", exclude={"idempotency_key"}, exclude_defaults=True)
-    # With the key, which nobody can read in Redis: of the body alone a guess at its credentials could be tried there.
+    # With the key, which Redis does not contain: a hash of the body alone could be used to test guesses at its
+    # credentials.
     return Claim(digest=_digest([scope, key]), fingerprint=_digest([key, body]))
 
 
 def scope_of(kind: str, *ids: str) -> str:
-    """The scope of keys for one kind of request, of a tenant or within something of theirs."""
+    """Returns the scope of keys for one kind of request, of a tenant or within something of theirs."""
     return json.dumps([kind, *ids])
 
 
@@ -60,11 +61,11 @@ def once(
     *,
     keeps_answer: bool = False,
 ) -> ResultT:
-    """What ``make`` stores under ``made_id``, or, when the claim has made something before, ``again`` of its id.
+    """Returns what ``make`` stores under ``made_id``, or ``again`` of the earlier id if the claim was used before.
 
-    With ``keeps_answer`` it is what was told the first time, which must be JSON, since what was made may be gone by
-    then; claims of earlier versions have none. ``make`` runs in a transaction that the claim is stored in as well.
-    Raises IdempotencyKeyReused.
+    With ``keeps_answer`` the first result, which must be JSON, is stored and returned again, since what was created may
+    no longer exist by then; claims of earlier versions have none. ``make`` runs in the transaction that stores the
+    claim. Raises IdempotencyKeyReused.
     """
     while True:
         try:
@@ -78,7 +79,7 @@ def once(
                 if keeps_answer:
                     row.answer = told
                 return told
-        except _LostRace:  # it is stored by now, or undone
+        except _LostRace:  # by now it is stored or rolled back
             continue
 
 
@@ -89,7 +90,7 @@ def _digest(value: object) -> str:
 
 
 def _take(session: Session, tenant_id: str, claim: Claim, made_id: str) -> tuple[IdempotencyClaim, bool]:
-    """The claim's row, and whether it is new."""
+    """Returns the claim's row, and whether it is new."""
     now = datetime.now(UTC)
     _forget_expired(session, now)
     mine = (IdempotencyClaim.tenant_id == tenant_id, IdempotencyClaim.digest == claim.digest)
@@ -109,14 +110,14 @@ def _take(session: Session, tenant_id: str, claim: Claim, made_id: str) -> tuple
     )
     session.add(row)
     try:
-        session.flush()  # waits for another request under the same key to end
+        session.flush()  # waits for another request with the same key to end
     except IntegrityError:
         raise _LostRace from None
     return row, True
 
 
 def _forget_expired(session: Session, now: datetime) -> None:
-    # Those that another request clears away at this moment are left to it: waiting for each other could not end.
+    # Rows that another request is deleting are skipped: waiting for each other could deadlock.
     expired = (
         select(IdempotencyClaim.id)
         .where(IdempotencyClaim.expires_at <= now)

@@ -1,4 +1,4 @@
-"""What a process remembers of valid keys, so that not every request asks the database."""
+"""A cache of valid keys, so that not every request queries the database."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from cachetools import TTLCache
 from models.enums import KeyKind
 
 REMEMBERED_SECONDS = 3.0
-"""A key that another process revokes is refused here after this long at the latest."""
+"""A key that another process revokes is refused here after this time at the latest."""
 
 MOST_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class KeyHolder:
-    """Who has a key, and what it opens."""
+    """The holder of a key, and what it gives access to."""
 
     key_id: str
     tenant_id: str
     kind: KeyKind
     agent_id: str | None
-    """The one agent that the key of an app opens."""
+    """The one agent that an app's key gives access to."""
     expires_at: datetime | None
 
     def is_valid(self, now: datetime) -> bool:
@@ -31,7 +31,7 @@ class KeyHolder:
 
 
 class KeyCache:
-    """Holders by the digest of their key, each for a few seconds."""
+    """The holders of keys by digest, each for a few seconds."""
 
     def __init__(self) -> None:
         self._known: TTLCache[str, KeyHolder] = TTLCache(MOST_REMEMBERED, ttl=REMEMBERED_SECONDS)
@@ -43,6 +43,6 @@ class KeyCache:
         self._known[digest] = holder
 
     def forget(self, key_id: str) -> None:
-        """Ask the database the next time that this key comes."""
+        """Forgets a key, so that the database is asked when it is used next."""
         for digest in [digest for digest, holder in self._known.items() if holder.key_id == key_id]:
             self._known.pop(digest, None)

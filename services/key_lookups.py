@@ -1,4 +1,4 @@
-"""Asks the database who has a key, and lets nobody keep it busy with keys that were made up."""
+"""Looks up keys in the database, and keeps made-up keys from flooding it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from gevent.event import AsyncResult
 from services.key_cache import REMEMBERED_SECONDS, KeyHolder
 
 MISSES_AT_ONCE = 5
-"""So many keys that are none may come within ``BATCH_SECONDS``; then unknown keys are asked for together."""
+"""With more invalid keys than this within ``BATCH_SECONDS``, unknown keys are looked up together."""
 BATCH_SECONDS = 0.25
 MOST_MISSES = 10_000
 
 Query = Callable[[Collection[str]], Mapping[str, KeyHolder]]
-"""The valid keys among these digests."""
+"""Returns the holders of the valid keys among these digests."""
 
 
 class KeyLookups:
     """Looks keys up by their digest.
 
-    A key that is none is remembered for a few seconds. While many different ones come, a query is made every
+    An invalid key is cached for a few seconds. While many different ones come, there is one query every
     ``BATCH_SECONDS``, for all keys that have come meanwhile: a valid one waits no longer than that, and the database
-    is asked a few times a second.
+    gets a few queries a second.
     """
 
     def __init__(self, query: Query) -> None:
@@ -37,7 +37,7 @@ class KeyLookups:
         self._batch: list[str] = []
 
     def find(self, digest: str) -> KeyHolder | None:
-        """Who has the key of this digest; None when nobody has. Raises what the query raises."""
+        """Returns the holder of the key with this digest, or None. Raises what the query raises."""
         if digest in self._misses:
             return None
         answer = self._answers.get(digest)
@@ -48,7 +48,7 @@ class KeyLookups:
         if len(self._batch) == 1:
             try:
                 self._wait_for_others()
-            finally:  # the others wait for it, whatever becomes of this caller
+            finally:  # the others wait for the answer, even if this caller is interrupted
                 self._ask()
         return answer.get()
 

@@ -1,4 +1,4 @@
-"""What an API key looks like. Only its digest is stored."""
+"""The format of API keys. Only their digests are stored."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from models.enums import KeyKind
 
 PREFIXES = {KeyKind.WORKSPACE: "ws-", KeyKind.APP: "app-"}
 RANDOM_BYTES = 36
-"""288 bits. What is shown of them as the prefix leaves 258."""
+"""288 bits, of which 258 remain secret: the rest is shown as the prefix."""
 RANDOM_CHARS = RANDOM_BYTES * 4 // 3
 SHOWN_CHARS = 5
 CHECKSUM_CHARS = 6
-"""At the end of a key, so that one that was mistyped or made up blindly costs no look into the database. Keys that
-were made before had none, and are shorter by that."""
+"""The length of the checksum at the end of a key, which spares the database a query for a mistyped or made-up one.
+Older keys have no checksum, and are shorter by that."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeySecret:
-    """A new key, and what is kept of it."""
+    """A new key, and what is stored of it."""
 
     key: str
     prefix: str
@@ -30,14 +30,14 @@ class KeySecret:
 
 
 def new_secret(kind: KeyKind) -> KeySecret:
-    """A key that nobody has."""
+    """Returns a new random key."""
     key = PREFIXES[kind] + secrets.token_urlsafe(RANDOM_BYTES)
     key += _checksum(key)
     return KeySecret(key, prefix=key[: len(PREFIXES[kind]) + SHOWN_CHARS], digest=digest_of(key))
 
 
 def may_be_key(text: str) -> bool:
-    """Whether a text is made like a key. It says nothing of whether it is one."""
+    """Whether a text has the format of a key. It need not be a valid one."""
     for prefix in PREFIXES.values():
         if text.startswith(prefix):
             has_checksum = len(text) == len(prefix) + RANDOM_CHARS + CHECKSUM_CHARS
@@ -46,7 +46,7 @@ def may_be_key(text: str) -> bool:
 
 
 def digest_of(key: str) -> str:
-    """What a key is found by."""
+    """Returns the digest by which a key is found."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 

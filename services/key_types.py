@@ -1,4 +1,4 @@
-"""Keys as callers ask for them and as they are told."""
+"""API keys as callers request them and as they are shown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runtime.protocol.clock import wire_time
 MAX_OVERLAP_SECONDS = 7 * 24 * 3600
 DEFAULT_OVERLAP_SECONDS = 24 * 3600
 
-# No control characters, which PostgreSQL refuses in part and a terminal would obey; and not only spaces.
+# No control characters, which PostgreSQL refuses in part and a terminal would interpret; and not only spaces.
 _PLAIN = r"[^\x00-\x1f\x7f]"
 Name = Annotated[str, StringConstraints(max_length=255, pattern=rf"^{_PLAIN}*[^\x00-\x1f\x7f\s]{_PLAIN}*$")]
 
@@ -32,7 +32,7 @@ def _in_the_future(value: datetime) -> datetime:
 
 
 class CreateKeyRequest(BaseModel):
-    """A key to make. A key of an app opens one agent, and a key of a workspace none in particular."""
+    """A key to create. A key of an app is for one agent, and a key of a workspace for none in particular."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -66,7 +66,7 @@ class KeyStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeyDescription:
-    """A key without the key."""
+    """A key's description, without the key itself."""
 
     id: str
     kind: KeyKind
@@ -99,7 +99,7 @@ class KeyDescription:
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key that was just made: the only time that it is told."""
+    """A key that was just created: the only time that it is shown."""
 
     key: str
     description: KeyDescription

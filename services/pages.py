@@ -1,4 +1,4 @@
-"""Pages of lists, as every route answers them: ``data``, ``limit``, ``has_more``, and how to read on."""
+"""Pages of lists, as every route returns them: ``data``, ``limit``, ``has_more``, and how to read on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SelectT = TypeVar("SelectT", bound=Select[Any])
 
 
 class Told(Protocol):
-    """What can be an item of a page."""
+    """An item of a page."""
 
     def as_json(self) -> dict[str, Any]: ...
 
@@ -24,7 +24,7 @@ ItemT = TypeVar("ItemT", bound=Told | Mapping[str, Any])
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[ItemT]):
-    """Some of a list. Whoever reads on names the last item that they have."""
+    """A part of a list. To read on, a client names the last item that it has."""
 
     data: Sequence[ItemT]
     limit: int
@@ -37,14 +37,14 @@ class Page(Generic[ItemT]):
 
 @dataclass(frozen=True, slots=True)
 class CursorPage(Page[ItemT]):
-    """A page that says from where to read on."""
+    """A page that says where to read on."""
 
     next_cursor: str | None = None
-    """Of the last item; None where there are no more."""
+    """The cursor of the last item; None when there are no more."""
 
     @classmethod
     def of(cls, rows: Sequence[RowT], limit: int, told: Callable[[RowT], ItemT], cursor: Callable[[RowT], str]) -> Self:
-        """A page of ``rows``, of which one more than ``limit`` was looked for."""
+        """Returns the page for ``rows``, which were selected with one more than ``limit``."""
         has_more = len(rows) > limit
         return cls([told(row) for row in rows[:limit]], limit, has_more, cursor(rows[limit - 1]) if has_more else None)
 
@@ -61,7 +61,7 @@ class NumberedPage(Page[ItemT]):
 
     @classmethod
     def of(cls, data: Sequence[ItemT], *, page: int, limit: int, total: int) -> Self:
-        """The page of this number, from 1, of as many items as there are in ``total``."""
+        """Returns page number ``page``, counted from 1, of a list with ``total`` items."""
         return cls(data, limit, page * limit < total, page, total)
 
     def as_json(self) -> dict[str, Any]:
@@ -69,10 +69,10 @@ class NumberedPage(Page[ItemT]):
 
 
 def counted(session: Session, table: type[DeclarativeBase], *where: ColumnElement[bool]) -> int:
-    """How many rows of a table there are."""
+    """Returns the number of matching rows in a table."""
     return session.scalar(select(func.count()).select_from(table).where(*where)) or 0
 
 
 def window(wanted: SelectT, *, page: int, limit: int) -> SelectT:
-    """The part of what is selected that is on a page of this number."""
+    """Limits a query to the page of this number."""
     return wanted.offset((page - 1) * limit).limit(limit)

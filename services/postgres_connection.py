@@ -1,4 +1,4 @@
-"""A connection to PostgreSQL that waits as greenlets do, and whose errors tell nothing of what is in the rows."""
+"""A connection to PostgreSQL that waits like a greenlet, and whose errors reveal nothing of the rows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ResultT = TypeVar("ResultT")
 
 
 class DiscreetConnection(psycopg.Connection[Any]):
-    """Its errors say what went wrong, and nothing of what was in the rows. It waits as psycopg does."""
+    """A connection whose errors say what went wrong, and nothing of what was in the rows. It waits as psycopg does."""
 
     def wait(self, gen: PQGen[ResultT], interval: float = 0.1, timeout: float | None = None) -> ResultT:
-        """What ``gen`` gives in the end, which says again and again what it waits for: to read, to write, or both."""
+        """Runs ``gen`` and returns its result. It yields what it waits for: to read, to write, or both."""
         try:
             return self._wait(gen, interval, timeout)
         except psycopg.Error as error:
@@ -29,9 +29,9 @@ class DiscreetConnection(psycopg.Connection[Any]):
 
 
 class GreenletConnection(DiscreetConnection):
-    """Waits in gevent's hub for its socket, and makes nothing else for that.
+    """A connection that waits for its socket in gevent's hub, without any further objects.
 
-    psycopg itself would take gevent's copy of ``select.poll``, which costs as much again as the statement waited for.
+    psycopg itself would use gevent's version of ``select.poll``, which costs as much again as the statement.
     """
 
     def _wait(self, gen: PQGen[ResultT], interval: float, timeout: float | None) -> ResultT:
@@ -41,7 +41,7 @@ class GreenletConnection(DiscreetConnection):
         try:
             wanted = next(gen)
             while True:
-                watcher = hub.loop.io(socket, wanted)  # psycopg and libev number reading and writing alike
+                watcher = hub.loop.io(socket, wanted)  # psycopg and libev use the same numbers for reading and writing
                 try:
                     hub.wait(watcher)
                 finally:
@@ -53,6 +53,6 @@ class GreenletConnection(DiscreetConnection):
 
 
 def connect(*args: Any, **options: Any) -> psycopg.Connection[Any]:
-    """Connect as ``psycopg.connect`` does."""
+    """Connects like ``psycopg.connect``."""
     kind = GreenletConnection if monkey.is_module_patched("socket") else DiscreetConnection
     return kind.connect(*args, **options)

@@ -1,4 +1,4 @@
-"""Rekeying: all that is stored encrypted gets the newest key of the ring, so that the old ones can go."""
+"""Rekeying: all that is stored encrypted is encrypted with the newest key of the ring, so that old keys can go."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from services.credential_types import RekeyReport
 from services.database import Database
 
 REKEYED_AT_ONCE = 100
-"""Rows that one transaction encrypts anew: milliseconds, for which others wait on SQLite."""
+"""The rows that one transaction encrypts anew. It takes milliseconds, for which others wait on SQLite."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Sealed:
-    """A column of encrypted values, and the one with the names that they are encrypted under."""
+    """A column of encrypted values, and the column of the names that are part of their encryption."""
 
     table: type[Credential] | type[AgentSession]
     column: InstrumentedAttribute[Any]
@@ -34,10 +34,10 @@ _ALL = (
 
 
 def rekey_all(database: Database, cipher: CredentialCipher) -> RekeyReport:
-    """Encrypt every credential and every session's composition with the newest key, unless it is already.
+    """Encrypts every credential and every session's composition with the newest key, unless it is already.
 
-    May be interrupted at any time, and run again, and others may change things meanwhile. Raises
-    CredentialsUnavailable and DatabaseUnavailable.
+    It may be interrupted at any time and run again, while others make changes. Raises CredentialsUnavailable and
+    DatabaseUnavailable.
     """
     cipher.check_ring()
     report = RekeyReport(0, 0, [])
@@ -52,7 +52,7 @@ def rekey_all(database: Database, cipher: CredentialCipher) -> RekeyReport:
 def _rekey_page(
     session: Session, cipher: CredentialCipher, sealed: _Sealed, after: str, report: RekeyReport
 ) -> str | None:
-    """Rekey some rows; the id of the last one, or None when there is none any more."""
+    """Rekeys some rows and returns the id of the last one, or None when there are no more."""
     table = sealed.table
     wanted = select(table.id, table.tenant_id, sealed.name.label("name"), sealed.column.label("sealed"))
     wanted = wanted.where(table.id > after, sealed.column.is_not(None)).order_by(table.id)
@@ -68,13 +68,13 @@ def _rekey_page(
 
 
 def _renew(session: Session, cipher: CredentialCipher, sealed: _Sealed, row: Row[Any]) -> bool:
-    """Encrypt a row's values with the newest key; False when no key opens them."""
+    """Encrypts a row's values with the newest key; False when no key decrypts them."""
     try:
         values = cipher.unseal(row.sealed, tenant_id=row.tenant_id, name=row.name)
     except CredentialUnreadable:
         return False
     table = sealed.table
-    # The values are the same, and so is the time of their last change.
+    # The values are the same, so the time of their last change is too.
     changed = {
         sealed.column: cipher.seal(values, tenant_id=row.tenant_id, name=row.name),
         table.updated_at: table.updated_at,

@@ -1,4 +1,4 @@
-"""Access to runs: which of them somebody may see."""
+"""Access to runs: which of them a caller may see."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from runtime.protocol.records import RunRecord
 
 @dataclass(frozen=True, slots=True)
 class RunAccess:
-    """What somebody may see: the runs of some tenants. All others do not exist for them."""
+    """The runs that a caller may see: those of some tenants. For them, all others do not exist."""
 
     tenants: frozenset[str | None] | None
-    """None among them stands for the runs without a tenant, and None in their place for all runs."""
+    """The tenants. None among them stands for the runs without a tenant, and None in their place for all runs."""
 
     def may_see(self, record: RunRecord) -> bool:
         return self.tenants is None or record.tenant_id in self.tenants
 
     def require(self, record: RunRecord | None) -> RunRecord:
-        """The record that was looked up. Raises RunNotFound, the same for one that is hidden as for none."""
+        """Returns the record. Raises RunNotFound both for None and for one that is hidden."""
         if record is None or not self.may_see(record):
             raise RunNotFound
         return record

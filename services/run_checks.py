@@ -1,4 +1,4 @@
-"""What a request must pass before its run is stored. No IO, no hooks."""
+"""The checks that a request must pass before its run is stored. No IO, no hooks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_ID_CHARS_TOLD = 100
 
 
 def is_cleanup(request: CreateRunRequest) -> bool:
-    """Whether the request only leaves the layers of a session for good: no model is called, no prompt needed."""
+    """Whether the request only runs the delete hooks of a session's layers, without a model or a prompt."""
     return (
         request.session_snapshot is not None
         and request.on_exit.default is ExitIntent.DELETE
@@ -34,7 +34,7 @@ def is_cleanup(request: CreateRunRequest) -> bool:
 
 
 def check_tenant(layers: Sequence[LayerSpec], tenant_id: str | None) -> None:
-    """Raise TenantNotAllowed when a run of a tenant is to call the plugin daemon for another one, which believes it."""
+    """Raises TenantNotAllowed when a tenant's run would use the plugin daemon for another one: the daemon trusts us."""
     if tenant_id is None:
         return
     for layer in layers:
@@ -46,7 +46,7 @@ def check_tenant(layers: Sequence[LayerSpec], tenant_id: str | None) -> None:
 
 
 def proven_run(request: CreateRunRequest, dialect: Dialect, rules: OperatorRules) -> ProvenRun:
-    """What a request asks for, if it can run. Raises InvalidComposition."""
+    """Returns the run that a request asks for. Raises InvalidComposition if it cannot run."""
     cleanup = is_cleanup(request)
     composition = bind_composition(
         request.composition,
@@ -67,7 +67,7 @@ def proven_run(request: CreateRunRequest, dialect: Dialect, rules: OperatorRules
 def _checked_results(
     results: DeferredToolResults | None, composition: Composition, dialect: Dialect
 ) -> DeferredToolResults | None:
-    """The results that the model is to be given; without any there must be a prompt."""
+    """Returns the results that the model gets; without any there must be a prompt."""
     history = _history_of(composition)
     _check_deferring(composition, history, dialect)
     awaited = _awaited_results(results, history, dialect)
@@ -81,10 +81,10 @@ def _checked_results(
 def _awaited_results(
     results: DeferredToolResults | None, history: HistoryLayer | None, dialect: Dialect
 ) -> DeferredToolResults | None:
-    """The results of a request, without those that in Dify's dialects only repeat what the history has.
+    """Returns the results of a request; in Dify's dialects without those that only repeat what is in the history.
 
-    A workflow node of June whose outputs failed their check sends the results once more, with the snapshot of the run
-    that took them: that run's user prompts begin its next attempt.
+    A workflow node of June whose outputs failed their check sends the results again, with the snapshot of the run that
+    took them: that run's user prompts begin its next attempt.
     """
     if results is None or history is None or not dialect.is_dated or not results.calls or history.unanswered_calls():
         return results
@@ -96,7 +96,7 @@ def _history_of(composition: Composition) -> HistoryLayer | None:
 
 
 def _check_deferring(composition: Composition, history: HistoryLayer | None, dialect: Dialect) -> None:
-    """A deferred call must reach its caller, and stay in the snapshot until it is answered."""
+    """Checks that a deferred call can reach the caller, and stays in the snapshot until it is answered."""
     for layer in composition.layers:
         if not isinstance(layer, ToolLayer) or not layer.deferred_tool_names():
             continue
@@ -107,7 +107,7 @@ def _check_deferring(composition: Composition, history: HistoryLayer | None, dia
 
 
 def _check_results(results: DeferredToolResults, history: HistoryLayer | None) -> None:
-    """Each open call of the history has its result, and nothing else has one."""
+    """Checks that each open call of the history has a result, and nothing else has one."""
     if history is None:
         raise InvalidComposition(f"deferred_tool_results need a layer of type '{HistoryLayer.type_id}'")
     unanswered = {call.tool_call_id for call in history.unanswered_calls()}

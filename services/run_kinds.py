@@ -1,4 +1,4 @@
-"""The kinds of runs: who asks for them, how they are executed, and who hears of their ends."""
+"""The kinds of runs: who asks for them, how they are executed, and who is notified of their ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from services.run_checks import proven_run
 
 
 def register_run_kinds(origins: Origins, observers: Observers, rules: OperatorRules, work: TurnWork) -> None:
-    """Register each kind of origin, and each observer. A new one is a line here."""
+    """Registers each kind of origin, and each observer. A new one is a line here."""
 
     def plain(job: Job) -> RunHooks:
         return PlainRun(job, rules)
@@ -41,7 +41,7 @@ def register_run_kinds(origins: Origins, observers: Observers, rules: OperatorRu
 
 
 def hear_by_kind(handlers: Mapping[str, Handler], heard: Sequence[HeardEnd]) -> None:
-    """Give each end to the handler of its origin's kind; those of other kinds call for nothing."""
+    """Passes each end to the handler of its origin's kind; ends of other kinds are ignored."""
     for kind in {one.end.origin.kind for one in heard}:
         of_kind = [one for one in heard if one.end.origin.kind == kind]
         if kind in handlers:

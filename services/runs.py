@@ -1,4 +1,4 @@
-"""Runs: accepted, looked up, followed and cancelled."""
+"""Runs: accepting, looking up, following and cancelling them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Some events of a run, and the cursor behind them."""
+    """Some events of a run, and the cursor after them."""
 
     run_id: str
     entries: list[StreamEntry]
@@ -34,9 +34,9 @@ class EventPage:
 
 
 class RunService:
-    """The rules of runs. Its methods raise the errors that callers see.
+    """Accepts, finds, follows and cancels runs. Its methods raise the errors that callers see.
 
-    ``dialect`` is that of every run; None chooses it from the request.
+    ``dialect`` is that of every run; None means that each request decides.
     """
 
     def __init__(self, worker: Worker, rules: OperatorRules, dialect: Dialect | None, new_runs: NewRunLimit) -> None:
@@ -53,13 +53,14 @@ class RunService:
         idempotency_key: str | None = None,
         claim: Claim | None = None,
     ) -> RunRecord:
-        """Accept a run and start it. Nothing is stored when it is refused.
+        """Accepts a run and starts it. Nothing is stored when it is refused.
 
-        ``tenant_id`` is whose run it is; None is for callers without a key of ours. ``claim`` stands for the key where
-        the request was made of another one, which is the same when that is.
-        Answers the run that the idempotency key has already made, where there is one; the refusals of a worker that is
-        full or stops are for new runs alone. Raises IdempotencyKeyReused when that run was of another request, which
-        in Dify's dialects counts only while it goes on.
+        ``tenant_id`` is the tenant whose run it is; None is for callers without a key of ours. ``claim`` takes the
+        place of the key for a request that was derived from another one: it counts as repeated when the original does.
+
+        If the idempotency key has already created a run, that is returned, even when the worker is full or stops, which
+        is a reason to refuse new runs only. Raises IdempotencyKeyReused when that run was of another request, in Dify's
+        dialects only while it has not ended.
         """
         check_tenant(request.composition.layers, tenant_id)
         proven = self.prove(request)
@@ -74,9 +75,9 @@ class RunService:
             return earlier
 
     def prove(self, request: CreateRunRequest, *, dialect: Dialect | None = None) -> ProvenRun:
-        """What a request asks for, if it can run: in this dialect, or else the operator's, or else its own.
+        """Returns the run that a request asks for, in this dialect, or else the operator's, or else its own.
 
-        Raises InvalidComposition.
+        Raises InvalidComposition if it cannot run.
         """
         dialect = dialect or self._dialect or choose_dialect(request)
         return proven_run(request, dialect, self._rules)
@@ -104,7 +105,7 @@ class RunService:
     ) -> RunRecord:
         """Store an admitted run and start it in its place. Without an ``origin`` it is a plain one with a ``request``.
 
-        As ``Runs.accept``, which it ends in.
+        It ends in ``Runs.accept``, and raises what that raises.
         """
         run_id = run_id or self._worker.runs.new_run_id(claim)
         job = Job(
@@ -117,11 +118,14 @@ class RunService:
         return self._worker.runs.accept(job, place, proven, claim=claim)
 
     def get_run(self, run_id: str, *, access: RunAccess) -> RunRecord:
-        """Raises RunNotFound, also for a run that ``access`` does not show, as everything here does."""
+        """Returns the record of a run.
+
+        Raises RunNotFound, as all methods do for a run that ``access`` does not include.
+        """
         return access.require(self._worker.runs.get(run_id) if is_id(run_id) else None)
 
     def list_events(self, run_id: str, *, access: RunAccess, after: str, limit: int) -> EventPage:
-        """A page of events behind a cursor. Raises RunNotFound."""
+        """Returns a page of events after a cursor. Raises RunNotFound."""
         self.get_run(run_id, access=access)
         entries = self._worker.runs.page(run_id, after=after, limit=limit)
         return EventPage(run_id, entries, entries[-1].cursor if entries else after)
@@ -129,7 +133,7 @@ class RunService:
     def follow_run(
         self, run_id: str, *, access: RunAccess, after: str, heartbeat: float = HEARTBEAT_SECONDS
     ) -> Follower:
-        """A run's events from a cursor to its end, with a sign of life after ``heartbeat`` silent seconds.
+        """Follows a run's events from a cursor to its end, with an empty batch after ``heartbeat`` seconds of silence.
 
         Raises RunNotFound.
         """
@@ -141,9 +145,9 @@ class RunService:
         return self._worker.runs.follow(found, heartbeat=heartbeat)
 
     def cancel_run(self, run_id: str, request: CancelRunRequest, *, access: RunAccess) -> RunRecord:
-        """End a run as cancelled, whichever worker executes it; again is no error.
+        """Ends a run as cancelled, whichever worker executes it; cancelling it again changes nothing.
 
-        Raises RunNotFound, or RunAlreadyEnded when it has ended as something else.
+        Raises RunNotFound, or RunAlreadyEnded when it has ended in another way.
         """
         record = self.get_run(run_id, access=access)
         if not record.has_ended:
@@ -158,5 +162,5 @@ class RunService:
 
 
 def _scope_of(tenant_id: str | None) -> str:
-    """Whose idempotency keys are his own: a tenant's; callers without a tenant share theirs."""
+    """Returns the scope of a tenant's idempotency keys; callers without a tenant share one."""
     return EVERYBODY if tenant_id is None else scope_of("run", tenant_id)

@@ -1,6 +1,6 @@
-"""Stream tokens: signed, short-lived leave to read, for browsers, which cannot send a header with a stream.
+"""Stream tokens: signed, short-lived permission to read, for browsers, which cannot send a header with a stream.
 
-A token opens one run, or the feed of all runs or of a tenant's, and nothing else.
+A token is for one run, or for the feed of all runs or of a tenant's, and for nothing else.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from pydantic import SecretStr
 from errors import InvalidToken, StreamTokensUnavailable
 
 SALT = "greenrun.stream-token"
-"""Sets the keys derived for these tokens apart from those that the ring is used for elsewhere."""
+"""Separates the keys derived for these tokens from those for the ring's other uses."""
 
 
 FEED = "feed"
-"""The subject of tokens that open the feed of all runs. No run has this id, nor one that begins so."""
+"""The subject of tokens for the feed of all runs. No run has this id, nor one that begins with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamToken:
-    """A token that was made, and until when it opens what it is for."""
+    """A new token, and when it expires."""
 
     token: str
     expires_at: datetime
 
 
 class StreamTokens:
-    """Makes and checks stream tokens with a ring of keys: the first signs, and all of them verify."""
+    """Issues and checks stream tokens with a ring of keys: the first signs, and all of them verify."""
 
     def __init__(self, keys: Sequence[SecretStr]) -> None:
         # itsdangerous wants the newest key last.
@@ -41,7 +41,7 @@ class StreamTokens:
         self._serializer = URLSafeSerializer(ring, salt=SALT, signer_kwargs=how) if ring else None
 
     def issue(self, subject: str, *, ttl_seconds: int) -> StreamToken:
-        """A token that opens a run, by its id, or a feed, by its ``feed_of``, for so long.
+        """Issues a token for a run, by its id, or for a feed, by its ``feed_of``, which is valid for ``ttl_seconds``.
 
         Raises StreamTokensUnavailable when there is no key.
         """
@@ -52,19 +52,22 @@ class StreamTokens:
         return StreamToken(str(token), expires_at)
 
     def check_run(self, token: str, run_id: str) -> None:
-        """Raise InvalidToken, the same for whatever is wrong, unless the token opens this run now."""
+        """Raises InvalidToken, the same for whatever is wrong, unless the token is valid for this run now."""
         if self._open(token) != run_id:
             raise InvalidToken
 
     def check_feed(self, token: str) -> str | None:
-        """The tenant whose feed the token opens now; None for the feed of all runs. Raises InvalidToken."""
+        """Returns the tenant whose feed the token is valid for now; None for the feed of all runs.
+
+        Raises InvalidToken.
+        """
         feed, is_of_tenant, tenant_id = self._open(token).partition(":")
         if feed != FEED:
             raise InvalidToken
         return tenant_id if is_of_tenant else None
 
     def _open(self, token: str) -> str:
-        """What the token opens now. Raises InvalidToken."""
+        """Returns the subject of a valid token. Raises InvalidToken."""
         if self._serializer is None:
             raise InvalidToken
         try:
@@ -77,5 +80,5 @@ class StreamTokens:
 
 
 def feed_of(tenant_id: str | None) -> str:
-    """The subject of tokens that open the feed of a tenant's runs; of all runs for None."""
+    """Returns the subject of tokens for the feed of a tenant's runs; of all runs for None."""
     return FEED if tenant_id is None else f"{FEED}:{tenant_id}"

@@ -1,4 +1,4 @@
-"""Structured output on its own: is this what the schema asks for, and if not, can it be repaired?"""
+"""Checks structured output without a run: does it satisfy the schema, and if not, can it be repaired?"""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of a check. ``source`` and ``value``, which is JSON, are None when there is no value at all."""
+    """The outcome of a check. ``source`` and ``value``, which is JSON, are None when there is no value at all."""
 
     source: Source | None
     value: str | None = None
@@ -73,12 +73,12 @@ class Verdict:
 
     @property
     def is_valid(self) -> bool:
-        """Whether the output itself is valid; a default in its place does not make it so."""
+        """Whether the output itself is valid; a default in its place does not make it valid."""
         return not self.errors
 
 
 def validate_output(request: ValidateOutputRequest) -> Verdict:
-    """Check one output. Raises OutputSchemaRefused and OutputCheckUnavailable."""
+    """Checks one output. Raises OutputSchemaRefused and OutputCheckUnavailable."""
     policy = request.policy()
     try:
         checker = OutputChecker(OutputSchema.parse(request.json_schema), policy)

@@ -33,12 +33,12 @@ def service_api_blueprint(
     forms: FormService,
     streams: OpenStreams,
 ) -> Blueprint:
-    """The routes below ``/v1``, for keys of apps, and for others who name an app."""
+    """Returns the routes below ``/v1``, for keys of apps, and for other callers who name an app."""
     blueprint = Blueprint(NAME, __name__, url_prefix="/v1")
 
     @blueprint.get("", strict_slashes=False, endpoint=OPEN)
     def show_welcome() -> Response:
-        """What is served here. It needs no key."""
+        """Says what is served here. It needs no key."""
         return jsonify(WELCOME)
 
     add_app_info_routes(blueprint, app_info)
@@ -50,7 +50,7 @@ def service_api_blueprint(
 
 
 def caller_of_service_api(callers: Callers, request: Request) -> App | None:
-    """The app that a request is for; None where no key is needed."""
+    """Returns the app that a request is for; None where no key is needed."""
     if request.endpoint == f"{NAME}.{OPEN}":
         return None
     return callers.of_app(request, is_checked_later=request.endpoint == f"{NAME}.{SEND_MESSAGE}")

@@ -14,14 +14,14 @@ BodyT = TypeVar("BodyT", bound=BaseModel)
 
 
 def parse_service_body(request: Request, model: type[BodyT]) -> BodyT:
-    """The JSON body as ``model``. Raises WrongContentType and what ``parse_body`` raises."""
+    """Returns the JSON body as ``model``. Raises WrongContentType and what ``parse_body`` raises."""
     if not request.is_json:
         raise WrongContentType
     return parse_body(request, model)
 
 
 def parse_optional_service_body(request: Request, model: type[BodyT]) -> BodyT:
-    """As ``parse_service_body``, but nothing at all is an empty object."""
+    """As ``parse_service_body``, but a missing body counts as an empty object."""
     if request.mimetype and not request.is_json:
         raise WrongContentType
     return parse_optional_body(request, model)

@@ -1,4 +1,4 @@
-"""``/v1/chat-messages``: messages to an app, and its answers as they come."""
+"""``/v1/chat-messages``: messages to an app, and its answers as they are generated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEND_MESSAGE = "send_message"
 def add_chat_routes(blueprint: Blueprint, chat: ChatService, streams: OpenStreams) -> None:
     @blueprint.post("/chat-messages", endpoint=SEND_MESSAGE)
     def send_message() -> Response:
-        """Send a message; the answer comes in pieces, or as a whole."""
+        """Sends a message; the answer is streamed, or returned as a whole."""
         app, wanted = current_app(), parse_service_body(request, ChatMessageRequest)
         if wanted.response_mode == "streaming":
             return _stream(app, wanted)
@@ -35,7 +35,7 @@ def add_chat_routes(blueprint: Blueprint, chat: ChatService, streams: OpenStream
 
     @blueprint.post("/chat-messages/<task_id>/stop")
     def stop_message(task_id: str) -> Response:
-        """Stop an answer."""
+        """Stops an answer."""
         user = parse_service_body(request, OfUser).require_user()
         chat.stop(current_app(), task_id, user=user)
         return jsonify(result="success")

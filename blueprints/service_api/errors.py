@@ -1,4 +1,4 @@
-"""Errors of Dify's service API: exactly ``code``, ``message`` and ``status``, as its clients expect them."""
+"""Error responses of Dify's service API: exactly ``code``, ``message`` and ``status``, as its clients expect them."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ MOST_PROBLEMS_TOLD = 10
 
 
 def register_service_errors(blueprint: Blueprint) -> None:
-    """Render the errors of the service API, those of its unknown paths and wrong methods too.
+    """Renders the errors of the service API, those of unknown paths and wrong methods below it too.
 
-    The blueprint is not registered yet and has a ``url_prefix``.
+    The blueprint is not yet registered and has a ``url_prefix``.
     """
     blueprint.register_error_handler(GreenrunError, render_service_error)
     blueprint.register_error_handler(RequestEntityTooLarge, lambda _: render_service_error(RequestTooLarge()))
@@ -46,7 +46,10 @@ def register_service_errors(blueprint: Blueprint) -> None:
 
     @blueprint.before_app_request
     def tell_unknown_routes() -> Response | None:
-        """They belong to no blueprint, and another application's own errors are left alone."""
+        """Answers requests below the prefix that match no route.
+
+        Such requests belong to no blueprint, and the errors of the rest of the application are not touched.
+        """
         error = request.routing_exception
         is_below = f"{request.path}/".startswith(f"{blueprint.url_prefix}/")
         if error is None or not is_below or error.code is None or error.code < 400:
@@ -55,7 +58,7 @@ def register_service_errors(blueprint: Blueprint) -> None:
 
 
 def render_service_error(error: GreenrunError) -> Response:
-    """Any of our errors in this shape."""
+    """Renders any of our errors in this shape."""
     if isinstance(error, InvalidRequest):
         return _render_malformed(error)
     if isinstance(error, Unauthorized):
@@ -68,7 +71,7 @@ def render_service_error(error: GreenrunError) -> Response:
 
 
 def render_failure(failure: ChatFailure) -> Response:
-    """Why a turn has no answer, to a client that has waited for the whole of it."""
+    """Renders why a turn has no answer, for a client that has waited for the whole of it."""
     return _response(failure.status, failure.code, failure.message)
 
 
@@ -80,7 +83,7 @@ def _render_malformed(error: InvalidRequest) -> Response:
 
 
 def _text_of(error: InvalidRequest) -> str:
-    """The problems in pydantic's form, without any of the values."""
+    """Returns the problems in pydantic's form, without any of the values."""
     count = len(error.items)
     lines = [f"{count} validation error{'' if count == 1 else 's'} for the request"]
     for item in error.items[:MOST_PROBLEMS_TOLD]:
@@ -89,13 +92,13 @@ def _text_of(error: InvalidRequest) -> str:
 
 
 def _place(item: Mapping[str, Any]) -> str:
-    """Where in the body or in the query a problem is."""
+    """Returns where in the body or in the query a problem is."""
     where, *inside = item["loc"]
     return ".".join(str(part) for part in inside) or str(where)
 
 
 def _render_http_exception(error: HTTPException) -> Response:
-    """An error of Flask's own, such as an unknown path or a wrong method."""
+    """Renders Flask's own errors, such as an unknown path or a wrong method."""
     if error.code is None or error.code < 400:
         return Response(error.get_body(), error.code or 500, error.get_headers())
     name = HTTP_STATUS_CODES.get(error.code, "error").lower()
@@ -104,7 +107,7 @@ def _render_http_exception(error: HTTPException) -> Response:
 
 
 def _render_unexpected(error: Exception) -> Response:
-    """An error nobody foresaw: logged with its stack, told without anything of it."""
+    """Logs an unexpected error with its stack, and answers without any detail of it."""
     logger.exception("request %s: unexpected error", current_request_id())
     return render_service_error(GreenrunError())
 

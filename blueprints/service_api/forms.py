@@ -1,4 +1,4 @@
-"""``/v1/form/human_input``: the forms by which people answer what an agent has asked."""
+"""``/v1/form/human_input``: the forms in which people answer the questions of agents."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SUCCESS = "success"
 def add_form_routes(blueprint: Blueprint, forms: FormService) -> None:
     @blueprint.get("/form/human_input/<form_token>")
     def show_form(form_token: str) -> Response:
-        """What a person is asked."""
+        """Returns what a person is asked."""
         user = parse_query(request, OfUser).user
         return jsonify(forms.describe(_address(form_token, user)))
 
     @blueprint.post("/form/human_input/<form_token>")
     def submit_form(form_token: str) -> Response:
-        """Answer it: the conversation goes on with the message whose id is told."""
+        """Submits the answer; the conversation continues with a new message, whose id is returned."""
         wanted = parse_service_body(request, SubmitFormRequest)
         message_id = forms.submit(_address(form_token, wanted.user), wanted.action, wanted.values)
         return jsonify(result=SUCCESS, message_id=message_id)

@@ -1,4 +1,4 @@
-"""``/v1/messages``: what was said in a conversation, what people think of it, and what they may ask next."""
+"""``/v1/messages``: the messages of a conversation, their ratings, and suggestions for the next question."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ SUCCESS = "success"
 def add_message_routes(blueprint: Blueprint, messages: MessageService, feedback: FeedbackService) -> None:
     @blueprint.get("/messages")
     def list_messages() -> Response:
-        """A page of a conversation, the newest one first."""
+        """Lists a page of a conversation, the newest message first."""
         query = parse_query(request, MessagesQuery)
         return jsonify(messages.list_messages(current_app(), query).as_json())
 
     @blueprint.post("/messages/<message_id>/feedbacks")
     def rate_message(message_id: str) -> Response:
-        """Say what the user thinks of a message."""
+        """Rates a message for the user."""
         wanted = parse_service_body(request, FeedbackRequest)
         feedback.rate_message(current_app(), message_id, wanted)
         return jsonify(result=SUCCESS)
 
     @blueprint.get("/messages/<message_id>/suggested")
     def suggest_questions(message_id: str) -> Response:
-        """What the user may ask next."""
+        """Suggests questions that the user may ask next."""
         user = parse_query(request, OfUser).require_user()
         return jsonify(result=SUCCESS, data=messages.suggest_questions(current_app(), message_id, user=user))

@@ -1,4 +1,4 @@
-"""What keeps a version from being run in its tenant."""
+"""Checks whether a version can be run in its tenant."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from services.souls.secret_scan import secret_problems
 
 
 def check_restorable(session: Session, agent: Agent, version: AgentConfigSnapshot) -> None:
-    """Raise what keeps the version from being run, unless the active one cannot run either.
+    """Raises what keeps the version from being run, unless the active one cannot run either.
 
-    So nobody makes an agent that works into one that does not. Raises AgentModelNotConfigured,
-    AgentToolNameDuplicated, AgentCredentialNotFound, and InvalidComposition for what is known as a secret by now.
+    So nobody turns a working agent into one that does not work. Raises AgentModelNotConfigured,
+    AgentToolNameDuplicated, AgentCredentialNotFound, and InvalidComposition for what has since become known as a
+    secret.
     """
     problem = _problem(session, version)
     if problem is None:
@@ -29,7 +30,7 @@ def check_restorable(session: Session, agent: Agent, version: AgentConfigSnapsho
 
 
 def check_credentials(session: Session, tenant_id: str, soul: AgentSoulConfig) -> None:
-    """Raise AgentCredentialNotFound when the Soul names a credential that the tenant has not."""
+    """Raises AgentCredentialNotFound when the Soul names a credential that the tenant does not have."""
     names = credential_names(soul)
     possible = [name for name in names if is_credential_name(name)]
     wanted = select(Credential.name).where(Credential.tenant_id == tenant_id, Credential.name.in_(possible))

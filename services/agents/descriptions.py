@@ -1,4 +1,4 @@
-"""Agents and versions as they are told."""
+"""Describes agents and versions for callers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from services.souls.digest import DIGEST_PREFIX
 
 
 class _Told:
-    """A dataclass that is told as an object of its fields."""
+    """A dataclass whose JSON is an object of its fields."""
 
     __slots__ = ()
 
@@ -45,7 +45,7 @@ class VersionDescription(_Told):
 
     @classmethod
     def select(cls) -> Select[tuple[Any, ...]]:
-        """The columns it is made of, and not the Soul, which may be large."""
+        """Returns a query for the columns of a description, without the Soul, which may be large."""
         return select(*(getattr(AgentConfigSnapshot, name) for name in cls.__match_args__))
 
     @classmethod
@@ -75,7 +75,7 @@ class RevisionDescription(_Told):
 
 @dataclass(frozen=True, slots=True)
 class VersionDetail:
-    """A version with its Soul and the steps of history that made it the active one, the latest first."""
+    """A version with its Soul and the revisions that made it the active one, the latest first."""
 
     version: VersionDescription
     soul: dict[str, Any]
@@ -88,7 +88,7 @@ class VersionDetail:
 
 @dataclass(frozen=True, slots=True)
 class AgentDescription(_Told):
-    """An agent, with its active version but without the Soul of that."""
+    """An agent, with its active version but without that version's Soul."""
 
     id: str
     name: str

@@ -1,4 +1,4 @@
-"""Versions of agents: listed, read, saved, restored and compared."""
+"""Versions of agents: listing, reading, saving, restoring and comparing them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from services.souls import AgentSoulConfig, soul_diff
 
 MAX_VERSIONS_LISTED = 1000
 MAX_REVISIONS_TOLD = 1000
-"""Of one version, the latest ones."""
+"""The most revisions shown of one version: the latest ones."""
 
 OPERATIONS = {
     "save_as_new_version": RevisionOperation.SAVE_NEW_VERSION,
@@ -32,9 +32,9 @@ OPERATIONS = {
 
 
 class VersionService:
-    """The rules of versions. Nothing of them is ever changed or deleted.
+    """Lists, saves, restores and compares versions, which are never changed or deleted.
 
-    Its methods raise DatabaseUnavailable and AgentNotFound besides what they say.
+    Its methods raise DatabaseUnavailable and AgentNotFound besides the errors they name.
     """
 
     def __init__(self, database: Database) -> None:
@@ -43,7 +43,7 @@ class VersionService:
     def list_versions(
         self, tenant_id: str, agent_id: str, *, page: int = 1, limit: int = MAX_VERSIONS_LISTED
     ) -> NumberedPage[VersionDescription]:
-        """Versions of an agent, the latest first."""
+        """Returns a page of an agent's versions, the latest first."""
         with self._database.reading() as session:
             agent = find_agent(session, tenant_id, agent_id)
             mine = (AgentConfigSnapshot.tenant_id == tenant_id, AgentConfigSnapshot.agent_id == agent.id)
@@ -53,7 +53,7 @@ class VersionService:
             return NumberedPage.of(found, page=page, limit=limit, total=total)
 
     def get_version(self, tenant_id: str, agent_id: str, version_id: str) -> VersionDetail:
-        """A version with its Soul and history. Raises AgentVersionNotFound."""
+        """Returns a version with its Soul and history. Raises AgentVersionNotFound."""
         with self._database.reading() as session:
             version = find_version(session, find_agent(session, tenant_id, agent_id), version_id)
             wanted = (
@@ -77,7 +77,7 @@ class VersionService:
         if_match: Collection[str] | None = None,
         idempotency_key: str | None = None,
     ) -> VersionDescription:
-        """Store a version and make it the active one, or answer what the idempotency key has made.
+        """Stores a version and makes it the active one, or returns the one that the idempotency key has created.
 
         Raises AgentArchived, PreconditionFailed and IdempotencyKeyReused.
         """
@@ -113,9 +113,10 @@ class VersionService:
         if_match: Collection[str] | None = None,
         only_checks: bool = False,
     ) -> str:
-        """Make a version the active one again, and answer its id. It makes no version; active already is no error.
+        """Makes a version the active one again, and returns its id.
 
-        Raises AgentVersionNotFound, AgentArchived, PreconditionFailed, and what ``check_restorable`` raises.
+        No new version is created. If it is active already, nothing happens. Raises AgentVersionNotFound, AgentArchived,
+        PreconditionFailed, and what ``check_restorable`` raises.
         """
         with self._database.transaction() as session:
             agent = lock_for_change(session, tenant_id, agent_id, if_match=if_match)
@@ -127,7 +128,7 @@ class VersionService:
             return version.id
 
     def diff_versions(self, tenant_id: str, agent_id: str, old_id: str, new_id: str) -> dict[str, Any]:
-        """What changed from one version to another. Raises AgentVersionNotFound."""
+        """Returns what changed from one version to another. Raises AgentVersionNotFound."""
         with self._database.reading() as session:
             agent = find_agent(session, tenant_id, agent_id)
             old, new = find_version(session, agent, old_id), find_version(session, agent, new_id)

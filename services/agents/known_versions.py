@@ -1,4 +1,4 @@
-"""Versions of agents as runs need them: understood once, since a version never changes."""
+"""Caches the parsed versions of agents for runs, since a version never changes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from services.souls import AgentSoulConfig
 
 MOST_REMEMBERED = 200
 LONGEST_REMEMBERED = 100_000
-"""Characters of a Soul that is remembered; a longer one is read each time."""
+"""The most characters of a Soul that is cached; a longer one is read each time."""
 
-# Made once: to write a statement takes SQLAlchemy longer than to execute it.
+# Built once: SQLAlchemy takes longer to build a statement than to execute it.
 _WANTED = select(
     AgentConfigSnapshot.tenant_id, AgentConfigSnapshot.agent_id, cast(AgentConfigSnapshot.config_snapshot, Text)
 ).where(AgentConfigSnapshot.id == bindparam("version_id"))
@@ -35,13 +35,13 @@ class KnownVersion:
 
 
 class KnownVersions:
-    """One a process, because it remembers them."""
+    """Finds versions for runs. One per process, because it caches them."""
 
     def __init__(self) -> None:
         self._known: LRUCache[str, KnownVersion] = LRUCache(MOST_REMEMBERED)
 
     def find(self, session: Session, tenant_id: str, agent_id: str, version_id: str | None) -> KnownVersion:
-        """A version of the agent, which costs no query when it is known. Raises AgentVersionNotFound."""
+        """Returns a version of the agent, without a query if it is cached. Raises AgentVersionNotFound."""
         version = None
         if version_id is not None and is_id(version_id):
             version = self._known.get(version_id) or self._look_up(session, version_id)

@@ -1,4 +1,4 @@
-"""How agents and their versions are found: within their tenant, and nowhere else."""
+"""Finds agents and their versions, within their tenant only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from services.agents.descriptions import AgentDescription, VersionDescription
 
 
 def find_agent(session: Session, tenant_id: str, agent_id: str) -> Agent:
-    """An agent of the roster, archived ones too. Raises AgentNotFound, also for the agent of a workflow's node."""
+    """Returns an agent of the roster, archived or not.
+
+    Raises AgentNotFound, also for the agent of a workflow's node.
+    """
     wanted = select(Agent).where(Agent.id == agent_id, Agent.tenant_id == tenant_id, Agent.scope == AgentScope.ROSTER)
     agent = session.scalar(wanted) if is_id(agent_id) else None
     if agent is None:
@@ -25,7 +28,7 @@ def find_agent(session: Session, tenant_id: str, agent_id: str) -> Agent:
 
 
 def lock_agent(session: Session, tenant_id: str, agent_id: str) -> Agent:
-    """The agent as it is now, whatever its scope and status, which nobody else changes until the transaction ends.
+    """Locks an agent of any scope and status until the transaction ends, and returns its current row.
 
     Raises AgentNotFound.
     """
@@ -41,10 +44,10 @@ def lock_agent(session: Session, tenant_id: str, agent_id: str) -> Agent:
 def lock_for_change(
     session: Session, tenant_id: str, agent_id: str, *, if_match: Collection[str] | None = None
 ) -> Agent:
-    """An active agent of the roster, which nobody else changes until the transaction ends.
+    """Locks an active agent of the roster until the transaction ends, and returns it.
 
-    ``if_match`` are the ids of which its active version must have one. Raises AgentNotFound,
-    AgentArchived and PreconditionFailed.
+    ``if_match`` are ids one of which must be its active version's. Raises AgentNotFound, AgentArchived and
+    PreconditionFailed.
     """
     agent = lock_agent(session, tenant_id, agent_id)
     if agent.scope is not AgentScope.ROSTER:
@@ -56,13 +59,13 @@ def lock_for_change(
 
 
 def require_active(agent: Agent) -> None:
-    """Raise AgentArchived."""
+    """Raises AgentArchived for an archived agent."""
     if agent.status is AgentStatus.ARCHIVED:
         raise AgentArchived
 
 
 def find_version(session: Session, agent: Agent, version_id: str | None) -> AgentConfigSnapshot:
-    """A version of the agent. Raises AgentVersionNotFound, also for a version of another one."""
+    """Returns a version of the agent. Raises AgentVersionNotFound, also for a version of another agent."""
     wanted = select(AgentConfigSnapshot).where(
         AgentConfigSnapshot.id == version_id,
         AgentConfigSnapshot.agent_id == agent.id,
@@ -79,10 +82,10 @@ def describe_agent(session: Session, agent: Agent) -> AgentDescription:
 
 
 def describe_agents(session: Session, tenant_id: str, agents: Iterable[Agent]) -> list[AgentDescription]:
-    """Agents of one tenant with their active versions, by one query for all of them."""
+    """Describes agents of one tenant with their active versions, by one query for all of them."""
     agents = list(agents)
     ids = [agent.active_config_snapshot_id for agent in agents if agent.active_config_snapshot_id is not None]
-    # By their ids alone: given the tenant too, SQLite would read all versions of the tenant.
+    # By their ids alone: with the tenant as a condition too, SQLite would read all versions of the tenant.
     wanted = VersionDescription.select().add_columns(AgentConfigSnapshot.tenant_id)
     rows: Iterable[Any] = session.execute(wanted.where(AgentConfigSnapshot.id.in_(ids))) if ids else ()
     active = {row.id: VersionDescription.of(row) for row in rows if row.tenant_id == tenant_id}

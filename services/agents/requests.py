@@ -1,4 +1,4 @@
-"""What callers ask of agents. Unknown keys are refused."""
+"""Requests for agents. Unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class CreateAgentRequest(_Wanted):
     icon: ShortLine | None = None
     icon_background: ShortLine | None = None
     agent_soul: AgentSoulConfig | None = None
-    """None is a Soul of defaults alone."""
+    """None stands for a Soul with nothing but defaults."""
     version_note: Lines | None = None
 
 
 class ChangeAgentRequest(_Wanted):
-    """What to change of an agent. What is not sent stays as it is."""
+    """What to change in an agent. What is not sent stays as it is."""
 
     name: AgentName | None = None
     description: Lines | None = None
@@ -55,7 +55,7 @@ class ChangeAgentRequest(_Wanted):
 
 
 class CreateVersionRequest(_Wanted):
-    """A version of an agent. Both strategies store a new one; they differ in what the history says."""
+    """A version of an agent. Both strategies store a new one; they differ in the operation that the history shows."""
 
     agent_soul: AgentSoulConfig
     version_note: Lines | None = None
@@ -64,13 +64,13 @@ class CreateVersionRequest(_Wanted):
 
 
 class PutTagRequest(_Wanted):
-    """The version that a tag is to point to."""
+    """The version that a tag should point to."""
 
     version_id: str
 
 
 class RunAgentRequest(_Wanted):
-    """A run of an agent: of its active version, unless a version or a tag is named."""
+    """A run of an agent, of its active version unless a version or a tag is named."""
 
     query: Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS, pattern=r"\S")]
     inputs: dict[str, JsonValue] = Field(default_factory=dict)

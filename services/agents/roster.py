@@ -1,4 +1,4 @@
-"""Agents of the roster: made, listed, read, changed and archived."""
+"""Agents of the roster: creating, listing, reading, changing and archiving them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ from services.souls import AgentSoulConfig
 
 
 class AgentService:
-    """The rules of agents. Its methods raise DatabaseUnavailable besides what they say."""
+    """Creates, lists, changes and archives agents.
+
+    Its methods raise DatabaseUnavailable besides the errors they name.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -32,7 +35,7 @@ class AgentService:
     def create_agent(
         self, tenant_id: str, wanted: CreateAgentRequest, *, created_by: str | None, idempotency_key: str | None = None
     ) -> AgentDescription:
-        """Make an agent with its first version, or answer what the idempotency key has made.
+        """Creates an agent with its first version, or returns the one that the idempotency key has created.
 
         Raises AgentNameTaken and IdempotencyKeyReused.
         """
@@ -52,14 +55,17 @@ class AgentService:
     def list_agents(
         self, tenant_id: str, *, page: int, limit: int, keyword: str | None = None
     ) -> NumberedPage[AgentDescription]:
-        """Active agents, the one changed last first. ``keyword`` is a part of the name, in any case."""
+        """Returns a page of active agents, the most recently changed first.
+
+        ``keyword`` is a part of the name, in upper or lower case.
+        """
         with self._database.reading() as session:
             return find_page(session, tenant_id, page=page, limit=limit, keyword=keyword)
 
     def list_invitable(
         self, tenant_id: str, *, page: int, limit: int, keyword: str | None, app_id: str | None
     ) -> NumberedPage[dict[str, Any]]:
-        """As ``list_agents``, with the nodes of the app's drafts that each agent is bound to already."""
+        """As ``list_agents``, with the nodes of the app's drafts to which each agent is already bound."""
         with self._database.reading() as session:
             found = find_page(session, tenant_id, page=page, limit=limit, keyword=keyword)
             nodes = find_nodes(session, tenant_id, app_id, found.data) if app_id else {}
@@ -67,7 +73,7 @@ class AgentService:
         return NumberedPage.of(told, page=page, limit=limit, total=found.total)
 
     def get_agent(self, tenant_id: str, agent_id: str) -> AgentDescription:
-        """An agent, archived ones too. Raises AgentNotFound."""
+        """Returns an agent, archived or not. Raises AgentNotFound."""
         with self._database.reading() as session:
             return describe_agent(session, find_agent(session, tenant_id, agent_id))
 
@@ -80,7 +86,7 @@ class AgentService:
         changed_by: str | None,
         if_match: Collection[str] | None = None,
     ) -> AgentDescription:
-        """Change how an agent is called and looks. It makes no version.
+        """Changes the name, description or looks of an agent, without a new version.
 
         Raises AgentNotFound, AgentArchived, AgentNameTaken and PreconditionFailed.
         """
@@ -94,7 +100,10 @@ class AgentService:
     def archive_agent(
         self, tenant_id: str, agent_id: str, *, archived_by: str | None, if_match: Collection[str] | None = None
     ) -> None:
-        """Take an agent out of the roster, for good; again is no error. Raises AgentNotFound and PreconditionFailed."""
+        """Archives an agent for good. If it is archived already, nothing happens.
+
+        Raises AgentNotFound and PreconditionFailed.
+        """
         with self._database.transaction() as session:
             try:
                 agent = lock_for_change(session, tenant_id, agent_id, if_match=if_match)
@@ -103,7 +112,7 @@ class AgentService:
             archive_agent(agent, actor=archived_by)
 
     def has_agents(self, tenant_id: str) -> bool:
-        """Whether the tenant has or had an agent."""
+        """Whether the tenant has or ever had an agent."""
         with self._database.reading() as session:
             return session.scalar(select(Agent.id).where(Agent.tenant_id == tenant_id).limit(1)) is not None
 
@@ -118,7 +127,7 @@ def add_with_version(
     actor: str | None,
     operation: RevisionOperation = RevisionOperation.CREATE_VERSION,
 ) -> AgentDescription:
-    """Make an agent of the roster with its first version. Raises AgentNameTaken."""
+    """Creates an agent of the roster with its first version. Raises AgentNameTaken."""
     looks = wanted.model_dump(exclude={"agent_soul", "version_note"})
     new = NewAgent(id=agent_id, scope=AgentScope.ROSTER, source=source, **looks)
     agent = add_agent(session, tenant_id, new, actor=actor)
@@ -128,7 +137,7 @@ def add_with_version(
 
 
 def _invitable(agent: AgentDescription, node_ids: Sequence[str]) -> dict[str, Any]:
-    """An agent, with the nodes that it is bound to already."""
+    """Returns an agent, with the nodes to which it is already bound."""
     places = {
         "is_in_current_workflow": bool(node_ids),
         "in_current_workflow_count": len(node_ids),

@@ -1,4 +1,4 @@
-"""Runs of agents: a version becomes a composition, and that a run."""
+"""Runs of agents: a version is turned into a composition, and this into a run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class AgentRunService:
         user_id: str | None,
         idempotency_key: str | None = None,
     ) -> RunRecord:
-        """Start a run of a version of an agent. It goes on with that version, whatever becomes of the agent.
+        """Starts a run of a version of an agent. It keeps that version, whatever happens to the agent.
 
         Raises AgentNotFound, AgentArchived, AgentVersionNotFound, AgentTagNotFound, DatabaseUnavailable, and what
         ``CredentialService.resolve``, ``composition_of`` and ``RunService.create_run`` raise.

@@ -1,4 +1,4 @@
-"""Pages of agents, and what they are found by."""
+"""Searches the roster for agents, page by page."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from services.pages import NumberedPage, counted, window
 
 DRAFT = "draft"
 RARE_NAMES = 500
-"""So few are looked up one by one; of more, the last changed ones soon fill a page."""
+"""Up to this many are looked up by name; of more, the last changed ones soon fill a page."""
 
 
 def find_page(
     session: Session, tenant_id: str, *, page: int, limit: int, keyword: str | None
 ) -> NumberedPage[AgentDescription]:
-    """Active agents of the roster whose name holds the keyword, the one changed last first."""
+    """Returns active agents of the roster whose names contain the keyword, the most recently changed first."""
     mine: list[ColumnElement[bool]] = [
         Agent.tenant_id == tenant_id,
         Agent.scope == AgentScope.ROSTER,
         Agent.status == AgentStatus.ACTIVE,
     ]
-    # The name is told twice, as the unique one as well: its index alone then answers how many there are.
+    # The name is a condition twice, here as the unique one: the count then needs nothing but that index.
     countable = [Agent.tenant_id == tenant_id, Agent.roster_unique_name.is_not(None)]
     names: Sequence[str | None] | None = None
     if keyword:
@@ -44,7 +44,7 @@ def find_page(
 def find_nodes(
     session: Session, tenant_id: str, app_id: str, agents: Sequence[AgentDescription]
 ) -> Mapping[str | None, list[str]]:
-    """By agent the nodes of an app's drafts that it is bound to."""
+    """Returns, by agent, the nodes of an app's drafts to which it is bound."""
     wanted = (
         select(WorkflowAgentNodeBinding.agent_id, WorkflowAgentNodeBinding.node_id)
         .where(
@@ -62,19 +62,20 @@ def find_nodes(
 
 
 def _rare_names(session: Session, countable: list[ColumnElement[bool]]) -> Sequence[str | None] | None:
-    """The names that were found, or None when they are many.
+    """Returns the names that match, or None when there are many.
 
-    They are read from their index alone. PostgreSQL would read the whole table for the rows of rare ones.
+    They are read from their index alone. For rare names PostgreSQL would otherwise read the whole table.
     """
     names = session.scalars(select(Agent.roster_unique_name).where(*countable).limit(RARE_NAMES + 1)).all()
     return names if len(names) <= RARE_NAMES else None
 
 
 def _holds(column: InstrumentedAttribute[str] | InstrumentedAttribute[str | None], keyword: str) -> ColumnElement[bool]:
-    """Whether a text holds the keyword as it is, in upper or lower case."""
+    """Returns the condition that a text contains the keyword literally, in upper or lower case."""
     if keyword.isascii():
         return column.icontains(keyword, autoescape=True)
-    # What LIKE takes for the same letter beyond ASCII is up to the database and its locale: here all take it alike.
+    # Beyond ASCII, the letters that LIKE takes for the same depend on the database and its locale; this is alike in
+    # all.
     return column.regexp_match("".join(map(_either_case, keyword)))
 
 

@@ -1,4 +1,4 @@
-"""Tags: names such as stable that point to a version of an agent and can be moved to another."""
+"""Tags: names, such as ``stable``, that point to a version of an agent and can be moved to another."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ class TagDescription:
 
 
 class TagService:
-    """The rules of tags. Its methods raise DatabaseUnavailable and AgentNotFound besides what they say."""
+    """Creates, moves, lists and deletes tags.
+
+    Its methods raise DatabaseUnavailable and AgentNotFound besides the errors they name.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -45,7 +48,10 @@ class TagService:
     def put_tag(
         self, tenant_id: str, agent_id: str, tag: str, version_id: str, *, updated_by: str | None
     ) -> TagDescription:
-        """Make a tag, or move it. Raises AgentVersionNotFound, AgentArchived, and MalformedRequest for its name."""
+        """Creates or moves a tag.
+
+        Raises AgentVersionNotFound, AgentArchived, and MalformedRequest for a name that is not allowed.
+        """
         if not TAG_PATTERN.fullmatch(tag):
             _refuse_name()
         with self._database.transaction() as session:
@@ -59,7 +65,7 @@ class TagService:
             return TagDescription(tag, version.id, version.version, row.updated_at)
 
     def list_tags(self, tenant_id: str, agent_id: str) -> list[TagDescription]:
-        """All tags of an agent, by name."""
+        """Returns all tags of an agent, by name."""
         with self._database.reading() as session:
             agent = find_agent(session, tenant_id, agent_id)
             rows = session.execute(
@@ -70,13 +76,13 @@ class TagService:
             return sorted((TagDescription(*row) for row in rows), key=lambda found: found.tag)
 
     def delete_tag(self, tenant_id: str, agent_id: str, tag: str) -> None:
-        """Take a tag away. Raises AgentTagNotFound and AgentArchived."""
+        """Deletes a tag. Raises AgentTagNotFound and AgentArchived."""
         with self._database.transaction() as session:
             session.delete(find_tag(session, lock_for_change(session, tenant_id, agent_id), tag))
 
 
 def find_tag(session: Session, agent: Agent, tag: str) -> AgentTag:
-    """A tag of the agent. Raises AgentTagNotFound."""
+    """Returns a tag of the agent. Raises AgentTagNotFound."""
     row = _find(session, agent, tag) if TAG_PATTERN.fullmatch(tag) else None
     if row is None:
         raise AgentTagNotFound

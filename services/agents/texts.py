@@ -1,4 +1,4 @@
-"""Texts that people give agents: what every database keeps alike, and no terminal obeys."""
+"""The texts of agents, limited to characters that every database stores alike and no terminal interprets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _not_blank(text: str) -> str:
 AgentName = Annotated[
     str, StringConstraints(min_length=1, max_length=NAME_LENGTH, pattern=_PLAIN), AfterValidator(_not_blank)
 ]
-"""Any characters but control characters, and not only spaces. It is kept and compared as it is."""
+"""Any characters but control characters, and not only spaces. It is stored and compared unchanged."""
 
 ShortLine = Annotated[str, StringConstraints(max_length=NAME_LENGTH, pattern=_PLAIN)]
 Lines = Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION_CHARS, pattern=_LINES)]

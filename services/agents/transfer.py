@@ -1,4 +1,4 @@
-"""Versions carried from one place to another: exported, and imported with mistrust."""
+"""Exports versions as documents, and imports them as untrusted input."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from services.souls.problems import malformed, refuse_request
 
 
 class TransferService:
-    """The rules of exports and imports.
+    """Exports and imports versions of agents.
 
-    Its methods raise DatabaseUnavailable and AgentNotFound besides what they say.
+    Its methods raise DatabaseUnavailable and AgentNotFound besides the errors they name.
     """
 
     def __init__(self, database: Database) -> None:
@@ -38,7 +38,7 @@ class TransferService:
     def export_agent(
         self, tenant_id: str, agent_id: str, *, version_id: str | None = None, tag: str | None = None
     ) -> dict[str, Any]:
-        """The document of a version: of the active one, unless a version or a tag is named.
+        """Returns a version as a document: the active one, unless a version or a tag is named.
 
         Raises AgentVersionNotFound, AgentTagNotFound and AgentExportRefused.
         """
@@ -67,10 +67,11 @@ class TransferService:
         if_match: Collection[str] | None = None,
         idempotency_key: str | None = None,
     ) -> AgentDescription:
-        """Make an agent of a document, called ``name`` if given, or the next version of the agent ``agent_id``.
+        """Creates an agent from a document, or the next version of the agent ``agent_id``.
 
-        The credentials it names must be there in this tenant. Raises AgentNameTaken, AgentArchived,
-        PreconditionFailed, AgentCredentialNotFound, IdempotencyKeyReused, and what ``read_portable`` raises.
+        ``name`` replaces the name in the document. The credentials it refers to must exist in this tenant. Raises
+        AgentNameTaken, AgentArchived, PreconditionFailed, AgentCredentialNotFound, IdempotencyKeyReused, and what
+        ``read_portable`` raises.
         """
         portable = read_portable(document)
         wanted = _wanted_of(portable, name)
@@ -95,14 +96,14 @@ class TransferService:
 
 
 def version_id_of(session: Session, agent: Agent, *, version_id: str | None, tag: str | None) -> str | None:
-    """The version that is named, or the active one. Raises AgentTagNotFound."""
+    """Returns the id of the version that is named, or of the active one. Raises AgentTagNotFound."""
     if tag is not None:
         return find_tag(session, agent, tag).snapshot_id
     return agent.active_config_snapshot_id if version_id is None else version_id
 
 
 def _wanted_of(portable: PortableVersion, name: str | None) -> CreateAgentRequest:
-    """The agent of a document, with the bounds that every agent has. Raises MalformedRequest."""
+    """Returns the agent in a document, within the bounds of every agent. Raises MalformedRequest."""
     given = {**portable.agent.model_dump(), **({"name": name} if name is not None else {})}
     try:
         return CreateAgentRequest.model_validate({**given, "agent_soul": portable.soul})
@@ -111,7 +112,7 @@ def _wanted_of(portable: PortableVersion, name: str | None) -> CreateAgentReques
 
 
 def _check_references(session: Session, tenant_id: str, soul: AgentSoulConfig) -> None:
-    """What a document names must be there in the tenant that it comes to."""
+    """Checks that what a document refers to exists in the tenant that imports it."""
     if problems := list(contact_problems(soul.human.contacts, "human", "contacts", tenant_id=tenant_id)):
         refuse_request(problems, "body", "soul")
     check_credentials(session, tenant_id, soul)

@@ -1,6 +1,6 @@
-"""The one writer of agents: whoever makes, changes, saves, restores or archives one does it through here.
+"""The one writer of agents: all that creates, changes, saves, restores or archives one does it through here.
 
-An agent that is given to these functions is new in this transaction, or locked by ``lock_agent``.
+An agent that is passed to these functions is new in this transaction, or locked by ``lock_agent``.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from services.database_engines import wait_alone
 from services.souls.digest import DIGEST_PREFIX, digest_of
 
 UNIQUE_NAME = "roster_unique_name"
-"""What every database says of its unique constraint when a name is taken."""
+"""The name of the unique constraint, which occurs in every database's error for a name that is taken."""
 
 COMMON_LENGTH = NAME_LENGTH - 10
-"""What is left of a long name that gets a number."""
+"""The characters that are kept of a long name to which a number is added."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAgent:
-    """An agent that is to be made. Its first version comes afterwards."""
+    """An agent to be created. Its first version is added afterwards."""
 
     id: str = field(default_factory=new_id)
     name: str
@@ -49,7 +49,7 @@ class NewAgent:
 
 
 def add_agent(session: Session, tenant_id: str, new: NewAgent, *, actor: str | None) -> Agent:
-    """Store an agent, which has no version yet. Raises AgentNameTaken."""
+    """Stores an agent, still without a version. Raises AgentNameTaken."""
     agent = Agent(tenant_id=tenant_id, created_by=actor, updated_by=actor, **asdict(new))
     session.add(agent)
     with _name_claimed():
@@ -58,7 +58,7 @@ def add_agent(session: Session, tenant_id: str, new: NewAgent, *, actor: str | N
 
 
 def change_agent(session: Session, agent: Agent, changes: Mapping[str, Any], *, actor: str | None) -> None:
-    """Change how an agent is called and looks. Raises AgentNameTaken."""
+    """Changes the name, description or looks of an agent. Raises AgentNameTaken."""
     for name, value in changes.items():
         setattr(agent, name, value)
     agent.updated_by, agent.updated_at = actor, datetime.now(UTC)
@@ -67,7 +67,7 @@ def change_agent(session: Session, agent: Agent, changes: Mapping[str, Any], *, 
 
 
 def archive_agent(agent: Agent, *, actor: str | None) -> None:
-    """Take an agent out of use, for good; again changes nothing."""
+    """Archives an agent for good. If it is archived already, nothing happens."""
     if agent.status is AgentStatus.ACTIVE:
         agent.status = AgentStatus.ARCHIVED
         agent.archived_by = agent.updated_by = actor
@@ -75,9 +75,9 @@ def archive_agent(agent: Agent, *, actor: str | None) -> None:
 
 
 def free_name(session: Session, tenant_id: str, name: str) -> str:
-    """The name if no active agent of the tenant's roster has it, and else with the first free number behind it.
+    """Returns the name if no active agent of the tenant's roster has it, else the name with the first free number.
 
-    Waits for others who look for one in the same tenant: each sees what the one before has taken.
+    Waits for others that look for a free name in the same tenant, so that each sees what the one before has taken.
     """
     wait_alone(session, tenant_id, "agent names")
     begins_alike = Agent.roster_unique_name.startswith(name[:COMMON_LENGTH], autoescape=True)
@@ -99,12 +99,12 @@ def write_version(
     version_note: str | None = None,
     version_id: str | None = None,
 ) -> AgentConfigSnapshot:
-    """Store the next version of an agent and its step of history, and make it the active one.
+    """Stores the next version of an agent with its revision, and makes it the active one.
 
-    ``soul_json`` is a checked Soul as JSON, ``version_id`` the id that the version is to have. The history names
-    ``previous_id``, or else the active version, as the one before.
+    ``soul_json`` is a checked Soul as JSON, ``version_id`` the id for the version. The revision names ``previous_id``,
+    or else the active version, as the previous one.
     """
-    session.flush()  # a new agent must be there before its version
+    session.flush()  # the database needs the row of a new agent before its version
     version = AgentConfigSnapshot(
         id=version_id or new_id(),
         tenant_id=agent.tenant_id,
@@ -124,7 +124,7 @@ def write_version(
 
 
 def restore_version(session: Session, agent: Agent, version: AgentConfigSnapshot, *, actor: str | None) -> None:
-    """Make a version of the agent the active one again."""
+    """Makes a version of the agent the active one again."""
     _activate(session, agent, version, RevisionOperation.RESTORE_VERSION, actor)
 
 
@@ -138,7 +138,7 @@ def _activate(
     previous_id: str | None = None,
     **notes: str | None,
 ) -> None:
-    """Store the next step of an agent's history, and make its version the active one."""
+    """Stores the next revision of an agent, and makes its version the active one."""
     session.add(
         AgentConfigRevision(
             tenant_id=agent.tenant_id,
@@ -164,7 +164,7 @@ def _highest(session: Session, agent: Agent, column: InstrumentedAttribute[int])
 
 @contextmanager
 def _name_claimed() -> Iterator[None]:
-    """Turn the refusal of a name that another agent has into AgentNameTaken."""
+    """Turns the database's refusal of a name that another agent has into AgentNameTaken."""
     try:
         yield
     except IntegrityError as error:

@@ -1,4 +1,4 @@
-"""What an app tells of itself: what to show before the first question, and what it takes."""
+"""What an app says about itself: what to show before the first question, and what input it takes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SWITCHES = (
     "sensitive_word_avoidance",
     "file_upload",
 )
-"""Features that are objects with ``enabled`` in them."""
+"""The features that are objects with an ``enabled`` switch."""
 
 SIZE_LIMITS = (
     "file_size_limit",
@@ -48,17 +48,20 @@ CONTROLS: Mapping[str, str] = {
     **dict.fromkeys(("boolean", "checkbox"), "checkbox"),
     **dict.fromkeys(("object", "json", "json_object"), "json_object"),
 }
-"""The control of a form for each type of app variable. A Soul has no options to select from: any text is taken."""
+"""The form control for each type of app variable. A Soul has no options to select from, so any text is accepted."""
 
 
 class AppInfoService:
-    """Reads an app's agent and its active version. Its methods raise DatabaseUnavailable besides what they say."""
+    """Describes apps, from their agents and active versions.
+
+    Its methods raise DatabaseUnavailable besides the errors they name.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def parameters(self, app: App) -> dict[str, Any]:
-        """What a chat needs to begin. Raises AppUnavailable."""
+        """Returns what a client needs to open a chat. Raises AppUnavailable."""
         soul = self._soul(app)
         features = soul.app_features
         questions = features.get("suggested_questions")
@@ -73,7 +76,7 @@ class AppInfoService:
         }
 
     def info(self, app: App) -> dict[str, Any]:
-        """What the app is called and is for."""
+        """Returns the app's name and description."""
         with self._database.reading() as session:
             agent = _agent(session, app)
         return {
@@ -85,12 +88,12 @@ class AppInfoService:
         }
 
     def meta(self, app: App) -> dict[str, Any]:
-        """The icons of its tools, of which a Soul has none."""
+        """Returns the icons of its tools, of which a Soul has none."""
         del app
         return {"tool_icons": {}}
 
     def site(self, app: App) -> dict[str, Any]:
-        """How a page that shows it should look."""
+        """Returns how a page that shows the app should look."""
         with self._database.reading() as session:
             agent = _agent(session, app)
         return {
@@ -121,7 +124,7 @@ class AppInfoService:
 
 
 def suggests_questions(soul: Mapping[str, Any]) -> bool:
-    """Whether a stored Soul has questions suggested after answers."""
+    """Whether a stored Soul wants questions to be suggested after answers."""
     features = soul.get("app_features")
     return bool(_switch(features, SUGGESTED_AFTER_ANSWER)["enabled"]) if isinstance(features, dict) else False
 
@@ -134,7 +137,7 @@ def _agent(session: Session, app: App) -> Agent:
 
 
 def _switch(features: Mapping[str, JsonValue], name: str) -> dict[str, JsonValue]:
-    """A feature as the Soul has it, with an ``enabled`` that is a boolean."""
+    """Returns a feature as the Soul has it, with an ``enabled`` that is a boolean."""
     value = features.get(name)
     kept = value if isinstance(value, dict) else {}
     return {**kept, "enabled": kept.get("enabled") is True}

@@ -1,4 +1,4 @@
-"""Apps: to Dify's service API every agent of the roster is one."""
+"""Apps: in Dify's service API, every agent of the roster is one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ APP_NOT_FOUND = "App Not Exists."
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """What a request of the service API is for: one agent of one tenant."""
+    """The app that a request of the service API is for: one agent of one tenant."""
 
     tenant_id: str
     agent_id: str
@@ -26,18 +26,18 @@ class App:
 
 
 class AppService:
-    """Finds apps. Its methods raise DatabaseUnavailable besides what they say."""
+    """Finds apps. Its methods raise DatabaseUnavailable besides the errors they name."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def open_app(self, tenant_id: str, agent: str, *, key_id: str | None) -> App:
-        """The app of an agent, by its id or the name it has in the roster.
+        """Returns the app of an agent, which is named by its id or its name in the roster.
 
         Raises ItemNotFound, and AppForbidden when the agent is archived.
         """
         by = Agent.id == agent if is_id(agent) else Agent.roster_unique_name == agent
-        # A name with a NUL is nobody's, and no text to PostgreSQL.
+        # No name contains a NUL, and PostgreSQL refuses a text with one.
         found = None
         if "\0" not in agent:
             wanted = select(Agent.id, Agent.status).where(by, Agent.tenant_id == tenant_id)

@@ -1,4 +1,4 @@
-"""Asides: small questions to an agent's model, beside its conversations."""
+"""Asides: small questions to an agent's model that are not part of its conversations."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from services.souls import AgentSoulConfig, composition_of, credential_names
 logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 30.0
-"""How long an answer may take: somebody may be waiting for it."""
+"""How long an answer may take: a person may be waiting for it."""
 LOOK_SECONDS = 1.0
 TOO_LONG = "aside_took_too_long"
 
 
 class Asides:
-    """Each is a run of its own, without tools, history or people to ask."""
+    """Asks the models of agents. Each aside is a run of its own, without tools, history or people to ask."""
 
     def __init__(self, database: Database, credentials: CredentialService, runs: RunService) -> None:
         self._database = database
@@ -38,7 +38,7 @@ class Asides:
         self._runs = runs
 
     def ask(self, session_id: str, instruction: str, text: str) -> str | None:
-        """What the model of a session's agent answers; None when it does not, which is logged."""
+        """Returns the answer of the model of a session's agent; None, with a log line, when there is none."""
         try:
             return self._ask(session_id, instruction, text)
         except GreenrunError as error:
@@ -59,7 +59,7 @@ class Asides:
         return answer_text(json.loads(last.payload)["data"]["output"])
 
     def _last_event(self, run_id: str, tenant_id: str) -> StreamEntry | None:
-        """The end of a run, which is cancelled when it takes too long."""
+        """Returns the terminal event of a run, which is cancelled when it takes too long; then None."""
         access, deadline = RunAccess(frozenset({tenant_id})), time.monotonic() + PATIENCE_SECONDS
         last = None
         for entries in self._runs.follow_run(run_id, access=access, after=BEGINNING, heartbeat=LOOK_SECONDS):

@@ -1,4 +1,4 @@
-"""Chat turns: a message to an app becomes a turn of its conversation, whose events become those of a chat."""
+"""Chat turns: a message to an app becomes a turn of its conversation, and the events of its run become chat frames."""
 
 from __future__ import annotations
 
@@ -56,18 +56,18 @@ STREAMING_ONLY = "Agent App only supports streaming response mode."
 
 @dataclass(frozen=True, slots=True)
 class ChatRules:
-    """What the operator has set for chats."""
+    """The operator's settings for chats."""
 
     is_strict: bool
-    """Whether what Dify refuses is refused, where Greenrun could do it."""
+    """Whether to refuse what Dify refuses although Greenrun could do it."""
     stops_unread: bool
-    """Whether a reader that leaves ends the turn."""
+    """Whether the turn is stopped when its reader leaves."""
     names_by_model: bool
-    """Whether the model names a conversation; otherwise its first question does."""
+    """Whether the model names new conversations; otherwise they are named after their first question."""
 
 
 class ChatService:
-    """The rules of chat turns."""
+    """Starts, streams and stops the turns of chats."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class ChatService:
         self._rules = rules
 
     def start(self, app: App, wanted: ChatMessageRequest) -> ChatTurn:
-        """Start the turn of a message, in its conversation or a new one.
+        """Starts the turn of a message, in its conversation or in a new one.
 
         Raises ParameterRefused, RequestRefused, ItemNotFound for a conversation, AppForbidden, AppUnavailable, and what
         ``TurnService.start_turn`` raises.
@@ -120,14 +120,17 @@ class ChatService:
         return chat_turn(started)
 
     def answer(self, tenant_id: str, turn: ChatTurn) -> Iterator[bytes]:
-        """The frames of a turn for who has asked: where the operator says so, it is stopped when he leaves."""
+        """Streams a turn's frames to the client that started it.
+
+        If the operator has set so, the turn is stopped when that client leaves.
+        """
         return self._until_left(tenant_id, turn) if self._rules.stops_unread else self.follow(tenant_id, turn)
 
     def follow(self, tenant_id: str, turn: ChatTurn) -> Iterator[bytes]:
-        """The frames of a turn from its beginning to its end, on any worker; empty ones only let a response begin.
+        """Streams a turn's frames from its beginning to its end, on any worker.
 
-        When the run's events are gone, they are those of the stored turn. Raises StorageUnavailable and
-        DatabaseUnavailable before there is anything to read.
+        The first one is empty: it lets the response begin. When the run's events are gone, the frames are made from the
+        stored turn. Raises StorageUnavailable and DatabaseUnavailable before the first frame.
         """
         try:
             follower = self._follower(tenant_id, turn)
@@ -136,7 +139,7 @@ class ChatService:
         return self._frames(tenant_id, turn, follower)
 
     def wait(self, tenant_id: str, turn: ChatTurn) -> ChatResult:
-        """What came of a turn, once it has ended."""
+        """Waits for the end of a turn and returns its result."""
         stream = ChatStream(turn, lambda: self._find_form(tenant_id, turn))
         with self._follower(tenant_id, turn) as follower:
             for entries in _batches(follower):
@@ -145,7 +148,7 @@ class ChatService:
         return stream.result
 
     def find_turn(self, tenant_id: str, session_id: str, turn_id: str, *, agent_id: str | None) -> ChatTurn:
-        """A turn, to be followed again; only of that agent, where one is named.
+        """Finds a turn to follow it again, among those of ``agent_id`` if it is given.
 
         Raises SessionNotFound and TurnNotFound.
         """
@@ -157,7 +160,7 @@ class ChatService:
         return ChatTurn(row.id, turn.id, turn.task_id, turn.run_id, int(turn.created_at.timestamp()))
 
     def stop(self, app: App, task_id: str, *, user: str) -> None:
-        """Stop a turn of this user. What is none, or not his, or has ended, is left alone."""
+        """Stops a turn of this user. Unknown, foreign and finished turns are ignored."""
         end_user_id = self._end_users.find(app, user)
         if end_user_id is None or not is_id(task_id):
             return
@@ -185,13 +188,13 @@ class ChatService:
             try:
                 for entries in _batches(follower):
                     yield stream.feed(entries) if entries else frames.PING
-            except (DatabaseUnavailable, StorageUnavailable):  # the form of its question: who reads again gets it
+            except (DatabaseUnavailable, StorageUnavailable):  # while looking for a form; following again finds it
                 logger.warning("run %s: its chat breaks off: the storage is away", turn.run_id)
         if tail := stream.break_off():
             yield tail
 
     def _stored(self, tenant_id: str, turn: ChatTurn) -> bytes:
-        """The frames of a turn whose run is gone. It may have been rolled back, or not be finalized yet."""
+        """Returns the frames of a turn whose run is gone. It may have been rolled back, or not be finalized yet."""
         form = self._find_form(tenant_id, turn)
         with self._database.reading() as session:
             row = session.get(SessionTurn, turn.message_id)
@@ -204,7 +207,7 @@ class ChatService:
         return self._runs.follow_run(turn.run_id, access=access, after=BEGINNING, heartbeat=PING_SECONDS)
 
     def _find_form(self, tenant_id: str, turn: ChatTurn) -> FormTicket | None:
-        """The form of the question that a turn has ended with: finalizing makes it."""
+        """Returns the form for the question with which a turn has ended. Finalizing the turn creates it."""
         self._finalizer.finalize_session(tenant_id, turn.conversation_id)
         with self._database.reading() as session:
             row = session.scalar(select(HumanInputForm).where(HumanInputForm.turn_id == turn.message_id))
@@ -212,13 +215,13 @@ class ChatService:
 
 
 def chat_turn(started: StartedTurn) -> ChatTurn:
-    """A turn as a chat names it."""
+    """Returns what the frames of a chat say of a turn."""
     key = started.key
     return ChatTurn(key.session_id, key.turn_id, started.task_id, key.run_id, int(started.created_at.timestamp()))
 
 
 def _batches(follower: Follower) -> Iterator[Any]:
-    """What a follower reads, without the empty batch that says that nothing is there yet."""
+    """Yields what a follower reads, without a first empty batch, which only says that nothing has come yet."""
     is_first = True
     while (entries := follower.read()) is not None:
         if entries or not is_first:
@@ -236,14 +239,14 @@ def _find(session: Session, app: App, end_user_id: str, conversation_id: str) ->
     return row
 
 
-# Made once: to write a statement takes SQLAlchemy longer than to execute it.
+# Built once: SQLAlchemy takes longer to build a statement than to execute it.
 _APP = select(Agent.status, Agent.app_id, Agent.active_config_snapshot_id).where(
     Agent.id == bindparam("agent"), Agent.tenant_id == bindparam("tenant")
 )
 
 
 def _make(session: Session, app: App, end_user_id: str, wanted: ChatMessageRequest) -> LockedSession:
-    """A new conversation, with the version that is active now."""
+    """Creates a conversation, with the version that is active now."""
     given = {"agent": app.agent_id, "tenant": app.tenant_id}
     status, app_id, version_id = session.connection().execute(_APP, given).one()
     if version_id is None:

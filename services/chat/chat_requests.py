@@ -1,4 +1,4 @@
-"""What clients of Dify's service API ask when they send a message."""
+"""The body with which clients of Dify's service API send a message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _streaming_if_none(value: object) -> object:
 
 
 class RemoteFile(BaseModel):
-    """A file that the model is told the address of. Files cannot be uploaded here."""
+    """A file whose address is given to the model. Files cannot be uploaded here."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
@@ -35,7 +35,7 @@ class RemoteFile(BaseModel):
 
 
 class ChatMessageRequest(OfUser):
-    """A message to an app. Keys that nobody knows are left alone."""
+    """A message to an app. Unknown keys are ignored."""
 
     query: Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS), BeforeValidator(without_nul)] = ""
     inputs: dict[str, JsonValue] | None = None
@@ -45,29 +45,29 @@ class ChatMessageRequest(OfUser):
     auto_generate_name: bool = True
 
     def require_query(self) -> str:
-        """Raises ParameterRefused for a blank one."""
+        """Returns the query. Raises ParameterRefused if it is blank."""
         if not self.query.strip():
             raise ParameterRefused(QUERY_MISSING, params="query")
         return self.query
 
     def require_inputs(self) -> dict[str, JsonValue]:
-        """Raises ParameterRefused when they were left out."""
+        """Returns the inputs. Raises ParameterRefused when they were left out."""
         if self.inputs is None:
             raise ParameterRefused(INPUTS_MISSING, params="inputs")
         return self.inputs
 
     @property
     def file_locators(self) -> list[JsonValue]:
-        """The files as the model is told of them."""
+        """The addresses of the files, as the model gets them."""
         return [file.model_dump(mode="json", include={"transfer_method", "url"}) for file in self.files or ()]
 
 
 def query_of(turn: SessionTurn) -> str:
-    """What the user has asked, of a turn that may have brought files."""
+    """Returns what the user has asked, without the files that may have come with it."""
     files = turn.details.get(FILES)
     return turn.query.removesuffix(prompt_of("", files)) if files else turn.query
 
 
 def prompt_of(query: str, locators: Sequence[JsonValue]) -> str:
-    """What the model is asked: the query, and where the files are."""
+    """Returns the prompt for the model: the query, and where the files are."""
     return query if not locators else f"{query}\n\n{json.dumps(list(locators), ensure_ascii=False)}"

@@ -25,7 +25,7 @@ CONVERSATION_NOT_FOUND = "Conversation Not Exists."
 LAST_NOT_FOUND = "Last Conversation Not Exists."
 
 
-# What a session remembers may be large, and is nothing to show.
+# The snapshot of a session may be large, and is not shown.
 _SHOWN = load_only(
     AgentSession.name,
     AgentSession.inputs,
@@ -38,21 +38,21 @@ _ASKED = load_only(SessionTurn.query, SessionTurn.details, raiseload=True)
 
 
 class DeletesSession(Protocol):
-    """Ends a session of a tenant with all that belongs to it."""
+    """Deletes a session of a tenant with all that belongs to it."""
 
     def __call__(self, tenant_id: str, session_id: str, /) -> None: ...
 
 
 class NamesSession(Protocol):
-    """A name for a conversation that begins with a question. It is called outside of any transaction."""
+    """Returns a name for a conversation that begins with this question. It is called outside of any transaction."""
 
     def __call__(self, session_id: str, query: str, /) -> str: ...
 
 
 class ConversationService:
-    """The rules of conversations: none is there for anybody but its own end user.
+    """Lists, renames and deletes conversations, each only for its own end user.
 
-    Its methods raise DatabaseUnavailable besides what they say.
+    Its methods raise DatabaseUnavailable besides the errors they name.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ConversationService:
         self._openings = Openings()
 
     def list_conversations(self, app: App, query: ConversationsQuery) -> Page[dict[str, Any]]:
-        """The page behind ``last_id``. Raises ItemNotFound when that is none of the user's."""
+        """Returns the page after ``last_id``. Raises ItemNotFound when that is not a conversation of the user."""
         end_user_id = self._end_users.find(app, query.user_or_default)
         with self._database.reading() as session:
             last = None
@@ -78,7 +78,7 @@ class ConversationService:
             return Page(self._told(session, shown), query.limit, has_more=len(rows) > query.limit)
 
     def rename_conversation(self, app: App, conversation_id: str, wanted: RenameRequest) -> dict[str, Any]:
-        """Give a conversation this name, or one made of its first question.
+        """Gives a conversation this name, or one made from its first question.
 
         Raises ParameterRefused without either, and ItemNotFound.
         """
@@ -93,17 +93,17 @@ class ConversationService:
             return self._told(session, [row])[0]
 
     def delete_conversation(self, app: App, conversation_id: str, *, user: str) -> None:
-        """End a conversation. Raises ItemNotFound, and what ``delete`` raises."""
+        """Deletes a conversation. Raises ItemNotFound, and what ``delete`` raises."""
         end_user_id = self._end_users.find(app, user)
         with self._database.reading() as session:
             found = find_conversation(session, app, end_user_id, conversation_id)
         try:
             self._delete(app.tenant_id, found.id)
-        except SessionNotFound:  # somebody else has just deleted it
+        except SessionNotFound:  # another request has just deleted it
             raise ItemNotFound(CONVERSATION_NOT_FOUND) from None
 
     def _made_name(self, app: App, end_user_id: str | None, conversation_id: str) -> str:
-        """A name made of the first question; without one the name that the conversation has."""
+        """Returns a name made from the first question, or the present name if there is no question yet."""
         with self._database.reading() as session:
             row = find_conversation(session, app, end_user_id, conversation_id)
             query = _first_query(session, row)
@@ -123,9 +123,9 @@ def find_conversation(
     lock: bool = False,
     message: str = CONVERSATION_NOT_FOUND,
 ) -> AgentSession:
-    """An end user's conversation with an app, which with ``lock`` nobody else changes until the transaction ends.
+    """Returns an end user's conversation with an app.
 
-    Raises ItemNotFound with ``message``.
+    ``lock`` keeps others from changing it until the transaction ends. Raises ItemNotFound with ``message``.
     """
     wanted = select(AgentSession).where(AgentSession.id == conversation_id, *is_of(app, end_user_id)).options(_SHOWN)
     if lock:
@@ -137,7 +137,7 @@ def find_conversation(
 
 
 def is_of(app: App, end_user_id: str | None) -> tuple[ColumnElement[bool], ...]:
-    """What holds of the sessions that are an end user's conversations with an app."""
+    """Returns the conditions for sessions that are an end user's conversations with an app."""
     return (
         AgentSession.tenant_id == app.tenant_id,
         AgentSession.agent_id == app.agent_id,
@@ -149,17 +149,17 @@ def is_of(app: App, end_user_id: str | None) -> tuple[ColumnElement[bool], ...]:
 def _page(
     session: Session, end_user_id: str, query: ConversationsQuery, last: AgentSession | None
 ) -> Sequence[AgentSession]:
-    """A page, and one conversation more where there is one."""
+    """Returns a page, and one conversation more if there is one."""
     column = AgentSession.created_at if query.sort_by.endswith("created_at") else AgentSession.updated_at
     key = tuple_(column, AgentSession.id)
     is_falling = query.sort_by.startswith("-")
-    # An end user is one of a single app and tenant. These and the state are told so that no index begins with them:
-    # SQLite would read all sessions of the tenant.
+    # An end user belongs to a single app and tenant, so neither is a condition, and the state is an inequality: an
+    # index that begins with one of them would have SQLite read all sessions of the tenant.
     wanted = select(AgentSession).where(
         AgentSession.end_user_id == end_user_id, AgentSession.state != SessionState.DELETED
     )
     if last is not None:
-        # With its type said: else the time would be compared in the time zone of the connection.
+        # With an explicit type: otherwise the time would be compared in the time zone of the connection.
         end = tuple_(literal(getattr(last, column.key), column.type), last.id)
         wanted = wanted.where(key < end if is_falling else key > end)
     order = (column.desc(), AgentSession.id.desc()) if is_falling else (column.asc(), AgentSession.id.asc())
@@ -185,7 +185,7 @@ def _as_json(row: AgentSession, opening: str) -> dict[str, Any]:
 
 
 def _introduction(opening: str, inputs: Mapping[str, Any]) -> str:
-    """The opening with the inputs in it; without them where it would be far too long to be one."""
+    """Returns the opening with the inputs filled in, or as it is if the result would be far too long."""
     try:
         return fill_prompt(opening, inputs)
     except FilledTextTooLong:

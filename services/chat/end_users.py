@@ -1,4 +1,4 @@
-"""End users: the people that an app speaks with, as it names them."""
+"""End users: the people that an app talks to, by the names that it gives them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from services.chat.apps import App
 from services.database import Database
 
 DEFAULT_USER = "DEFAULT-USER"
-"""Who is meant where a request may leave out its user, and does."""
+"""The user of requests that may leave out their user, and do."""
 
 MOST_REMEMBERED = 10_000
 
 
 class EndUserService:
-    """Ids of end users. One a process, because it remembers them: they never change.
+    """Finds and creates end users. One per process, because it caches their ids, which never change.
 
     Its methods raise DatabaseUnavailable.
     """
@@ -27,12 +27,12 @@ class EndUserService:
         self._known: LRUCache[tuple[str, str], str] = LRUCache(MOST_REMEMBERED)
 
     def find(self, app: App, user: str) -> str | None:
-        """The id of an end user; None when nobody of this name has ever spoken with the app."""
+        """Returns the id of an end user; None when nobody with this name has ever talked to the app."""
         known = self._known.get((app.agent_id, user))
         return known or self._look_up(app, user)
 
     def find_or_make(self, app: App, user: str) -> str:
-        """The id of an end user, who is made when the name is new."""
+        """Returns the id of an end user, who is created when the name is new."""
         return self.find(app, user) or self._make(app, user)
 
     def _look_up(self, app: App, user: str) -> str | None:
@@ -49,7 +49,7 @@ class EndUserService:
             with self._database.transaction() as session:
                 session.add(row)
                 session.flush()
-        except IntegrityError:  # another request has made it in the meantime
+        except IntegrityError:  # another request has created them in the meantime
             made = self._look_up(app, user)
             if made is None:
                 raise

@@ -1,4 +1,4 @@
-"""What a failed run is told as to clients of Dify's service API."""
+"""Maps failed runs to the errors of Dify's service API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.sessions.answers import storable
 
 @dataclass(frozen=True, slots=True)
 class ChatFailure:
-    """Why a turn has no answer, as the ``error`` frame and the blocking answer have it."""
+    """Why a turn has no answer, for the ``error`` frame and for the blocking response."""
 
     code: str
     status: int
@@ -20,13 +20,13 @@ class ChatFailure:
 
 
 STREAM_BROKE_OFF = ChatFailure("internal_server_error", 500, "The server lost sight of the run. Please try again.")
-"""The run's events ended without one that says how."""
+"""The run's events ended without a terminal event."""
 
 REFUSED_CREDENTIALS = ChatFailure("completion_request_error", 400, "Incorrect API key provided")
 
 NO_TEXT = "the run failed"
 
-# The reasons are those of direct providers and, in capitals, of the plugin daemon.
+# Direct providers give the reason in lower case, the plugin daemon in capitals.
 _REFUSES_CREDENTIALS = frozenset(
     {"model_credentials_refused", "InvokeAuthorizationError", "CredentialsValidateFailedError"}
 )
@@ -41,11 +41,11 @@ _CODES: Mapping[str, tuple[str, int]] = {
 _OTHERWISE = ("completion_request_error", 400)
 
 _BODY = re.compile(r"[\s:,\-]*(?:\{|\[\s*[{\[\"']|<[A-Za-z!?/]).*", re.DOTALL)
-"""From where a text begins to repeat what a provider answered, as plugins like to."""
+"""Where a text begins to repeat the provider's response, as plugins often do."""
 
 
 def chat_failure(data: Mapping[str, Any], run_id: str) -> ChatFailure:
-    """What the data of a ``run_failed`` event are to the client. Nothing of a provider's body is left in the text."""
+    """Maps the data of a ``run_failed`` event to the client's error, without any of the provider's body."""
     reasons = [reason for reason in (data.get("error_type"), data.get("reason")) if reason is not None]
     if not _REFUSES_CREDENTIALS.isdisjoint(reasons):
         return REFUSED_CREDENTIALS

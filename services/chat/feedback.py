@@ -1,4 +1,4 @@
-"""What end users think of messages."""
+"""Feedback: how end users rate messages."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from services.database import Database
 
 
 class FeedbackService:
-    """Keeps one opinion a message: the last one."""
+    """Keeps one rating per message: the last one."""
 
     def __init__(self, database: Database, end_users: EndUserService) -> None:
         self._database = database
         self._end_users = end_users
 
     def rate_message(self, app: App, message_id: str, wanted: FeedbackRequest) -> None:
-        """Take an opinion in the place of the one before, or take it back.
+        """Replaces the rating of a message, or removes it.
 
         Raises ParameterRefused without a user, ItemNotFound and DatabaseUnavailable.
         """

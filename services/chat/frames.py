@@ -1,4 +1,4 @@
-"""What clients of Dify's service API receive: the frames of a stream, and the body of a blocking answer."""
+"""The output for clients of Dify's service API: the frames of a stream, and the body of a blocking response."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PING = b"event: ping\n\n"
 APP_MODE = "agent"
 
 _LINE_BREAKS = (("\u0085".encode(), b"\\u0085"), ("\u2028".encode(), b"\\u2028"), ("\u2029".encode(), b"\\u2029"))
-"""Characters that some clients split lines on. They can only stand inside JSON strings, so an escape is the same."""
+"""Characters at which some clients split lines. They can only occur inside JSON strings, so escaping them is safe."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatTurn:
-    """A turn as its frames name it. ``created_at`` is in whole seconds since 1970."""
+    """The fields of a turn that its frames contain. ``created_at`` is in whole seconds since 1970."""
 
     conversation_id: str
     message_id: str
@@ -36,24 +36,24 @@ class ChatTurn:
 
 @dataclass(frozen=True, slots=True)
 class FormTicket:
-    """What a client needs to show the form with which a person answers a question."""
+    """What a client needs to show the form for a question to a person."""
 
     form_token: str
     expires_at: datetime
 
     def as_json(self) -> dict[str, Any]:
-        """Times of the service API are whole seconds since 1970."""
+        """Returns the ticket as JSON; the times of the service API are whole seconds since 1970."""
         return {"form_token": self.form_token, "expires_at": int(self.expires_at.timestamp())}
 
 
 def message(turn: ChatTurn, answer: str) -> bytes:
-    """A piece of the answer."""
+    """Renders a piece of the answer."""
     head = _head("message", turn)
     return _frame({**head, "id": turn.message_id, "answer": answer, "from_variable_selector": []})
 
 
 def agent_thought(turn: ChatTurn, thought: Thought) -> bytes:
-    """A whole row. It comes again, with the same id, when it has changed."""
+    """Renders a whole row. It is sent again, with the same id, when it has changed."""
     tool = thought.tool
     return _frame(
         {
@@ -71,25 +71,25 @@ def agent_thought(turn: ChatTurn, thought: Thought) -> bytes:
 
 
 def message_replace(turn: ChatTurn, answer: str, reason: str) -> bytes:
-    """The whole answer, in the place of all pieces so far."""
+    """Renders the whole answer, which replaces all pieces so far."""
     return _frame({**_head("message_replace", turn), "answer": answer, "reason": reason})
 
 
 def message_end(turn: ChatTurn, usage: ModelUsage, form: FormTicket | None = None) -> bytes:
-    """The last frame of a turn that did not fail."""
+    """Renders the last frame of a turn that did not fail."""
     metadata = {"retriever_resources": [], "usage": streamed_usage(usage), **_human_input(form)}
     return _frame({**_head("message_end", turn), "id": turn.message_id, "metadata": metadata, "files": []})
 
 
 def error(turn: ChatTurn, failure: ChatFailure) -> bytes:
-    """The last frame of a turn that failed. It is the only one without a task."""
+    """Renders the last frame of a turn that failed. It is the only one without a task id."""
     head = _head("error", turn)
     del head["task_id"]
     return _frame({**head, "code": failure.code, "status": failure.status, "message": failure.message})
 
 
 def blocking_body(turn: ChatTurn, answer: str, usage: ModelUsage, form: FormTicket | None = None) -> dict[str, Any]:
-    """The answer to a request that waits for the whole turn."""
+    """Returns the body of the response to a request that waits for the whole turn."""
     numbers = blocking_usage(usage)
     metadata = {"annotation_reply": None, "retriever_resources": [], "usage": numbers, **_human_input(form)}
     return {

@@ -1,4 +1,4 @@
-"""A turn as a message of Dify's service API."""
+"""Renders a turn as a message of Dify's service API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.chat.replay import stored_failure
 
 
 def message_item(turn: SessionTurn, *, parent_id: str | None) -> dict[str, Any]:
-    """The message that a turn is. What is prepared for a turn that is not finalized yet is nobody's to see."""
+    """Returns the message for a turn. What is prepared for a turn that is not yet finalized is not shown."""
     is_finalized = turn.status is not TurnStatus.RUNNING
     usage = ModelUsage.model_validate(turn.usage or {}) if is_finalized else ModelUsage()
     created_at = int(turn.created_at.timestamp())

@@ -24,21 +24,21 @@ MESSAGE_NOT_FOUND = "Message Not Exists."
 FIRST_NOT_FOUND = "First Message Not Exists."
 SUGGESTIONS_DISABLED = "Suggested Questions Is Disabled."
 
-# It may be large, and is nothing to show.
+# The prepared snapshot may be large, and is not shown.
 _SHOWN = defer(SessionTurn.prepared_snapshot, raiseload=True)
 
 SuggestQuestions = Callable[[App, SessionTurn], list[str]]
-"""Thinks of what the end user may ask next. It is called outside of any transaction."""
+"""Suggests what the end user may ask next. It is called outside of any transaction."""
 
 
 class FinalizesTurns(Protocol):
-    """Takes over what has become of a session's turns since anybody looked last."""
+    """Finalizes the turns of a session that have ended in the meantime."""
 
     def finalize_session(self, tenant_id: str, session_id: str, /) -> object: ...
 
 
 class MessageService:
-    """What end users read of their messages. Its methods raise DatabaseUnavailable besides what they say."""
+    """What end users read of their messages. Its methods raise DatabaseUnavailable besides the errors they name."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class MessageService:
         self._suggest = suggest
 
     def list_messages(self, app: App, query: MessagesQuery) -> Page[dict[str, Any]]:
-        """The newest messages, or the newest of those before ``first_id``. Raises ItemNotFound."""
+        """Returns the newest messages, or the newest of those before ``first_id``. Raises ItemNotFound."""
         if query.conversation_id is None:
             return Page([], query.limit, has_more=False)
         end_user_id = self._end_users.find(app, query.user_or_default)
@@ -65,9 +65,9 @@ class MessageService:
             return _page(session, conversation.id, query)
 
     def suggest_questions(self, app: App, message_id: str, *, user: str) -> list[str]:
-        """What may be asked after a message. Raises ItemNotFound, and RequestRefused when the agent suggests nothing.
+        """Returns questions that may follow a message.
 
-        Also raises what the one raises who thinks of the questions.
+        Raises ItemNotFound, RequestRefused when the agent suggests nothing, and what ``suggest`` raises.
         """
         end_user_id = self._end_users.find(app, user)
         with self._database.reading() as session:
@@ -88,8 +88,9 @@ class MessageService:
 def find_message(
     session: Session, app: App, end_user_id: str | None, message_id: str, *, lock: bool = False
 ) -> SessionTurn:
-    """A message of an end user's conversation with an app, which with ``lock`` nobody else changes until the
-    transaction ends. Raises ItemNotFound.
+    """Returns a message of an end user's conversation with an app.
+
+    ``lock`` keeps others from changing it until the transaction ends. Raises ItemNotFound.
     """
     wanted = select(SessionTurn).join(AgentSession, AgentSession.id == SessionTurn.session_id)
     wanted = wanted.where(SessionTurn.id == message_id, *is_of(app, end_user_id)).options(_SHOWN)

@@ -1,4 +1,4 @@
-"""Names of conversations, by the model where the operator wants that."""
+"""Names conversations, with the model's help where the operator wants that."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ INSTRUCTION = (
     "without quotes and without a full stop. Answer with the name alone."
 )
 MAX_SHOWN_CHARS = 2000
-"""Of the message that the model is shown."""
+"""The most characters of the message that are shown to the model."""
 
 
 class Namer:
-    """Names conversations a while after they have begun. Until then, and without a model, the first question does."""
+    """Names conversations shortly after they begin. Until then, and without a model, the first question is the name."""
 
     def __init__(self, database: Database, asides: Asides, *, asks_model: bool) -> None:
         self._database = database
@@ -33,12 +33,12 @@ class Namer:
         self._asks_model = asks_model
 
     def name_later(self, session_id: str, query: str) -> None:
-        """Let the model name a conversation, unless somebody else does before."""
+        """Has the model name a conversation in the background, unless somebody renames it first."""
         if self._asks_model:
             gevent.spawn(self._name, session_id, query)
 
     def name_now(self, session_id: str, query: str) -> str:
-        """A name for a conversation that begins with this question."""
+        """Returns a name for a conversation that begins with this question."""
         return (self._ask(session_id, query) if self._asks_model else None) or name_of(query)
 
     def _name(self, session_id: str, query: str) -> None:
@@ -48,13 +48,13 @@ class Namer:
         unnamed = (AgentSession.id == session_id, AgentSession.name == name_of(query))
         try:
             with self._database.transaction() as session:
-                # Lists that people page through go by the time, and nobody has done anything.
+                # The time stays: clients page through lists by it, and no user has changed anything.
                 values = {"name": name, "updated_at": AgentSession.updated_at}
                 session.execute(update(AgentSession).where(*unnamed).values(values))
         except DatabaseUnavailable:
             logger.info("session %s: it keeps its first name: the database is away", session_id)
 
     def _ask(self, session_id: str, query: str) -> str | None:
-        """The model's name; None when it has none."""
+        """Returns the model's name; None if it gave none."""
         answer = self._asides.ask(session_id, INSTRUCTION, query[:MAX_SHOWN_CHARS])
         return name_of(storable(answer)) if answer and answer.strip() else None

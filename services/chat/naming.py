@@ -1,4 +1,4 @@
-"""What a conversation is called before anybody gives it a name."""
+"""The name of a conversation until somebody gives it one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ MOST_CHARS = 60
 
 
 def name_of(query: str) -> str:
-    """A name made of the first question: how it begins, on one line, cut between two words where there are some."""
+    """Returns a name made from the first question: its beginning, on one line, cut between two words if possible."""
     words = "".join(character if character.isprintable() else " " for character in query).split()
     line = " ".join(words)
     if len(line) <= MOST_CHARS:

@@ -1,4 +1,4 @@
-"""What agents say before anybody has said anything: the opening statements of versions."""
+"""Opening statements: what the versions of agents say before the first question."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MOST_REMEMBERED = 1_000
 
 
 class Openings:
-    """Opening statements by version. They are remembered, since a version never changes and its Soul is large."""
+    """Caches opening statements by version, since a version never changes and its Soul is large."""
 
     def __init__(self) -> None:
         self._known: LRUCache[str, str] = LRUCache(MOST_REMEMBERED)
 
     def of_versions(self, session: Session, version_ids: Collection[str]) -> dict[str, str]:
-        """The opening statement of each version, empty where it has none; one query for all that are not known yet."""
+        """Returns the opening statement of each version, or an empty text; one query reads all that are not cached."""
         known = {version_id: self._known.get(version_id) for version_id in version_ids}
         missing = [version_id for version_id, opening in known.items() if opening is None]
         found: dict[str, str] = {}
@@ -33,6 +33,6 @@ class Openings:
 
 
 def opening_of(features: object) -> str:
-    """The opening statement among the features of a Soul."""
+    """Returns the opening statement among the features of a Soul."""
     statement = features.get("opening_statement") if isinstance(features, dict) else None
     return statement if isinstance(statement, str) else ""

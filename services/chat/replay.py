@@ -1,4 +1,4 @@
-"""A finalized turn as a chat client sees it when the events of its run are gone, made of the turn's row alone."""
+"""Replays a finalized turn to a chat client from the turn's row alone, when the events of its run are gone."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from services.sessions.thoughts import Thought
 
 
 def stored_frames(turn: ChatTurn, row: SessionTurn, form: FormTicket | None) -> bytes:
-    """All frames: what the turn did on its way, its answer as one piece, and its end."""
+    """Returns all frames: what the turn did on its way, its answer as one piece, and its end."""
     rows = [frames.agent_thought(turn, Thought(**thought)) for thought in row.thoughts]
     answer = [frames.message(turn, row.answer)] if row.answer else []
     return b"".join([*rows, *answer, _end(turn, row, form)])
 
 
 def stored_failure(row: SessionTurn) -> ChatFailure:
-    """Why a turn failed, in the words in which its stream said so."""
+    """Returns why a turn failed, in the words that its stream used."""
     return chat_failure({"error": row.error or "", "reason": row.error_reason}, row.run_id)
 
 

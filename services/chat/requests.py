@@ -1,4 +1,4 @@
-"""What clients of Dify's service API ask. Keys that nobody knows are left alone, as these clients send some."""
+"""Requests of the clients of Dify's service API. Unknown keys are ignored, as these clients send some."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ OptionalId = Annotated[
     Annotated[str, AfterValidator(_canonical)] | None,
     BeforeValidator(_none_if_blank),
 ]
-"""A UUID, however it is written; a blank text is none."""
+"""A UUID in any notation; a blank text counts as None."""
 
 
 class OfUser(BaseModel):
-    """A request of an end user. A whole number is a name too."""
+    """A request of an end user. The user's name may also be a whole number."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
@@ -60,14 +60,14 @@ class OfUser(BaseModel):
         return self.user or DEFAULT_USER
 
     def require_user(self) -> str:
-        """The user's name. Raises ParameterRefused without one."""
+        """Returns the user's name. Raises ParameterRefused without one."""
         if not self.user:
             raise ParameterRefused(USER_MISSING, params="user")
         return self.user
 
 
 class ConversationsQuery(OfUser):
-    """A page of conversations: those behind ``last_id``."""
+    """A page of conversations: those after ``last_id``."""
 
     last_id: OptionalId = None
     limit: int = Field(default=20, ge=1, le=100)
@@ -78,33 +78,33 @@ class MessagesQuery(OfUser):
     """A page of messages: the newest ones before ``first_id``."""
 
     conversation_id: OptionalId
-    """None when it was sent blank."""
+    """None if it was sent blank."""
     first_id: OptionalId = None
     limit: int = Field(default=20, ge=1, le=100)
 
 
 class RenameRequest(OfUser):
-    """A name for a conversation, or that one is to be made."""
+    """A name for a conversation, or the request to generate one."""
 
     name: Annotated[PlainText, StringConstraints(max_length=SESSION_NAME_LENGTH)] | None = None
     auto_generate: bool = False
 
     def require_name(self) -> str:
-        """The name that was given. Raises ParameterRefused without one."""
+        """Returns the name that was given. Raises ParameterRefused without one."""
         if not self.name or not self.name.strip():
             raise ParameterRefused(NAME_MISSING, params="name")
         return self.name
 
 
 class FeedbackRequest(OfUser):
-    """What somebody thinks of a message; no rating takes back the one there was."""
+    """A user's rating of a message; none removes the one there was."""
 
     rating: FeedbackRating | None = None
     content: Annotated[PlainText, StringConstraints(max_length=MAX_FEEDBACK_CHARS)] | None = None
 
 
 class SubmitFormRequest(OfUser):
-    """A person's answer to what an agent has asked: one of the form's actions, and values by the names of fields."""
+    """A person's answer to an agent's question: one of the form's actions, and values by field name."""
 
     action: str
     values: dict[str, JsonValue] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A turn as a chat client sees it: a pure function of the events of its run."""
+"""Renders a turn for a chat client: a pure function of the events of its run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from services.sessions.thoughts import Thought, ThoughtLog
 from services.sessions.transcript import text_said
 
 ANSWER_CHANGED = "answer_changed"
-"""The reason of a replacement: the answer is not what was streamed, which may have come before a tool call or was no
-valid output."""
+"""The reason for a replacement: the answer differs from what was streamed, which may have come before a tool call or
+was no valid output."""
 
 _AGENT_EVENT = EventType.PYDANTIC_AI_EVENT.encode()
 
 
 @dataclass(frozen=True, slots=True)
 class ChatResult:
-    """What came of a turn. When it failed there is an ``error``, and the answer is what had been streamed."""
+    """The result of a turn. If it failed there is an ``error``, and the answer is what had been streamed."""
 
     answer: str
     usage: ModelUsage
@@ -40,8 +40,8 @@ class ChatResult:
 class ChatStream:
     """Turns the entries of a run's stream into frames, batch by batch.
 
-    The pieces that it gives, joined, are the stored answer, unless it gave one replacement, which then is that.
-    ``find_form`` is asked once, at the end of a turn that ended with a question.
+    The streamed pieces, joined, are the stored answer, unless there was a replacement, which then is the answer.
+    ``find_form`` is called once, at the end of a turn that ended with a question.
     """
 
     def __init__(self, turn: ChatTurn, find_form: Callable[[], FormTicket | None]) -> None:
@@ -57,16 +57,16 @@ class ChatStream:
 
     @property
     def answer(self) -> str:
-        """The answer as it is stored: what has been streamed so far, until a success says what it is."""
+        """The answer as it is stored: what has been streamed so far, until the run succeeds with the whole of it."""
         return "".join(self._streamed) if self._final is None else self._final
 
     @property
     def result(self) -> ChatResult:
-        """What came of the turn, once it is finished."""
+        """The result of the turn, once it is finished."""
         return ChatResult(self.answer, self._usage, self._log.thoughts, self._form, self._error)
 
     def feed(self, entries: Sequence[StreamEntry]) -> bytes:
-        """The frames of one batch. What comes after the end is ignored."""
+        """Returns the frames of one batch. What comes after the end is ignored."""
         batch = _Batch(self._turn)
         for entry in entries:
             if self.is_finished:
@@ -78,7 +78,7 @@ class ChatStream:
         return batch.render()
 
     def break_off(self) -> bytes:
-        """The frame that tells that the entries ended without the run's end; nothing when the turn is finished."""
+        """Returns the frame for entries that ended before the run did; nothing when the turn is finished."""
         if self.is_finished:
             return b""
         batch = _Batch(self._turn)
@@ -124,7 +124,7 @@ class ChatStream:
 
 
 class _Batch:
-    """The frames of one batch: adjacent pieces of text as one, and each row once, as it is in the end."""
+    """The frames of one batch: adjacent pieces of text are joined, and each row occurs once, in its latest state."""
 
     def __init__(self, turn: ChatTurn) -> None:
         self._turn = turn

@@ -1,4 +1,4 @@
-"""Questions that an end user may want to ask next, as the agent's model thinks."""
+"""Suggests questions that an end user may want to ask next, with the help of the agent's model."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ MAX_SHOWN_CHARS = 4000
 
 
 class Suggestions:
-    """Asks the model each time that somebody wants to see some."""
+    """Asks the model anew for each request."""
 
     def __init__(self, asides: Asides) -> None:
         self._asides = asides
 
     def of_turn(self, app: App, turn: SessionTurn) -> list[str]:
-        """Up to three questions; none when the model has none to give."""
+        """Returns up to three questions; none when the model gives none."""
         shown = f"Question:\n{turn.query[:MAX_SHOWN_CHARS]}\n\nAnswer:\n{turn.answer[:MAX_SHOWN_CHARS]}"
         answer = self._asides.ask(turn.session_id, INSTRUCTION, shown)
         return _questions(answer) if answer else []
 
 
 def _questions(answer: str) -> list[str]:
-    """The strings of the first JSON array in the answer; models like to say something around it."""
+    """Returns the strings of the first JSON array in the answer; models like to write something around it."""
     start, end = answer.find("["), answer.rfind("]")
     try:
         found = json.loads(answer[start : end + 1]) if start >= 0 else []

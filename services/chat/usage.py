@@ -1,4 +1,4 @@
-"""The usage of a turn as Dify's service API tells it."""
+"""The usage of a turn in Dify's service API."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from runtime.llm.usage import ModelUsage
 
 
 def usage_of(data: Mapping[str, Any] | None) -> ModelUsage:
-    """The usage in a run's terminal event; all zeros where it tells none."""
+    """Returns the usage in a run's terminal event; all zeros if it has none."""
     return ModelUsage() if data is None else ModelUsage.model_validate(data)
 
 
 def streamed_usage(usage: ModelUsage) -> dict[str, Any]:
-    """As a stream has it: prices are strings."""
+    """Returns the usage for a stream: prices are strings."""
     return usage.model_dump(mode="json")
 
 
 def blocking_usage(usage: ModelUsage) -> dict[str, Any]:
-    """As a blocking answer has it: prices are numbers."""
+    """Returns the usage for a blocking response: prices are numbers."""
     return {key: float(value) if isinstance(value, Decimal) else value for key, value in usage}

@@ -1,4 +1,4 @@
-"""Saves of an Agent App: its agent is made by the first one."""
+"""Saves Agent Apps: the first save creates the agent of an app."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.composer.requests import ComposerSaveRequest, SaveStrategy
 
 
 def find_app_agent(session: Session, place: AppPlace, *, lock: bool = False) -> Agent | None:
-    """The active agent of an app; None when there is none. Locked, nobody else changes it in this transaction."""
+    """Returns the active agent of an app, or None; ``lock`` keeps others from changing it in this transaction."""
     wanted = (
         select(Agent)
         .where(
@@ -31,10 +31,10 @@ def find_app_agent(session: Session, place: AppPlace, *, lock: bool = False) -> 
 
 
 def save_app(session: Session, place: AppPlace, wanted: ComposerSaveRequest, *, actor: str | None) -> Agent:
-    """Save the agent of an app, in a transaction of its own.
+    """Saves the agent of an app, in a transaction of its own.
 
-    Raises InvalidComposer without a Soul, AgentVersionConflict when ``client_revision_id`` is the active version no
-    more, and AgentNameTaken.
+    Raises InvalidComposer without a Soul, AgentVersionConflict when ``client_revision_id`` is no longer the active
+    version, and AgentNameTaken.
     """
     soul = wanted.require_soul()
     take_turn(session, place)

@@ -1,4 +1,4 @@
-"""Which agent a node has, at which version, and how many others have the same."""
+"""The bindings of nodes: which agent a node has, at which version, and how many other nodes have the same."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_BINDINGS_TOLD = 500
 
 
 def find_draft(session: Session, place: NodePlace) -> WorkflowAgentNodeBinding | None:
-    """The draft row of a node. Raises InvalidComposer when the workflow is another app's."""
+    """Returns the binding of a node in a draft. Raises InvalidComposer when the workflow belongs to another app."""
     wanted = select(WorkflowAgentNodeBinding).where(
         WorkflowAgentNodeBinding.tenant_id == place.tenant_id,
         WorkflowAgentNodeBinding.workflow_id == place.workflow_id,
@@ -35,7 +35,7 @@ def find_draft(session: Session, place: NodePlace) -> WorkflowAgentNodeBinding |
 
 
 def check_revision(seen_id: str | None, current_id: str | None) -> None:
-    """Raise AgentVersionConflict when the version that the caller has seen is the current one no more."""
+    """Raises AgentVersionConflict when the version that the caller has seen is no longer the current one."""
     if seen_id is not None and seen_id != current_id:
         raise AgentVersionConflict
 
@@ -49,7 +49,7 @@ def bind(
     *,
     actor: str | None,
 ) -> WorkflowAgentNodeBinding:
-    """Let the node have this agent at this version. Its job stays, and is the default one at first."""
+    """Binds the node to this agent at this version. Its job stays; a new binding has the default job."""
     if binding is None:
         binding = WorkflowAgentNodeBinding(
             tenant_id=place.tenant_id,
@@ -77,9 +77,9 @@ def bind_as_chosen(
     *,
     actor: str | None,
 ) -> WorkflowAgentNodeBinding | None:
-    """Let the node have the agent that the payload names, if it names one: at the version named, or its active one.
+    """Binds the node to the agent that the payload names, if any: at the version named, or at its active one.
 
-    Raises AgentNotFound, also for the own agent of another node, AgentArchived, AgentVersionNotFound, and
+    Raises AgentNotFound, also for an agent that belongs to another node, AgentArchived, AgentVersionNotFound, and
     InvalidComposer when the agent is not of the kind that the payload says.
     """
     if choice is None or choice.agent_id is None or _is_as_chosen(binding, choice):
@@ -96,14 +96,14 @@ def bind_as_chosen(
 
 
 def _is_as_chosen(binding: WorkflowAgentNodeBinding | None, choice: BindingChoice) -> bool:
-    """Whether a client has only sent back what it was told."""
+    """Whether a client has only sent back the binding it was given."""
     if binding is None:
         return False
     return (binding.agent_id, binding.current_snapshot_id) == (choice.agent_id, choice.current_snapshot_id)
 
 
 def is_bound(session: Session, agent: Agent) -> bool:
-    """Whether any node, of a draft or of a published workflow, has the agent."""
+    """Whether any node, of a draft or of a published workflow, is bound to the agent."""
     of_agent = select(WorkflowAgentNodeBinding.id).where(
         WorkflowAgentNodeBinding.tenant_id == agent.tenant_id, WorkflowAgentNodeBinding.agent_id == agent.id
     )
@@ -111,7 +111,7 @@ def is_bound(session: Session, agent: Agent) -> bool:
 
 
 def impact_of(session: Session, tenant_id: str, snapshot_id: str) -> dict[str, Any]:
-    """The nodes that run on a version, drafts and published ones: all counted, and some of them named."""
+    """Returns the nodes that run a version, in drafts and published workflows: how many, and the names of some."""
     mine = (
         WorkflowAgentNodeBinding.tenant_id == tenant_id,
         WorkflowAgentNodeBinding.current_snapshot_id == snapshot_id,
@@ -130,7 +130,7 @@ def impact_of(session: Session, tenant_id: str, snapshot_id: str) -> dict[str, A
 
 
 def require_version(session: Session, tenant_id: str, snapshot_id: str) -> None:
-    """Raise AgentVersionNotFound unless the tenant has such a version."""
+    """Raises AgentVersionNotFound unless the tenant has such a version."""
     wanted = select(AgentConfigSnapshot.id).where(
         AgentConfigSnapshot.id == snapshot_id, AgentConfigSnapshot.tenant_id == tenant_id
     )

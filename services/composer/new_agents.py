@@ -1,4 +1,4 @@
-"""Agents that a composer makes."""
+"""Creates agents for composers."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def add_roster_agent(
     like: Agent | None = None,
     app_id: str | None = None,
 ) -> Agent:
-    """A new agent of the roster, without a version yet. What the payload leaves open is as in ``like``.
+    """Adds an agent to the roster, still without a version. What the payload leaves open is as in ``like``.
 
-    A name that nobody has chosen and that is taken gets a number. Raises AgentNameTaken for one that was chosen.
+    A name that the user has not chosen and that is taken gets a number. Raises AgentNameTaken for one that they have
+    chosen.
     """
     new = NewAgent(
         name=wanted.new_agent_name or free_name(session, tenant_id, like.name if like else UNTITLED),
@@ -46,7 +47,7 @@ def add_roster_agent(
 
 
 def add_inline_agent(session: Session, place: NodePlace, *, actor: str | None) -> Agent:
-    """A new agent of one node alone, without a version yet."""
+    """Adds an agent that belongs to one node alone, still without a version."""
     new = NewAgent(
         name=f"Workflow Agent {place.node_id}"[:NAME_LENGTH],
         scope=AgentScope.WORKFLOW_ONLY,

@@ -1,4 +1,4 @@
-"""Saves of a node: what each strategy does to versions, history, agents and the node itself."""
+"""Saves nodes: what each strategy does to versions, history, agents and the node itself."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from services.composer.requests import ComposerSaveRequest, SaveStrategy
 from services.souls import AgentSoulConfig, WorkflowNodeJobConfig
 
 OF_APPS = ("app_features", "app_variables")
-"""Fields of a Soul that a workflow neither sees nor sets."""
+"""The fields of a Soul that a workflow neither sees nor sets."""
 
 
 @dataclass(slots=True)
 class _Save:
-    """One save under way."""
+    """One save in progress."""
 
     session: Session
     place: NodePlace
@@ -39,7 +39,7 @@ class _Save:
         return self.binding
 
     def lock_bound(self) -> tuple[WorkflowAgentNodeBinding, Agent, AgentConfigSnapshot]:
-        """The node's binding, agent and version."""
+        """Locks and returns the node's binding, agent and version."""
         binding = self.require_binding()
         if binding.agent_id is None:
             raise AgentVersionNotFound
@@ -60,7 +60,7 @@ class _Save:
         )
 
     def bind(self, agent: Agent) -> WorkflowAgentNodeBinding:
-        """Let the node have the agent at its active version."""
+        """Binds the node to the agent at its active version."""
         snapshot_id = agent.active_config_snapshot_id
         return bind(self.session, self.place, self.binding, agent, snapshot_id, actor=self.actor)
 
@@ -68,11 +68,11 @@ class _Save:
 def save_node(
     session: Session, place: NodePlace, wanted: ComposerSaveRequest, *, actor: str | None
 ) -> WorkflowAgentNodeBinding:
-    """Save a node, in a transaction of its own.
+    """Saves a node, in a transaction of its own.
 
-    Raises AgentVersionConflict when ``client_revision_id`` is the current version no more; AgentNotFound,
+    Raises AgentVersionConflict when ``client_revision_id`` is no longer the current version; AgentNotFound,
     AgentVersionNotFound and AgentArchived for the agent that is bound or named; AgentNameTaken; and InvalidComposer
-    for what the strategy needs and has not.
+    when something that the strategy needs is missing.
     """
     take_turn(session, place)
     binding = find_draft(session, place)
@@ -104,7 +104,7 @@ def _save_new_version(save: _Save) -> WorkflowAgentNodeBinding:
 
 
 def _save_bound_agent(save: _Save, operation: RevisionOperation) -> WorkflowAgentNodeBinding:
-    """A new version of the node's agent, to which the agent and this node move. Other nodes stay where they are."""
+    """Stores a new version of the node's agent, to which the agent and this node move. Other nodes keep theirs."""
     save.require_binding()
     soul = save.wanted.require_soul().as_json()
     binding, agent, current = save.lock_bound()

@@ -1,4 +1,4 @@
-"""Where a composer works, and taking turns there."""
+"""The places where a composer works, and waiting for one's turn there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.database_engines import wait_alone
 
 @dataclass(frozen=True, slots=True)
 class NodePlace:
-    """A node of a draft workflow. All but the tenant are ids of Dify, of which only these texts are known here."""
+    """A node of a draft workflow. All but the tenant are ids of Dify, which are only texts here."""
 
     tenant_id: str
     app_id: str
@@ -36,5 +36,5 @@ class AppPlace:
 
 
 def take_turn(session: Session, place: NodePlace | AppPlace) -> None:
-    """Wait until nobody else saves at this place, which may have no row yet that could be locked."""
+    """Waits until nobody else saves at this place, which may have no row yet that could be locked."""
     wait_alone(session, *place.name)

@@ -1,4 +1,4 @@
-"""What a composer sends: one form for the nodes of workflows and for Agent Apps. Unknown keys are refused."""
+"""The requests of a composer: one form for the nodes of workflows and for Agent Apps. Unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
 class ComposerVariant(StrEnum):
-    """Whose composer it is."""
+    """The kind of a composer."""
 
     WORKFLOW = "workflow"
     AGENT_APP = "agent_app"
@@ -32,7 +32,10 @@ class SaveStrategy(StrEnum):
 
 
 class BindingChoice(BaseModel):
-    """The agent that a node is to have. A client may send the binding back as it was told, so other keys pass."""
+    """The agent that a node should have.
+
+    A client may send the binding back as it was given, so other keys are accepted.
+    """
 
     binding_type: BindingType | None = None
     agent_id: Id | None = None
@@ -49,7 +52,7 @@ class SoulLock(BaseModel):
 
 
 class ComposerSaveRequest(BaseModel):
-    """A save. What it does is in its strategy."""
+    """A save. Its strategy says what it does."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -62,38 +65,38 @@ class ComposerSaveRequest(BaseModel):
     version_note: Lines | None = None
     idempotency_key: str | None = Field(default=None, max_length=MAX_IDEMPOTENCY_KEY_LENGTH, pattern=r"\S")
     client_revision_id: Id | None = None
-    """The version that the user has changed: nothing is saved when another one has become the current one."""
+    """The version that the user has edited: nothing is saved when another one has become the current one."""
     new_agent_name: AgentName | None = None
     description: Lines | None = None
     icon_type: IconType | None = None
     icon: ShortLine | None = None
     icon_background: ShortLine | None = None
     role: ShortLine | None = None
-    """Sent by newer clients of Dify, and of no effect."""
+    """Sent by newer clients of Dify, and without effect."""
 
     def require_soul(self) -> AgentSoulConfig:
-        """Raises InvalidComposer."""
+        """Returns the Soul. Raises InvalidComposer without one."""
         if self.agent_soul is None:
             raise InvalidComposer(f"agent_soul is needed for {self.save_strategy.value}")
         return self.agent_soul
 
 
 class SaveToRosterRequest(ComposerSaveRequest):
-    """A save whose strategy goes without saying."""
+    """A save for whose strategy there is only one choice."""
 
     variant: ComposerVariant = ComposerVariant.WORKFLOW
     save_strategy: SaveStrategy = SaveStrategy.SAVE_TO_ROSTER
 
 
 class ImpactRequest(ComposerSaveRequest):
-    """The save that a user thinks about: only its binding counts."""
+    """A save that a user considers; only its binding matters."""
 
     variant: ComposerVariant = ComposerVariant.WORKFLOW
     save_strategy: SaveStrategy = SaveStrategy.NODE_JOB_ONLY
 
 
 def check_save(wanted: ComposerSaveRequest, variant: ComposerVariant) -> None:
-    """Check what can be told without the database. Raises InvalidComposer and AgentSoulLocked."""
+    """Checks what can be checked without the database. Raises InvalidComposer and AgentSoulLocked."""
     if wanted.variant is not variant:
         raise InvalidComposer(f"this route takes the variant {variant.value}")
     if variant is ComposerVariant.AGENT_APP:

@@ -1,4 +1,4 @@
-"""The composer: how Dify's editors read and save the agents of nodes and of Agent Apps."""
+"""The composer: reads and saves the agents of nodes and of Agent Apps for Dify's editors."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ State = dict[str, Any]
 
 
 class ComposerService:
-    """Every method raises DatabaseUnavailable besides what it says, and tells JSON."""
+    """Every method returns JSON, and raises DatabaseUnavailable besides the errors it names."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def get_node(self, place: NodePlace) -> State:
-        """The state of a node. Raises InvalidComposer when the workflow is another app's."""
+        """Returns the state of a node. Raises InvalidComposer when the workflow belongs to another app."""
         with self._database.reading() as session:
             return node_state(session, place)
 
     def save_node(self, place: NodePlace, wanted: ComposerSaveRequest, *, key: str | None, actor: str | None) -> State:
-        """Save a node and tell its state. The same save under the same key is made once.
+        """Saves a node and returns its state. The same save with the same key is made once.
 
-        Raises what ``check_save`` and ``node_saves.save_node`` do, and IdempotencyKeyReused.
+        Raises what ``check_save`` and ``node_saves.save_node`` raise, and IdempotencyKeyReused.
         """
         check_save(wanted, ComposerVariant.WORKFLOW)
 
@@ -59,19 +59,21 @@ class ComposerService:
     def save_node_to_roster(
         self, place: NodePlace, wanted: SaveToRosterRequest, *, key: str | None, actor: str | None
     ) -> State:
-        """Save a node with the one strategy of this name. Raises as ``save_node`` does."""
+        """Saves a node with the strategy of this name. Raises what ``save_node`` raises."""
         if wanted.save_strategy is not SaveStrategy.SAVE_TO_ROSTER:
             raise InvalidComposer("this route takes the save_strategy save_to_roster")
         return self.save_node(place, wanted, key=key, actor=actor)
 
     def get_app(self, place: AppPlace) -> State:
-        """The state of an Agent App. Raises AgentNotFound before its first save."""
+        """Returns the state of an Agent App. Raises AgentNotFound before its first save."""
         with self._database.reading() as session:
             return app_state(session, place)
 
     def save_app(self, place: AppPlace, wanted: ComposerSaveRequest, *, key: str | None, actor: str | None) -> State:
-        """Save an Agent App and tell its state. Raises what ``check_save`` and ``app_saves.save_app`` do, and
-        IdempotencyKeyReused."""
+        """Saves an Agent App and returns its state.
+
+        Raises what ``check_save`` and ``app_saves.save_app`` raise, and IdempotencyKeyReused.
+        """
         check_save(wanted, ComposerVariant.AGENT_APP)
 
         def save(session: Session) -> State:
@@ -81,9 +83,9 @@ class ComposerService:
         return self._once(place, wanted, key, save, lambda session: app_state(session, place))
 
     def validate(self, tenant_id: str, wanted: ComposerSaveRequest, variant: ComposerVariant) -> State:
-        """What would keep what is saved from being published, as far as that can be told without its node.
+        """Returns what would keep the save from being published, as far as that is known without its node.
 
-        Raises as ``check_save`` does when it could not even be saved.
+        Raises what ``check_save`` raises when it could not even be saved.
         """
         check_save(wanted, variant)
         problems = draft_problems(wanted.agent_soul, wanted.node_job, tenant_id=tenant_id)
@@ -91,11 +93,11 @@ class ComposerService:
         return {"result": "fail" if errors else "success", "errors": errors}
 
     def candidates(self, variant: ComposerVariant) -> State:
-        """What may be taken up."""
+        """Returns what a Soul and a node job may refer to."""
         return candidates(variant)
 
     def impact(self, tenant_id: str, wanted: ImpactRequest) -> State:
-        """The nodes that run on the version that the payload's binding names. Raises AgentVersionNotFound."""
+        """Returns the nodes that run the version that the payload's binding names. Raises AgentVersionNotFound."""
         snapshot_id = wanted.binding.current_snapshot_id if wanted.binding else None
         if snapshot_id is None:
             return NO_IMPACT

@@ -1,4 +1,4 @@
-"""What a composer shows: as it is stored, and what can be done with it."""
+"""The states of composers: what is stored, and what can be done with it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INLINE_LOCK = {"locked": False, "can_unlock": False, "reason": "workflow_only_ag
 ROSTER_LOCK = {"locked": True, "can_unlock": True, "reason": "roster_agent_shared_version"}
 
 OPTIONS_OF_NODES = [SaveStrategy.NODE_JOB_ONLY, SaveStrategy.SAVE_TO_ROSTER]
-"""For a node without an agent, or with one of its own."""
+"""The options for a node without an agent, or with one of its own."""
 OPTIONS_WITH_ROSTER = [
     SaveStrategy.NODE_JOB_ONLY,
     SaveStrategy.SAVE_TO_CURRENT_VERSION,
@@ -37,7 +37,7 @@ _SOUL_CANDIDATES = ("skills_files", "dify_tools", "cli_tools", "knowledge_datase
 
 
 def node_state(session: Session, place: NodePlace) -> dict[str, Any]:
-    """The state of a node's composer; an empty one when the node has no agent yet."""
+    """Returns the state of a node's composer; an empty one when the node has no agent yet."""
     binding = find_draft(session, place)
     agent = _bound_agent(session, binding)
     version = _bound_version(session, agent, binding)
@@ -60,7 +60,7 @@ def node_state(session: Session, place: NodePlace) -> dict[str, Any]:
 
 
 def app_state(session: Session, place: AppPlace) -> dict[str, Any]:
-    """The state of an Agent App's composer. Raises AgentNotFound before the first save."""
+    """Returns the state of an Agent App's composer. Raises AgentNotFound before the first save."""
     agent = find_app_agent(session, place)
     if agent is None:
         raise AgentNotFound
@@ -75,7 +75,7 @@ def app_state(session: Session, place: AppPlace) -> dict[str, Any]:
 
 
 def candidates(variant: ComposerVariant) -> dict[str, Any]:
-    """What a Soul and a node job may take up. Tools, data sets and people are Dify's to list."""
+    """Returns what a Soul and a node job may refer to. Tools, data sets and people are listed by Dify itself."""
     of_job: dict[str, Any] = {
         "previous_node_outputs": [],
         "declare_output_types": _DECLARED_TYPES,

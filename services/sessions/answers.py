@@ -1,4 +1,4 @@
-"""The answer of a turn as text, which is what is stored and what a chat client is told."""
+"""The answer of a turn as text: the form in which it is stored and sent to chat clients."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def storable(text: str) -> str:
-    """The text without what PostgreSQL refuses: NUL characters and halves of surrogate pairs.
+    """Returns the text without what PostgreSQL refuses: NUL characters and lone surrogates.
 
-    Of pieces of a text it leaves what it would leave of the whole.
+    Cleaning the pieces of a text leaves the same as cleaning the whole.
     """
     return _NOT_STORABLE.sub("", text)
 
 
 def answer_text(output: object) -> str:
-    """The output of a successful run as text; ``output`` is a JSON value."""
+    """Returns the output of a successful run as text; ``output`` is a JSON value."""
     match output:
         case None:
             return ""
@@ -32,11 +32,11 @@ def answer_text(output: object) -> str:
 
 
 def question_text(call: Mapping[str, Any]) -> str:
-    """What a person is asked by the deferred tool call that ended a run, as its terminal event has it."""
+    """Returns the question to a person in the deferred tool call that ended a run, as the terminal event has it."""
     arguments = call["args"]
     return storable(PARAGRAPH.join(filter(None, (arguments["question"], arguments.get("markdown")))))
 
 
 def json_text(value: object) -> str:
-    """Compact JSON. Characters beyond ASCII stay as they are."""
+    """Returns compact JSON. Characters beyond ASCII are not escaped."""
     return to_json(value).decode()

@@ -1,4 +1,4 @@
-"""The end of a session: its layers are left for good, and then nothing of it stays."""
+"""The end of a session: the delete hooks of its layers run, and then all of it is deleted."""
 
 from __future__ import annotations
 
@@ -27,21 +27,22 @@ from services.sessions.projection import project
 logger = logging.getLogger(__name__)
 
 CANCELLED_LATE = "session_deleted"
-"""Why turns are cancelled that go on although their session was deleted."""
+"""The reason for cancelling turns that still run although their session was deleted."""
 
 
 class SessionCleanup:
-    """Ends sessions that are marked as deleted and have no turn left that runs."""
+    """Cleans up sessions that are marked as deleted and have no running turn left."""
 
     def __init__(self, database: Database, runs: RunService) -> None:
         self._database = database
         self._runs = runs
 
     def clean(self, session_id: str) -> None:
-        """Run the delete hooks of what the session remembers, and delete it once they have run.
+        """Runs the delete hooks of what the session remembers, and deletes it once they have run.
 
-        Without anything to run it is deleted at once. While a turn of it is not finalized that turn is only cancelled.
-        Raises ShuttingDown, CapacityReached, StorageUnavailable and DatabaseUnavailable; it may be called again.
+        Without any hooks to run it is deleted at once. While it has turns that are not finalized, those are only
+        cancelled. Raises ShuttingDown, CapacityReached, StorageUnavailable and DatabaseUnavailable; it may be called
+        again.
         """
         with self._database.reading() as session:
             row = session.get(AgentSession, session_id)
@@ -60,7 +61,7 @@ class SessionCleanup:
             self._runs.begin(proven, place, origin=Origin(kind=CLEANUP, id=session_id))
 
     def hooks(self, job: Job) -> RunHooks:
-        """The hooks of a cleanup run."""
+        """Returns the hooks of a cleanup run."""
         return CleanupRun()
 
     def _cancel_runs(self, keys: Sequence[TurnKey]) -> None:
@@ -70,9 +71,9 @@ class SessionCleanup:
                 self._runs.cancel_run(key.run_id, CancelRunRequest(reason=CANCELLED_LATE), access=access)
 
     def hear(self, heard: Sequence[HeardEnd]) -> None:
-        """Delete the sessions whose cleanup runs have succeeded; the others are tried again later.
+        """Deletes the sessions whose cleanup runs have succeeded; the others are tried again later.
 
-        Raises DatabaseUnavailable; it may be told again of all of them.
+        Raises DatabaseUnavailable; it may be called with the same ends again.
         """
         for one in heard:
             session_id = one.end.origin.id
@@ -83,7 +84,7 @@ class SessionCleanup:
             one.acknowledge()
 
     def _proven(self, row: AgentSession) -> ProvenRun | None:
-        """The cleanup run; None when there is nothing to leave."""
+        """Returns the cleanup run; None when there is nothing to clean up."""
         if row.session_snapshot is None:
             return None
         known = SessionSnapshot.model_validate(row.session_snapshot)
@@ -100,7 +101,7 @@ class SessionCleanup:
         )
         try:
             return self._runs.prove(request, dialect=Dialect.CURRENT)
-        except InvalidComposition as error:  # of layers that this server no longer knows nothing can be left
+        except InvalidComposition as error:  # layers that this server no longer knows cannot be cleaned up
             logger.warning("session %s: its layers cannot be cleaned up: %s", row.id, error)
             return None
 
@@ -110,7 +111,7 @@ class SessionCleanup:
 
 
 def purge(session: Session, session_id: str) -> None:
-    """Delete a session with all that belongs to it."""
+    """Deletes a session with all that belongs to it."""
     session.get(AgentSession, session_id, with_for_update=True)
     for table in (HumanInputForm, SessionTurn):
         session.execute(delete(table).where(table.session_id == session_id))
@@ -118,7 +119,10 @@ def purge(session: Session, session_id: str) -> None:
 
 
 def claim_deleted(session: Session, *, before: datetime, limit: int) -> list[str]:
-    """Ids of sessions that have waited for their end since then. Nobody else gets them for as long again."""
+    """Claims sessions that have waited for their cleanup since ``before``, and returns their ids.
+
+    No other worker gets them until they have waited as long again.
+    """
     waiting = (AgentSession.state == SessionState.DELETED, AgentSession.updated_at < before)
     ids = list(session.scalars(select(AgentSession.id).where(*waiting).order_by(AgentSession.updated_at).limit(limit)))
     if not ids:
@@ -128,7 +132,7 @@ def claim_deleted(session: Session, *, before: datetime, limit: int) -> list[str
 
 
 class CleanupRun(RunHooks):
-    """A run that leaves the layers of a session. It never waits."""
+    """A run that executes the delete hooks of a session's layers. It never waits."""
 
     def begin(self, proven: ProvenRun | None) -> ProvenRun | None:
         return proven

@@ -1,4 +1,4 @@
-"""The layers that the turns of a session run on."""
+"""The compositions that the turns of a session run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COMPOSITION = "composition"
 
 @dataclass(frozen=True, slots=True)
 class TurnInput:
-    """What one turn brings."""
+    """The input of one turn."""
 
     query: str
     inputs: Mapping[str, JsonValue]
@@ -44,7 +44,7 @@ class TurnInput:
 
 
 class SessionCompositions:
-    """Makes what a turn runs on: of the session's version of an agent, or of its own composition."""
+    """Builds the compositions of turns, from the session's version of an agent or from its own composition."""
 
     def __init__(self, credentials: CredentialService, key_ring: Sequence[SecretStr], runs: RunService) -> None:
         self._credentials = credentials
@@ -53,26 +53,26 @@ class SessionCompositions:
         self._versions = KnownVersions()
 
     def seal(self, spec: CompositionSpec, *, tenant_id: str, session_id: str) -> str:
-        """A composition as it is stored. Raises CredentialsUnavailable."""
+        """Encrypts a composition, to be stored. Raises CredentialsUnavailable."""
         return self._cipher.seal({COMPOSITION: spec.model_dump(mode="json")}, tenant_id=tenant_id, name=session_id)
 
     def check(self, spec: CompositionSpec, tenant_id: str) -> None:
-        """Raise InvalidComposition if no turn could run on it, and TenantNotAllowed if it is for another tenant."""
+        """Raises InvalidComposition if no turn could run on it, and TenantNotAllowed if it is for another tenant."""
         check_tenant(spec.layers, tenant_id)
         turn = TurnInput("?", {})
         wanted = with_query(spec, turn.query)
         self._proven(wanted, project(None, wanted.layers), turn)
 
     def version_of(self, session: Session, tenant_id: str, agent_id: str | None, version_id: str) -> str:
-        """The id of a version of a session's agent. Raises AgentVersionNotFound, also without an agent."""
+        """Returns the id of a version of a session's agent. Raises AgentVersionNotFound, also without an agent."""
         if agent_id is None:
             raise AgentVersionNotFound("the session has no agent")
         return self._versions.find(session, tenant_id, agent_id, version_id).id
 
     def prove(self, session: Session, row: LockedSession, turn: TurnInput, *, version_id: str | None) -> ProvenRun:
-        """What a turn runs on, with what the session remembers, whatever layers that was made of.
+        """Builds the run of a turn, with what the session remembers, even if that was made by other layers.
 
-        ``version_id`` is of the session's agent, where it has one.
+        ``version_id`` is a version of the session's agent, where it has one.
 
         Raises what ``composition_of``, ``CredentialService.resolve`` and ``prove`` raise, and AgentArchived.
         """
@@ -124,7 +124,7 @@ class SessionCompositions:
 
 
 def with_query(spec: CompositionSpec, query: str) -> CompositionSpec:
-    """A session's composition with the user's prompt of one turn, and with a history where it has none."""
+    """Returns a session's composition with the user's prompt of one turn, and with a history layer if it has none."""
     layers = [layer for layer in spec.layers if layer.name != USER_PROMPT]
     if not any(layer.type == HistoryLayer.type_id for layer in layers):
         layers.insert(0, LayerSpec(name=HISTORY, type=HistoryLayer.type_id))
@@ -133,9 +133,9 @@ def with_query(spec: CompositionSpec, query: str) -> CompositionSpec:
 
 
 def lasting_specs(layers: Iterable[LayerSpec], *, before: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The layers that can be entered once more when a session is deleted: those whose class says that it may last.
+    """Returns the layers that can be entered again when the session is deleted: those whose class allows it.
 
-    Those of the turns ``before`` stay among them: the turn that has other ones may fail.
+    Those in ``before``, of earlier turns, are kept among them: the turn that has replaced them may fail.
     """
     specs = [layer.model_dump(mode="json", exclude={"metadata"}) for layer in layers if _may_last(layer.type)]
     names = {spec["name"] for spec in specs}

@@ -1,4 +1,4 @@
-"""Sessions and their turns as callers see them."""
+"""Describes sessions and their turns for callers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runtime.protocol.clock import wire_time
 
 
 def describe_session(row: AgentSession) -> dict[str, Any]:
-    """A session without what it remembers."""
+    """Returns a session without what it remembers."""
     return {
         "id": row.id,
         "status": row.state,
@@ -26,7 +26,7 @@ def describe_session(row: AgentSession) -> dict[str, Any]:
 
 
 def describe_turn(row: SessionTurn) -> dict[str, Any]:
-    """A turn with what came of it."""
+    """Returns a turn with its outcome."""
     return {
         "id": row.id,
         "session_id": row.session_id,

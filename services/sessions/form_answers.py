@@ -1,4 +1,4 @@
-"""What a person hands in with a form: held against the form, and told to the model."""
+"""A person's answer to a form: checked against the form, and rendered for the model."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from services.souls.problems import Problem, refuse_request
 TIMED_OUT = AskHumanResult(status="timeout")
 
 MAX_NAME_CHARS = 64
-"""Of a name that is told back to its sender; a field's is no longer."""
+"""The most characters of an unknown field's name that are shown to its sender; names of fields are no longer."""
 
 
 def submitted(form: AskHumanArguments, action: str, values: Mapping[str, JsonValue]) -> AskHumanResult:
-    """What the model is told of a form that was handed in with an action and values, by the names of the fields.
+    """Returns the result that the model gets for a form submitted with this action and these values, by field name.
 
     A field that is not sent has its default. Raises MalformedRequest with every problem.
     """
@@ -55,7 +55,7 @@ def submitted(form: AskHumanArguments, action: str, values: Mapping[str, JsonVal
 
 
 def _filled(field: FormField, values: Mapping[str, JsonValue]) -> JsonValue:
-    """A field's value; None for one that is left empty."""
+    """Returns a field's value; None for one that is left empty."""
     default = field.default if isinstance(field, ParagraphField | SelectField) else None
     value = values.get(field.name, default)
     if isinstance(value, str):
@@ -91,7 +91,7 @@ def _misfit(field: FormField, value: JsonValue) -> str | None:
 
 
 def _rendered(form: AskHumanArguments, chosen: FormAction, values: Mapping[str, JsonValue]) -> str:
-    """The form as it was handed in, to be read."""
+    """Renders the submitted form as text."""
     parts = [form.title, form.question, form.markdown]
     parts += [f"{field.label}: {_shown(field, values[field.name])}" for field in form.fields if field.name in values]
     return storable(PARAGRAPH.join(filter(None, [*parts, chosen.label])))

@@ -1,4 +1,4 @@
-"""Forms: people answer what an agent has asked, or do not in time, and the conversation goes on by itself."""
+"""Forms: a person answers an agent's question, or lets the time run out, and the conversation continues by itself."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class FormAddress:
-    """How a person comes to a form."""
+    """What a person's request for a form names."""
 
     tenant_id: str
     agent_id: str
     token: str = field(repr=False)
     user: str | None = None
-    """The end user who comes, where that is said."""
+    """The end user who asks, if the request says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A form of a session that is there, with what the turn that goes on takes over from the one that asked."""
+    """A form of a session that still exists, with what the continuing turn takes from the one that asked."""
 
     form: HumanInputForm
     query: str
@@ -66,14 +66,17 @@ class _Found:
 
 
 class FormService:
-    """The rules of forms. Its methods raise DatabaseUnavailable besides what they say."""
+    """Shows forms, takes their answers and lets them expire.
+
+    Its methods raise DatabaseUnavailable besides the errors they name.
+    """
 
     def __init__(self, database: Database, turns: TurnService) -> None:
         self._database = database
         self._turns = turns
 
     def describe(self, address: FormAddress) -> dict[str, Any]:
-        """What a person is asked, and whether it can still be answered. Raises ItemNotFound."""
+        """Returns what a person is asked, and whether it can still be answered. Raises ItemNotFound."""
         form = self._find_at(address).form
         question = form.question
         return {
@@ -88,21 +91,22 @@ class FormService:
         }
 
     def submit(self, address: FormAddress, action: str, values: Mapping[str, JsonValue]) -> str:
-        """Answer a form; the id of the turn that goes on with the answer.
+        """Submits the answer to a form and returns the id of the turn that continues with it.
 
-        Of several at once one is taken. Raises ItemNotFound, FormSubmitted, FormCancelled, FormExpired,
-        MalformedRequest for what does not fit the form, SessionBusy while a turn that was in line before runs, and
-        what ``start_turn`` raises; the form is then as open as before.
+        Of several answers at once one is accepted. Raises ItemNotFound, FormSubmitted, FormCancelled, FormExpired,
+        MalformedRequest for what does not fit the form, SessionBusy while a turn that was in line before runs, and what
+        ``start_turn`` raises; the form then stays open.
         """
         found = self._find_at(address)
         _require_waiting(found.form)
         return self._go_on(found, FormStatus.SUBMITTED, submitted(found.question, action, values))
 
     def expire(self, form_id: str) -> None:
-        """Tell the model that nobody answered in time, unless somebody has.
+        """Lets the model know that nobody answered in time, unless somebody has.
 
-        Where no turn can go on, as the agent is archived or cannot run, the question is only given up. Raises
-        SessionBusy, ShuttingDown, CapacityReached, StorageUnavailable and others that pass: it may be called again.
+        If no turn can continue, because the agent is archived or cannot run, the question is only given up. Raises
+        SessionBusy, ShuttingDown, CapacityReached, StorageUnavailable and other temporary errors: it may be called
+        again.
         """
         found = self._find(HumanInputForm.id == form_id)
         try:
@@ -141,7 +145,7 @@ class FormService:
         return _Found(*row) if row is not None else None
 
     def _go_on(self, found: _Found, status: FormStatus, result: AskHumanResult) -> str:
-        """Close the form and start the turn that goes on, both or neither."""
+        """Closes the form and starts the turn that continues, both or neither."""
         known, value = found.form, result.model_dump(mode="json")
 
         def lock(session: Session) -> LockedSession:
@@ -168,7 +172,7 @@ class FormService:
             form = session.get(HumanInputForm, form_id)
             if form is None:
                 return
-            # The session first, as everybody does, so that nobody waits for each other.
+            # The session first, in the order that everybody locks in, so that there is no deadlock.
             mine = (AgentSession.id == form.session_id, AgentSession.waiting_form_id == form_id)
             session.execute(update(AgentSession).where(*mine).values(waiting_form_id=None))
             waiting = (HumanInputForm.id == form_id, HumanInputForm.status == FormStatus.WAITING)
@@ -176,7 +180,7 @@ class FormService:
 
 
 def _require_waiting(form: HumanInputForm) -> None:
-    """Raise FormSubmitted, FormCancelled or FormExpired for a form that can no longer be answered."""
+    """Raises FormSubmitted, FormCancelled or FormExpired for a form that can no longer be answered."""
     if form.status is FormStatus.SUBMITTED:
         raise FormSubmitted
     if form.status is FormStatus.CANCELLED:

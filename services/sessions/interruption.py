@@ -1,4 +1,4 @@
-"""What an interrupted turn leaves in the history of its session: the user's message, and what had been said so far."""
+"""Keeps in the history what an interrupted turn leaves: the user's message, and what the model said until then."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HISTORY_NAME = HistoryLayer.required_name or ""
 
 
 def with_messages(stored: dict[str, Any] | None, messages: Sequence[ModelMessage]) -> dict[str, Any]:
-    """A session snapshot whose history goes on with these messages; of that alone where nothing was stored."""
+    """Returns a session snapshot with these messages added to its history, or with nothing else if none was stored."""
     snapshot = SessionSnapshot.model_validate(stored) if stored else SessionSnapshot(layers=[])
     known = next((entry for entry in snapshot.layers if entry.name == HISTORY_NAME), None)
     state = HistoryState.model_validate(known.runtime_state if known else {})
@@ -29,7 +29,7 @@ def with_messages(stored: dict[str, Any] | None, messages: Sequence[ModelMessage
 
 
 def _missing_results(state: HistoryState, messages: Sequence[ModelMessage]) -> list[ModelMessage]:
-    """Results for the question that the history leaves open, unless the messages begin with them."""
+    """Returns results for the question that the history leaves open, unless the messages begin with them."""
     told = {part.tool_call_id for part in messages[0].parts if isinstance(part, ToolReturnPart)}
     calls = HistoryLayer(HISTORY_NAME, NoConfig(), state).unanswered_calls()
     content = NOT_ANSWERED.model_dump(mode="json", exclude_none=True)

@@ -1,6 +1,6 @@
 """Sessions, locked for the transaction that changes them.
 
-Past SQLAlchemy's unit of work, which takes longer than all the rest of accepting a turn.
+They bypass SQLAlchemy's unit of work, which takes longer than all the rest of accepting a turn.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from services.sessions.lookup import TurnKey
 from services.sessions.turns.successes import succeed, taking_over
 
 CHANGING = ("turns", "last_run_id", "version_id", "waiting_form_id", "layer_specs", "updated_at")
-"""What a turn changes of its session, besides what it remembers and how many are unfinished."""
+"""The columns of a session that a turn changes, besides its snapshot and its number of unfinished turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class SessionAgent:
 
 @dataclass(frozen=True, slots=True)
 class PreparedTurn:
-    """The last turn of a session, as it was when the session was looked for: somebody may have changed it since."""
+    """The last turn of a session, as it was when the session was read: it may have changed since."""
 
     key: TurnKey
     prepared_snapshot: str
@@ -45,7 +45,7 @@ class PreparedTurn:
 
 @dataclass(slots=True)
 class LockedSession:
-    """A session that nobody else changes until the transaction ends. What is changed here, ``store`` stores."""
+    """A session that nobody else changes until the transaction ends. Changes made here are saved by ``store``."""
 
     id: str
     tenant_id: str
@@ -64,13 +64,13 @@ class LockedSession:
     waiting_form_id: str | None = None
     updated_at: datetime | None = None
     last_turn: PreparedTurn | None = None
-    """None when it is finalized, or not yet prepared."""
+    """None when the last turn is finalized, or not yet prepared."""
     taken: PreparedTurn | None = None
     """The last turn, when the session has taken it over in this transaction."""
     name: str | None = None
-    """Of a session that is not stored yet; None for all others."""
+    """The name of a session that is not stored yet; None for all others."""
     before: dict[str, Any] = field(init=False)
-    """What it was of that which changes."""
+    """The values of the ``CHANGING`` columns when the session was read."""
 
     def __post_init__(self) -> None:
         self.before = {name: getattr(self, name) for name in CHANGING}
@@ -80,11 +80,15 @@ class LockedSession:
         return self.name is not None
 
     def take_over(self, turn: PreparedTurn) -> None:
-        """Remember what its last turn has learnt, whose run has succeeded."""
+        """Takes over the state of the last turn, whose run has succeeded."""
         self.session_snapshot, self.unfinished, self.taken = turn.prepared_snapshot, self.unfinished - 1, turn
 
     def store(self, session: Session) -> bool:
-        """Store it; False when the turn that it has taken over is not what it was, and nothing of it is to stay."""
+        """Stores the session.
+
+        Returns False when the turn that it has taken over has changed meanwhile; then the transaction must be rolled
+        back.
+        """
         connection = session.connection()
         if self.is_new:
             connection.execute(_MAKE, self._columns())
@@ -101,7 +105,7 @@ class LockedSession:
         return bool(has_taken and succeed(session, turn_ids))
 
     def _columns(self) -> dict[str, Any]:
-        """Of a session that is not stored yet."""
+        """Returns the columns of a session that is not stored yet."""
         return {
             "id": self.id,
             "tenant_id": self.tenant_id,
@@ -115,7 +119,7 @@ class LockedSession:
         }
 
 
-# Statements are made once: to write one takes SQLAlchemy longer than to execute it.
+# Statements are built once: SQLAlchemy takes longer to build one than to execute it.
 
 _MAKE = insert(AgentSession)
 
@@ -153,7 +157,7 @@ def _change(*names: str, takes_over: bool = False) -> Update:
 
 
 def lock_session(session: Session, tenant_id: str, session_id: str) -> LockedSession:
-    """A session that nobody else changes until the transaction ends, with its agent and last turn, by one query.
+    """Locks a session until the transaction ends, and returns it with its agent and last turn, by one query.
 
     Raises SessionNotFound, also for one that is deleted.
     """
@@ -185,8 +189,8 @@ def lock_session(session: Session, tenant_id: str, session_id: str) -> LockedSes
 
 
 def _last_turn(found: Row[Any], tenant_id: str, session_id: str) -> PreparedTurn | None:
-    # The session is as it is now, and the turn as it was before PostgreSQL waited for the lock: meanwhile it may have
-    # been prepared or finalized, or another one may have come.
+    # The row of the session is current, while that of the turn is as it was before PostgreSQL waited for the lock:
+    # meanwhile it may have been prepared or finalized, or another one may have been added.
     if not found.unfinished or found.prepared_snapshot is None or found.run_id != found.last_run_id:
         return None
     key = TurnKey(tenant_id, session_id, found.turn_id, found.run_id, found.position)

@@ -1,4 +1,4 @@
-"""How sessions and their turns are found: within their tenant, and nowhere else."""
+"""Finds sessions and their turns, within their tenant only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runtime.runs import TURN, Origin
 
 LAST_POSITION = 2**31 - 1
 
-# Made once: to write a statement takes SQLAlchemy longer than to execute it.
+# Built once: SQLAlchemy takes longer to build a statement than to execute it.
 _UNFINISHED = (
     select(SessionTurn)
     .where(
@@ -29,7 +29,7 @@ _UNFINISHED = (
 
 @dataclass(frozen=True, slots=True)
 class TurnKey:
-    """What a turn is found by."""
+    """The ids by which a turn is found."""
 
     tenant_id: str
     session_id: str
@@ -43,18 +43,21 @@ class TurnKey:
 
     @property
     def origin(self) -> Origin:
-        """The origin of the turn's run. It names the session too, which is there when the turn was rolled back."""
+        """The origin of the turn's run.
+
+        It names the session too, which still exists when the turn has been rolled back.
+        """
         return Origin(kind=TURN, id=f"{self.session_id}/{self.turn_id}")
 
 
 def session_and_turn(origin: Origin) -> tuple[str, str]:
-    """The ids of the session and of the turn that a run is of."""
+    """Returns the ids of the session and of the turn that a run belongs to."""
     session_id, turn_id = origin.id.split("/")
     return session_id, turn_id
 
 
 def find_session(session: Session, tenant_id: str, session_id: str, *, is_locked: bool = False) -> AgentSession:
-    """A session of the tenant; locked, nobody else changes it until the transaction ends.
+    """Returns a session of the tenant; if locked, nobody else changes it until the transaction ends.
 
     Raises SessionNotFound, also for one that is deleted.
     """
@@ -66,12 +69,12 @@ def find_session(session: Session, tenant_id: str, session_id: str, *, is_locked
 
 
 def unfinished_turns(session: Session, session_id: str, *, before: int = LAST_POSITION) -> list[SessionTurn]:
-    """The turns that are not finalized, in their order; ``before`` is the position to stop at."""
+    """Returns the turns that are not finalized, in their order; ``before`` is the position to stop at."""
     return list(session.scalars(_UNFINISHED, {"session_id": session_id, "before": before}))
 
 
 def find_turn(session: Session, row: AgentSession, turn_id: str) -> SessionTurn:
-    """A turn of the session. Raises TurnNotFound."""
+    """Returns a turn of the session. Raises TurnNotFound."""
     turn = session.get(SessionTurn, turn_id) if is_id(turn_id) else None
     if turn is None or turn.session_id != row.id:
         raise TurnNotFound

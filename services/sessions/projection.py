@@ -1,4 +1,4 @@
-"""A session snapshot on layers other than those it was made of."""
+"""Fits a session snapshot to layers other than those it was made from."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from runtime.protocol.snapshots import ENTERABLE, LayerSnapshot, LifecycleState,
 
 
 def project(snapshot: SessionSnapshot | None, layers: Sequence[LayerSpec], *, checked: bool = False) -> SessionSnapshot:
-    """The snapshot for these layers: what a layer of the same name has remembered, and a new one for all others.
+    """Returns the snapshot for these layers: each keeps what the layer of its name has remembered, or begins anew.
 
-    With ``checked`` what a layer cannot read, because its type is another one by now, is forgotten.
+    With ``checked``, what a layer cannot read, because its type has changed since, is forgotten.
     """
     known = {entry.name: entry for entry in snapshot.layers} if snapshot is not None else {}
     return SessionSnapshot(layers=[_entry(layer, known.get(layer.name), checked=checked) for layer in layers])

@@ -1,4 +1,4 @@
-"""The question to a person that a session may wait with."""
+"""The question to a person for whose answer a session may wait."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from services.sessions.locked_session import LockedSession
 
 
 def resolve_question(session: Session, row: LockedSession, *, is_answer: bool, cancels: bool) -> None:
-    """Let a turn go on past the question that waits, if one does.
+    """Lets a turn proceed past the question that the session waits with, if there is one.
 
-    An ordinary turn gives it up with ``cancels``, and without cannot come between a question and its answer: it
-    raises HumanInputPending.
+    With ``cancels``, an ordinary turn gives the question up. Without, it cannot come between a question and its answer,
+    and raises HumanInputPending.
     """
     if row.waiting_form_id is None:
         return

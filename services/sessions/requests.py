@@ -1,4 +1,4 @@
-"""What callers ask of sessions. Unknown keys are refused."""
+"""Requests for sessions. Unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_METADATA_BYTES = 65_536
 
 
 def without_nul(value: object) -> object:
-    """A text without its NUL characters; anything else as it is."""
+    """Returns a text without its NUL characters; anything else unchanged."""
     return value.replace("\0", "") if isinstance(value, str) else value
 
 
@@ -44,7 +44,7 @@ class _Wanted(BaseModel):
 
 
 class CreateSessionRequest(_Wanted):
-    """A session with an agent, of its active version unless a version or a tag is named; or with a composition."""
+    """A session with an agent, on its active version unless a version or a tag is named; or with a composition."""
 
     agent_id: str | None = None
     version_id: str | None = None
@@ -66,7 +66,7 @@ class CreateSessionRequest(_Wanted):
 
 
 class ChangeSessionRequest(_Wanted):
-    """What to change of a session. What is not sent stays as it is."""
+    """What to change in a session. What is not sent stays as it is."""
 
     name: ShortLine | None = None
     metadata: Metadata | None = None
@@ -79,8 +79,8 @@ class StartTurnRequest(_Wanted):
     query: Query
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
     multitask_strategy: MultitaskStrategy | None = None
-    """None is the session's."""
+    """None stands for the session's strategy."""
     version_id: str | None = None
-    """A version that the session moves to with this turn."""
+    """A version to which the session moves with this turn."""
     idempotency_key: str | None = Field(default=None, max_length=MAX_IDEMPOTENCY_KEY_LENGTH, pattern=r"\S")
     metadata: Metadata = Field(default_factory=dict)

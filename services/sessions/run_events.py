@@ -1,4 +1,4 @@
-"""The events of a run, read back."""
+"""Reads back the events of a run."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ PAGE_ENTRIES = 500
 
 @dataclass(slots=True)
 class RunEvents:
-    """What a run has said, and its end."""
+    """The agent events of a run, and its end."""
 
     agent_events: list[dict[str, Any]] = field(default_factory=list)
     end: dict[str, Any] = field(default_factory=dict)
-    """The data of the terminal event; nothing when there is none."""
+    """The data of the terminal event; empty when there is none."""
     has_begun: bool = False
 
 
 def read_events(runs: Runs, run_id: str) -> RunEvents:
-    """All events of a run, of as much as there is of it. Raises StorageUnavailable."""
+    """Returns all events of a run, as far as they still exist. Raises StorageUnavailable."""
     found = RunEvents()
     for kind, data in _pages(runs, run_id):
         if kind == EventType.PYDANTIC_AI_EVENT:

@@ -1,4 +1,4 @@
-"""Sessions: made, read, listed, changed and deleted."""
+"""Sessions: creating, reading, listing, changing and deleting them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ DELETED = "session_deleted"
 
 
 class SessionService:
-    """The rules of sessions. Its methods raise DatabaseUnavailable besides what they say."""
+    """Creates, reads, changes and deletes sessions.
+
+    Its methods raise DatabaseUnavailable besides the errors they name.
+    """
 
     def __init__(
         self,
@@ -55,10 +58,10 @@ class SessionService:
     def create_session(
         self, tenant_id: str, wanted: CreateSessionRequest, *, created_by: str | None, idempotency_key: str | None
     ) -> dict[str, Any]:
-        """Make a session, or answer what the idempotency key has made. It keeps the version that it begins with.
+        """Creates a session, or returns the one that the idempotency key has created.
 
-        Raises AgentNotFound, AgentArchived, AgentVersionNotFound, AgentTagNotFound, CredentialsUnavailable,
-        InvalidComposition, TenantNotAllowed and IdempotencyKeyReused.
+        It keeps the version that it begins with. Raises AgentNotFound, AgentArchived, AgentVersionNotFound,
+        AgentTagNotFound, CredentialsUnavailable, InvalidComposition, TenantNotAllowed and IdempotencyKeyReused.
         """
         session_id = new_id()
         sealed = self._sealed(tenant_id, session_id, wanted)
@@ -92,7 +95,7 @@ class SessionService:
         return once(self._database, tenant_id, claim, session_id, make, again, keeps_answer=True)
 
     def get_session(self, tenant_id: str, session_id: str) -> dict[str, Any]:
-        """A session with what it remembers. Raises SessionNotFound and StorageUnavailable."""
+        """Returns a session with what it remembers. Raises SessionNotFound and StorageUnavailable."""
         self._finalizer.finalize_session(tenant_id, session_id)
         with self._database.reading() as session:
             row = find_session(session, tenant_id, session_id)
@@ -102,7 +105,7 @@ class SessionService:
     def list_sessions(
         self, tenant_id: str, *, after: str | None, limit: int, agent_id: str | None = None
     ) -> CursorPage[dict[str, Any]]:
-        """Sessions of a tenant, the newest first, behind the one that ``after`` names."""
+        """Returns a page of a tenant's sessions, the newest first, after the one that ``after`` names."""
         wanted = select(AgentSession).where(
             AgentSession.tenant_id == tenant_id, AgentSession.state == SessionState.ACTIVE
         )
@@ -115,7 +118,7 @@ class SessionService:
         return CursorPage.of(rows, limit, describe_session, lambda row: row.id)
 
     def change_session(self, tenant_id: str, session_id: str, wanted: ChangeSessionRequest) -> dict[str, Any]:
-        """Change a session. Turns that were accepted before keep their version.
+        """Changes a session. Turns that were accepted before keep their version.
 
         Raises SessionNotFound, and AgentVersionNotFound, also for a session without an agent.
         """
@@ -132,9 +135,9 @@ class SessionService:
             return describe_session(row)
 
     def delete_session(self, tenant_id: str, session_id: str, *, cancel: bool = False) -> None:
-        """Delete a session: from now on it is not there, and its layers' delete hooks run.
+        """Deletes a session: it is no longer found from now on, and its layers' delete hooks run.
 
-        Raises SessionNotFound, and SessionBusy while a turn runs, unless ``cancel``; StorageUnavailable.
+        Raises SessionNotFound, SessionBusy while a turn runs, unless ``cancel`` is set, and StorageUnavailable.
         """
         self._finalizer.finalize_session(tenant_id, session_id)
         with self._database.transaction() as session:
@@ -165,7 +168,7 @@ class SessionService:
         user_id: str | None,
         idempotency_key: str | None,
     ) -> StartedTurn:
-        """Start a turn, or put it in line, or answer what the idempotency key has made.
+        """Starts a turn, or puts it in line, or returns the one that the idempotency key has started.
 
         Raises SessionNotFound and what ``TurnService.start_turn`` raises.
         """
@@ -184,7 +187,10 @@ class SessionService:
     def list_turns(
         self, tenant_id: str, session_id: str, *, after: str | None, limit: int
     ) -> CursorPage[dict[str, Any]]:
-        """Turns of a session in their order, behind the one that ``after`` names. Raises SessionNotFound."""
+        """Returns a page of a session's turns in their order, after the one that ``after`` names.
+
+        Raises SessionNotFound.
+        """
         self._finalizer.finalize_session(tenant_id, session_id)
         with self._database.reading() as session:
             row = find_session(session, tenant_id, session_id)
@@ -195,14 +201,14 @@ class SessionService:
         return CursorPage.of(rows, limit, describe_turn, lambda turn: turn.id)
 
     def get_turn(self, tenant_id: str, session_id: str, turn_id: str) -> dict[str, Any]:
-        """Raises SessionNotFound and TurnNotFound."""
+        """Returns a turn of a session. Raises SessionNotFound and TurnNotFound."""
         self._finalizer.finalize_session(tenant_id, session_id)
         with self._database.reading() as session:
             row = find_session(session, tenant_id, session_id)
             return describe_turn(find_turn(session, row, turn_id))
 
     def _sealed(self, tenant_id: str, session_id: str, wanted: CreateSessionRequest) -> str | None:
-        """The session's own composition, proven and encrypted; None with an agent."""
+        """Returns the session's own composition, checked and encrypted; None for a session with an agent."""
         if wanted.composition is None:
             return None
         self._compositions.check(wanted.composition, tenant_id)
@@ -210,6 +216,6 @@ class SessionService:
 
 
 def _question(session: Session, row: AgentSession) -> dict[str, Any] | None:
-    """The form of the question that waits for its answer."""
+    """Returns the form of the question that waits for its answer, if there is one."""
     form = session.get(HumanInputForm, row.waiting_form_id) if row.waiting_form_id is not None else None
     return {"form_token": form.token, "expires_at": wire_time(form.expires_at)} if form is not None else None

@@ -1,6 +1,6 @@
-"""The sweeper: finalizes what nobody has come for, ends deleted sessions, and gives up on questions in time.
+"""The sweeper: finalizes turns left behind, cleans up deleted sessions, and gives up questions whose time is over.
 
-Each worker has one. They may meet: what they do is done once, whoever comes first.
+Each worker has one. They may overlap: each thing is done once, no matter which of them comes first.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 5.0
 LEFT_ALONE = timedelta(seconds=15)
-"""So long whoever owns a thing has time to do it by himself."""
+"""The time in which a turn's or session's own worker may act before the sweeper does."""
 PAGE = 100
 
 ExpireForm = Callable[[str], None]
-"""Gives up on a question, by the id of its form."""
+"""Gives up a question whose time is over, by the id of its form."""
 
 
 class Sweeper:
-    """A greenlet that looks every few seconds, if there is a database."""
+    """A greenlet that looks for work every few seconds, if a database is in use."""
 
     def __init__(
         self, database: Database, finalizer: Finalizer, line: Line, cleanup: SessionCleanup, *, expire_form: ExpireForm
@@ -62,7 +62,7 @@ class Sweeper:
                 self._sweep()
 
     def _sweep(self) -> None:
-        """One round. What is away now is there in a later one."""
+        """Does one round. What is unavailable now is left to a later one."""
         try:
             left, expired = self._left_turns(), self._expired_forms()
             deleted = self._deleted_sessions()
@@ -82,11 +82,11 @@ class Sweeper:
             act()
         except GreenrunError as error:
             logger.info("sweeper: %s: %s", what, error)
-        except Exception:  # one thing's trouble must not keep the others waiting
+        except Exception:  # an error with one item must not keep the others waiting
             logger.exception("sweeper: %s", what)
 
     def _left_turns(self) -> list[TurnKey]:
-        """The next page of them, and after the last one the first again: most only run for long."""
+        """Returns the next page of such turns, and after the last page the first again: most are just long runs."""
         before = datetime.now(UTC) - LEFT_ALONE
         wanted = select(SessionTurn).where(SessionTurn.status == TurnStatus.RUNNING, SessionTurn.updated_at < before)
         if self._last_left is not None:

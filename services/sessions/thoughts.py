@@ -1,4 +1,4 @@
-"""What a turn did on the way to its answer: one row for each stretch of thinking and each call of a tool."""
+"""What a turn did on the way to its answer: one row for each stretch of thinking and each tool call."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from runtime.layers.dify_output import LATER_TOOL_NAME
 from services.sessions.answers import PARAGRAPH, json_text, storable
 
 ASK_HUMAN = "ask_human"
-"""The tool whose result is a turn of its own, and no observation."""
+"""The tool whose result arrives in a turn of its own, and is not an observation."""
 
 _PLACEHOLDER_IDS = frozenset({"", "none", "null"})
 
 
 @dataclass(slots=True)
 class Thought:
-    """A row. ``thought`` is thinking; the other texts are those of a tool call. ``position`` is from 1."""
+    """A row. ``thought`` is the thinking; the other texts are those of a tool call. ``position`` is counted from 1."""
 
     id: str
     position: int
@@ -34,7 +34,7 @@ class Thought:
 
 
 def thoughts_of(turn_id: str, messages: Iterable[ModelMessage]) -> list[Thought]:
-    """The rows of a turn, from the messages that it added to the conversation."""
+    """Returns the rows of a turn, from the messages that it added to the conversation."""
     log = ThoughtLog(turn_id)
     for message in ModelMessagesTypeAdapter.dump_python(list(messages), mode="json"):
         if message["kind"] == "response":
@@ -49,7 +49,7 @@ def thoughts_of(turn_id: str, messages: Iterable[ModelMessage]) -> list[Thought]
 
 
 def thoughts_so_far(turn_id: str, events: Iterable[Mapping[str, Any]]) -> list[Thought]:
-    """The rows that a chat client was shown of a turn that did not succeed, from the data of its run's agent events."""
+    """Returns the rows that a chat client has seen of a turn that did not succeed, from its run's agent events."""
     log = ThoughtLog(turn_id)
     for data in events:
         log.add_event(data)
@@ -65,9 +65,10 @@ class _Call:
 
 
 class ThoughtLog:
-    """Makes the rows of one turn, from its events or from its messages. Both come as JSON values and give the same ids.
+    """Builds the rows of one turn, from its events or from its messages.
 
-    What adds something answers with the row that changed, or None.
+    Both are given as JSON values and lead to the same ids. Methods that add something return the row that has changed,
+    or None.
     """
 
     def __init__(self, turn_id: str) -> None:
@@ -76,12 +77,12 @@ class ThoughtLog:
         self._open_calls: list[_Call] = []
         self._calls: dict[int, _Call] = {}
         self._thinking: Thought | None = None
-        """The row that more thinking belongs to, until something else begins."""
+        """The row to which more thinking is added, until something else begins."""
         self._begins_paragraph = False
-        """Whether a part of thinking has begun that has said nothing yet."""
+        """Whether a part of thinking has begun that has no text yet."""
 
     def add_event(self, data: Mapping[str, Any]) -> Thought | None:
-        """Take the data of an agent event."""
+        """Adds the data of an agent event."""
         match data["event_kind"]:
             case "part_start":
                 if data["previous_part_kind"] is None:
@@ -96,12 +97,12 @@ class ThoughtLog:
         return None
 
     def begin_response(self) -> None:
-        """The parts that follow are those of another response."""
+        """Begins another response, to which the parts that follow belong."""
         self._calls = {}
         self._thinking = None
 
     def add_part(self, index: int, part: Mapping[str, Any], *, is_whole: bool = False) -> Thought | None:
-        """Take a part of a response, of which there may be more to come."""
+        """Adds a part of a response, which may be incomplete."""
         if part["part_kind"] == "thinking":
             return self._think(part["content"], begins_part=True)
         self._thinking = None
@@ -116,7 +117,7 @@ class ThoughtLog:
         return row
 
     def add_result(self, part: Mapping[str, Any]) -> Thought | None:
-        """Take what a tool answered."""
+        """Adds the result of a tool."""
         call = self._answered_call(part["tool_name"], _real_id(part["tool_call_id"]))
         if call is None:
             return None
@@ -145,7 +146,7 @@ class ThoughtLog:
         return self._show(call, is_whole=True)
 
     def _show(self, call: _Call, *, is_whole: bool) -> Thought | None:
-        """Bring the row of a call up to date."""
+        """Updates the row of a call."""
         shown = storable(call.name), _input_text(call.arguments, is_whole=is_whole)
         if shown == (call.row.tool, call.row.tool_input):
             return None
@@ -172,7 +173,7 @@ class ThoughtLog:
         return row
 
     def _answered_call(self, name: str, call_id: str | None) -> _Call | None:
-        """The oldest open call with that id, else the only open one of that name whose id says nothing else."""
+        """Returns the oldest open call with that id, else the only open one with that name, if either id is unknown."""
         if call_id is not None:
             for call in self._open_calls:
                 if call.call_id == call_id:
@@ -196,7 +197,7 @@ def _grown(arguments: str | dict[str, Any] | None, delta: str | dict[str, Any] |
 
 
 def _input_text(arguments: str | dict[str, Any] | None, *, is_whole: bool) -> str:
-    """The arguments as JSON, as far as they came. A call may have none at all."""
+    """Returns the arguments as JSON, as far as they have come. A call may have none at all."""
     if isinstance(arguments, dict):
         return storable(json_text(arguments))
     return storable(arguments or "") or ("{}" if is_whole else "")
@@ -207,7 +208,7 @@ def _observation(content: Any) -> str:
 
 
 def _shown(content: Any) -> Any:
-    """The content without the bytes of files."""
+    """Returns the content without the bytes of files."""
     if isinstance(content, list):
         return [_shown(item) for item in content]
     if isinstance(content, dict):

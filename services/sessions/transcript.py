@@ -1,4 +1,4 @@
-"""What was said in a run, read from its events: all there is of a run that was interrupted."""
+"""Rebuilds what was said in a run from its events, which are all that remains of an interrupted run."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _KINDS_THAT_SAY_SOMETHING = frozenset(
 
 
 def rebuild_messages(query: str | None, events: Iterable[Mapping[str, Any]]) -> list[ModelMessage]:
-    """The messages of a turn, as far as they were said, so that any model can be shown them.
+    """Returns the messages of a turn, as far as they were said, in a form that any model accepts.
 
-    ``events`` are the data of the run's agent events, in order. ``query`` is None for a run that only went on with
-    the answer to an earlier call. Where the run was interrupted, every call has a result nevertheless, as in what
-    Pydantic AI keeps of a cancelled run; calls, and thinking bound to a provider, that are not whole are left out.
-    If the model said nothing, there is only the user's message: Pydantic AI joins it with the next one.
+    ``events`` are the data of the run's agent events, in order. ``query`` is None for a run that only continued with
+    the answer to an earlier call. Even where the run was interrupted, every call has a result, as in what Pydantic AI
+    keeps of a cancelled run; incomplete calls, and incomplete thinking that is bound to a provider, are left out. If
+    the model said nothing, there is only the user's message: Pydantic AI joins it with the next one.
     """
     transcript = _Transcript()
     for data in events:
@@ -54,12 +54,12 @@ def rebuild_messages(query: str | None, events: Iterable[Mapping[str, Any]]) -> 
 
 
 def answer_so_far(events: Iterable[Mapping[str, Any]]) -> str:
-    """The text that a chat client was streamed."""
+    """Returns the text that a chat client was streamed."""
     return "".join(text_said(data) for data in events)
 
 
 def text_said(data: Mapping[str, Any]) -> str:
-    """The text that one event adds to what the model has said to the user."""
+    """Returns the text that one event adds to what the model has said to the user."""
     kind = data["event_kind"]
     if kind == "part_delta":
         delta = data["delta"]
@@ -72,13 +72,16 @@ def text_said(data: Mapping[str, Any]) -> str:
 
 @dataclass(slots=True)
 class _Said:
-    """One part of a response. Several calls may grow at once, so that only the last end says that all are whole."""
+    """One part of a response.
+
+    Several calls may grow at once, so only the end of the last one shows that all are whole.
+    """
 
     part: ModelResponsePart
     ended: bool = False
 
     def is_whole(self) -> bool:
-        """Whether a model can be shown it. Text can be cut anywhere."""
+        """Whether the part can be sent to a model. Text may be cut off anywhere."""
         match self.part:
             case ToolCallPart(args=arguments) | NativeToolCallPart(args=arguments):
                 return _is_json_object(arguments) if arguments else self.ended
@@ -89,7 +92,7 @@ class _Said:
 
 @dataclass(slots=True)
 class _Step:
-    """One response of the model, and what it was told after it."""
+    """One response of the model, and what it was sent afterwards."""
 
     said: dict[int, _Said] = field(default_factory=dict)
     is_whole: bool = False
@@ -115,13 +118,13 @@ class _Step:
             if one.is_whole()
             and not (isinstance(one.part, NativeToolCallPart) and one.part.tool_call_id not in returned)
         ]
-        while kept and _is_bound_thinking(kept[-1].part):  # a provider takes it only with what it led to
+        while kept and _is_bound_thinking(kept[-1].part):  # providers accept it only with what followed it
             kept.pop()
         return [one.part for one in kept]
 
 
 class _Transcript:
-    """Takes the events of a run, one by one."""
+    """Collects the events of a run, one by one."""
 
     def __init__(self) -> None:
         self._first: list[ModelRequestPart] = []
@@ -155,7 +158,7 @@ class _Transcript:
         return opening + [message for step in self._steps for message in step.messages()]
 
     def _tell(self, *parts: ModelRequestPart) -> None:
-        """Before the first response these are results of an earlier run's calls."""
+        """Adds what the model was sent. Before the first response these are results of an earlier run's calls."""
         self._end_last_step()
         (self._steps[-1].told if self._steps else self._first).extend(parts)
 
@@ -174,12 +177,12 @@ def _is_json_object(arguments: str | Mapping[str, Any]) -> bool:
 
 
 def _is_bound_thinking(part: ModelResponsePart) -> bool:
-    """Whether it is thinking that its provider knows again, and refuses when something of it is missing."""
+    """Whether this is thinking that its provider recognizes, and refuses when a part of it is missing."""
     return isinstance(part, ThinkingPart) and bool(part.provider_name or part.id or part.signature)
 
 
 def _missing_results(response: ModelResponse, told: list[ModelRequestPart]) -> list[ToolReturnPart]:
-    """The results that its calls never got, in the words in which Pydantic AI says so itself."""
+    """Returns results for the calls that never got one, in the words that Pydantic AI uses for this."""
     results = Counter(part.tool_call_id for part in told if isinstance(part, ToolReturnPart))
     missing: list[ToolReturnPart] = []
     for call in response.tool_calls:

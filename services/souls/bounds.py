@@ -1,4 +1,4 @@
-"""How large a document may be, and what JSON every reader of it takes alike."""
+"""The bounds of a document, and the JSON that every reader of it understands alike."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pydantic import BaseModel
 from services.souls.problems import Loc, Problem
 
 MAX_DEPTH = 32
-"""Objects and lists inside each other."""
+"""The most objects and lists inside each other."""
 MAX_VALUES = 20_000
 MAX_CHARS = 1 << 20
-"""Of all texts and keys together."""
+"""The most characters of all texts and keys together."""
 MAX_KEY_CHARS = 255
 MAX_WHOLE_NUMBER = 2**53 - 1
-"""Above it, readers that know only floats see another number, and with it another digest."""
+"""Above it, readers that know only floats see another number, and so another digest."""
 
 
 def bound_problem(document: object) -> Problem | None:
-    """The first reason why the document cannot be kept, or None. Takes no longer than its bounds allow."""
+    """Returns the first reason why the document cannot be stored, or None. Takes no longer than its bounds allow."""
     values = chars = 0
     level: list[tuple[Loc, object]] = [((), document)]
     for _ in range(MAX_DEPTH + 2):
@@ -50,7 +50,7 @@ def bound_problem(document: object) -> Problem | None:
 
 
 def plain(document: object) -> object:
-    """The document as JSON would have it: a model that is a part of it becomes an object again."""
+    """Returns the document as plain JSON: models that are part of it become objects again."""
     if isinstance(document, BaseModel):
         return document.model_dump(mode="json")
     return document

@@ -1,4 +1,4 @@
-"""How a Soul becomes the composition of a run."""
+"""Turns a Soul into the composition of a run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ASK_HUMAN = "ask_human"
 OUTPUT = "output"
 
 BASE_URL = "base_url"
-"""The value of a direct provider's credential that says where its API is; all others are secret."""
+"""The value of a direct provider's credential that says where its API is; all other values are secret."""
 
 JOB_FALLBACK = "Work on the task that the workflow gives you, and bring the outputs it asks for."
 OUTPUT_DESCRIPTION = "The outputs of this workflow node. Call it once, when the work is done."
@@ -51,7 +51,7 @@ CredentialValues = Mapping[str, JsonValue]
 
 @dataclass(frozen=True, slots=True)
 class ToolDeclaration:
-    """What a plugin says of one of its tools."""
+    """What a plugin says about one of its tools."""
 
     parameters: Sequence[Mapping[str, Any]] = ()
     parameters_json_schema: Mapping[str, Any] = field(default_factory=dict)
@@ -69,18 +69,20 @@ def composition_of(
     node_job: WorkflowNodeJobConfig | None = None,
     with_history: bool = False,
 ) -> CompositionSpec:
-    """The composition of one run.
+    """Returns the composition of one run.
 
-    Args:
-        query: the user's prompt; for a node, the text of its context. It may be empty only when a run is resumed.
-        context: on whose behalf the run is.
-        inputs: values of the app variables.
-        credentials: the values of each credential in ``credential_names(soul)``, by name. They stand in the
-            composition in plain text, which must not be stored or logged.
-        declarations: what is known of the plugins' tools. A tool that is not among them takes any arguments.
-        node_job: of a workflow node, which then has to bring its outputs.
-        with_history: whether the run is one of a conversation. A Soul with people to ask always has a history, since
-            the answer to a question comes in the next run.
+    ``query`` is the user's prompt; for a node, the text of its context. It may be empty only when a run is resumed.
+    ``context`` says on whose behalf the run is, and ``inputs`` are the values of the app variables.
+
+    ``credentials`` are the values of each credential in ``credential_names(soul)``, by name. The composition contains
+    them in plain text, so it must not be stored or logged.
+
+    ``declarations`` are what is known of the plugins' tools. A tool without one accepts any arguments.
+
+    ``node_job`` is that of a workflow node, whose outputs the run must then return.
+
+    ``with_history`` says whether the run is one of a conversation. A Soul with people to ask always has a history,
+    since the answer to a question comes in the next run.
 
     Raises AgentModelNotConfigured, AgentToolNameDuplicated, AgentCredentialNotFound, and MalformedRequest for inputs.
     """
@@ -106,7 +108,7 @@ def composition_of(
 
 
 def _system_prompt(soul: AgentSoulConfig, values: Mapping[str, JsonValue]) -> str:
-    """Raises MalformedRequest."""
+    """Returns the system prompt with the variables filled in. Raises MalformedRequest."""
     try:
         return fill_prompt(soul.prompt.system_prompt, values)
     except FilledTextTooLong:
@@ -158,7 +160,7 @@ def _model_layer(model: ModelConfig, credentials: Mapping[str, CredentialValues]
 
 
 def _scalar(value: JsonValue) -> JsonValue:
-    """A plugin takes only scalars for a model's credentials: what is none becomes its JSON."""
+    """Returns a value in the form in which plugins accept it for a model's credentials: a scalar, or else its JSON."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 

@@ -1,4 +1,4 @@
-"""What has changed from one Soul to another, as a reader would tell it."""
+"""Compares two Souls, and lists the changes as a person would describe them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from services.souls.soul import AgentSoulConfig
 from services.souls.tools import DifyTool
 
 MAX_CHANGES = 500
-"""When there are more, each section that has changed is one change."""
+"""With more changes, each section that has changed counts as one change."""
 
 _IDENTITY_KEYS = ("id", "name", "key", "contact_id", "human_id")
-"""Of the things in a list; the first that tells all of them apart says which are the same."""
+"""The keys by which things in a list are told apart; the first one that does so for all of them is used."""
 
 _TOOLS = ("tools", "dify_tools")
 
@@ -21,11 +21,11 @@ Path = tuple[str | int, ...]
 
 
 def soul_diff(old: AgentSoulConfig, new: AgentSoulConfig) -> list[Change]:
-    """The changes that lead from ``old`` to ``new``, in the order of their places; none when they are the same.
+    """Returns the changes that lead from ``old`` to ``new``, in the order of their places; none when they are the same.
 
     Each is ``{"path", "op", "from"?, "to"?}`` with ``op`` ``add``, ``remove`` or ``replace``. ``path`` is a JSON
-    Pointer into the new Soul, and into the old one when something was removed. Things in a list are the same when
-    their identity is, wherever they stand; a list in which they have another order is replaced as a whole.
+    Pointer into the new Soul, and into the old one when something was removed. Things in a list are the same when their
+    identity is, wherever they stand; a list in which they have another order is replaced as a whole.
     """
     before, after = old.as_json(), new.as_json()
     changes: list[Change] = []
@@ -77,7 +77,7 @@ def _list_changes(old: Sequence[Any], new: Sequence[Any], path: Path) -> Iterato
 
 
 def _plain_list_changes(old: Sequence[Any], new: Sequence[Any], path: Path) -> Iterator[Change]:
-    """Of lists of things without identity: between what is the same at both ends, each with its counterpart."""
+    """Yields the changes of lists without identities: equal ends are skipped, the rest is paired in order."""
     shorter = min(len(old), len(new))
     start = next((index for index in range(shorter) if not _same(old[index], new[index])), shorter)
     rest = shorter - start
@@ -93,7 +93,7 @@ def _plain_list_changes(old: Sequence[Any], new: Sequence[Any], path: Path) -> I
 
 
 def _identities(old: Sequence[Any], new: Sequence[Any], path: Path) -> tuple[list[Any], list[Any]] | None:
-    """The identity of each thing in both lists, or None when something in one of them has none of its own."""
+    """Returns the identities of all things in both lists, or None when something in one of them has none of its own."""
     if path == _TOOLS:
         return _if_unique([_tool_identity(tool) for tool in old], [_tool_identity(tool) for tool in new])
     if not all(isinstance(thing, dict) for thing in (*old, *new)):
@@ -114,7 +114,7 @@ def _tool_identity(tool: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _same(old: Any, new: Any) -> bool:
-    """Whether two JSON values are equal; in Python True is 1 as well."""
+    """Whether two JSON values are equal; in Python True equals 1 as well."""
     if isinstance(old, dict) and isinstance(new, dict):
         return old.keys() == new.keys() and all(_same(old[key], new[key]) for key in old)
     if isinstance(old, list) and isinstance(new, list):

@@ -1,4 +1,4 @@
-"""Canonical JSON (RFC 8785) and the digest over it: equal documents have equal digests, however they are written."""
+"""Canonical JSON (RFC 8785) and its digest: equal documents have equal digests, however they are written."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import rfc8785
 
 DIGEST_PREFIX = "sha256:"
 LARGEST_EXACT = 2**53 - 1
-"""Of whole numbers, up to which each has a double of its own."""
+"""The largest whole number up to which each has a double of its own."""
 
 
 class NotCanonical(ValueError):
-    """The value has no canonical JSON; the text says why and repeats nothing of it."""
+    """The value has no canonical JSON. The message says why and repeats nothing of it."""
 
 
 def digest_of(document: object) -> str:
-    """``sha256:`` and 64 hex digits. It detects accidents; it says nothing of who wrote the document.
+    """Returns ``sha256:`` and 64 hex digits. The digest detects accidents; it does not say who wrote the document.
 
     Raises NotCanonical.
     """
@@ -26,7 +26,7 @@ def digest_of(document: object) -> str:
 
 
 def canonical_json(value: object) -> bytes:
-    """The one UTF-8 form of a JSON value. Raises NotCanonical."""
+    """Returns the one UTF-8 form of a JSON value. Raises NotCanonical."""
     try:
         return rfc8785.dumps(_with_doubles(value))
     except (rfc8785.IntegerDomainError, rfc8785.FloatDomainError, OverflowError):
@@ -38,10 +38,10 @@ def canonical_json(value: object) -> bytes:
 
 
 def _with_doubles(value: Any) -> Any:
-    """The value with a double in the place of each whole number that is beyond what doubles tell apart.
+    """Returns the value with doubles in place of the whole numbers that are too large for doubles to tell apart.
 
-    To ECMAScript every number is a double, and PostgreSQL gives a double like 1e20 back as a whole number. One that no
-    double is becomes the nearest one; the doors to the roster refuse those.
+    To ECMAScript every number is a double, and PostgreSQL returns a double like 1e20 as a whole number. A number that
+    is no double becomes the nearest one; the checks at the entrance to the roster refuse those.
     """
     match value:
         case bool():

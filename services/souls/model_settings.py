@@ -1,4 +1,4 @@
-"""The settings of a model in a Soul, and the same as the layers of a composition take them."""
+"""The settings of a model in a Soul, checked and converted for the layers of a composition."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from runtime.llm.providers import Compatibility
 from services.souls.problems import Problem
 
 DEMO_PLUGIN = "greenrun/demo"
-"""The offline model."""
+"""The plugin of the offline model."""
 DIRECT_PLUGIN = "greenrun/direct"
-"""Models that are called at their providers' own APIs."""
+"""The plugin of models that are called at their providers' own APIs."""
 
 COMPATIBILITY = "compatibility"
-"""The setting of a direct model that is a key of its layer, and none of the model's own."""
+"""The setting of a direct model that is a key of its layer, and not one of the model's own settings."""
 
 _STOP = "stop"
 _STOP_SEQUENCES = "stop_sequences"
@@ -26,7 +26,7 @@ _EXTRA_BODY = "extra_body"
 
 
 def check_model_settings(plugin_id: str, settings: Mapping[str, JsonValue]) -> list[Problem]:
-    """What is wrong with the settings that are known."""
+    """Returns what is wrong with the known settings."""
     model: type[BaseModel] = DemoLlmConfig if plugin_id == DEMO_PLUGIN else ModelSettingsConfig
     layer_settings = demo_config(settings) if plugin_id == DEMO_PLUGIN else layer_model_settings(settings)
     if not isinstance(settings.get(_EXTRA_BODY, {}), dict | None):
@@ -41,7 +41,7 @@ def check_model_settings(plugin_id: str, settings: Mapping[str, JsonValue]) -> l
 
 
 def layer_model_settings(settings: Mapping[str, JsonValue]) -> dict[str, Any]:
-    """``model_settings`` of a model layer: nulls left out, and what it does not know in ``extra_body``."""
+    """Returns the ``model_settings`` of a model layer: without nulls, and with unknown settings in ``extra_body``."""
     given = {key: value for key, value in settings.items() if value is not None}
     stop = given.pop(_STOP, None)
     if stop is not None:
@@ -55,7 +55,7 @@ def layer_model_settings(settings: Mapping[str, JsonValue]) -> dict[str, Any]:
 
 
 def direct_config(settings: Mapping[str, JsonValue]) -> dict[str, Any]:
-    """What the config of a direct model takes of its settings."""
+    """Returns the settings that belong into the config of a direct model."""
     config: dict[str, Any] = {}
     if settings.get(COMPATIBILITY) is not None:
         config[COMPATIBILITY] = settings[COMPATIBILITY]
@@ -65,5 +65,5 @@ def direct_config(settings: Mapping[str, JsonValue]) -> dict[str, Any]:
 
 
 def demo_config(settings: Mapping[str, JsonValue]) -> dict[str, Any]:
-    """The config of the demo model: it has settings of its own, and others mean nothing to it."""
+    """Returns the config of the demo model: it has settings of its own, and ignores all others."""
     return {key: value for key, value in settings.items() if value is not None and key in DemoLlmConfig.model_fields}

@@ -1,4 +1,4 @@
-"""The job of a workflow node: what its agent does there, and what it must bring."""
+"""The job of a workflow node: what its agent does there, and which outputs it must return."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_SELECTOR_PARTS = 20
 Selector = Annotated[list[ShortText], Field(max_length=MAX_SELECTOR_PARTS)]
 
 CHANNELS = ("chat", "email", "slack", "web_app", "webapp")
-"""By which a person can be reached."""
+"""The channels by which a person can be reached."""
 
 _CONTACT_ID_KEYS = ("contact_id", "human_id", "id")
 
@@ -35,11 +35,11 @@ LOCKED_SOUL_KEYS = frozenset(
         "memory", "model", "model_settings", "prompt", "sandbox", "skills_files", "soul", "system_prompt", "tools",
     }
 )  # fmt: skip
-"""What a node may not say of its agent, at any depth of its metadata."""
+"""The keys by which a node may not change its agent, at any depth of its metadata."""
 
 
 class OutputRef(Part):
-    """An output of an earlier node: a selector, or a node with the name of its output. What else it says is kept."""
+    """An output of an earlier node: a selector, or a node with the name of its output. Other keys are kept."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -54,7 +54,7 @@ class OutputRef(Part):
 
     @property
     def path(self) -> list[str]:
-        """The node's id and the steps to the value in it; empty when the reference names none."""
+        """The node's id and the steps to the value in its output; empty when the reference names none."""
         for selector in (self.selector, self.variable_selector, self.value_selector):
             if selector:
                 return list(selector)
@@ -63,7 +63,7 @@ class OutputRef(Part):
 
 
 class WorkflowNodeJobConfig(Document):
-    """The configuration of one node, beside its agent's Soul."""
+    """The configuration of one node, in addition to its agent's Soul."""
 
     document_name: ClassVar[str] = "node_job"
 
@@ -82,12 +82,12 @@ class WorkflowNodeJobConfig(Document):
         return self
 
     def effective_outputs(self) -> list[DeclaredOutput]:
-        """What a run of the node has to bring; the default outputs when none are declared."""
+        """Returns the outputs that a run of the node must return; the default ones when none are declared."""
         return effective_declared_outputs(self.declared_outputs)
 
 
 def parse_node_job(value: object, *place: str | int) -> WorkflowNodeJobConfig:
-    """The node job that a decoded JSON value is. Raises MalformedRequest with every problem, below ``place``."""
+    """Parses a decoded JSON value as a node job. Raises MalformedRequest with every problem, below ``place``."""
     try:
         return WorkflowNodeJobConfig.model_validate(value)
     except ValidationError as error:
@@ -95,7 +95,7 @@ def parse_node_job(value: object, *place: str | int) -> WorkflowNodeJobConfig:
 
 
 def node_job_publish_problems(job: WorkflowNodeJobConfig, *, tenant_id: str) -> list[Problem]:
-    """What keeps a node from being published, as far as its graph need not be known."""
+    """Returns what keeps a node from being published, as far as that is known without its graph."""
     return [
         *_metadata_problems(job.metadata, ("metadata",)),
         *_ref_problems(job.previous_node_output_refs),
@@ -104,7 +104,7 @@ def node_job_publish_problems(job: WorkflowNodeJobConfig, *, tenant_id: str) -> 
 
 
 def contact_problems(contacts: list[FreeObject], *place: str, tenant_id: str) -> Iterator[Problem]:
-    """What keeps people from being asked."""
+    """Yields what keeps people from being asked."""
     for index, contact in enumerate(contacts):
         if not any(isinstance(contact.get(key), str) and contact[key] for key in _CONTACT_ID_KEYS):
             yield Problem((*place, index), f"one of {', '.join(_CONTACT_ID_KEYS)} is needed", "missing")

@@ -1,4 +1,4 @@
-"""The outputs that a workflow node declares: their types, their checks and the schema that a run is given."""
+"""The outputs that a workflow node declares: their types, their checks and the schema for a run."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ _FILE_SCHEMA: Mapping[str, Any] = {
 
 
 class FileRules(Part):
-    """Which files are meant."""
+    """Which files are accepted."""
 
     extensions: Annotated[list[ShortText], Field(max_length=MAX_ITEMS)] = Field(default_factory=list)
     mime_types: Annotated[list[ShortText], Field(max_length=MAX_ITEMS)] = Field(default_factory=list)
 
 
 class ArrayItem(Part):
-    """What an array holds; never arrays."""
+    """What an array contains; never arrays."""
 
     type: ItemType = "object"
     description: Description | None = None
 
 
 class OutputCheck(Part):
-    """A check of a file against another file, which is the benchmark."""
+    """A check of a file against another file, the benchmark."""
 
     enabled: bool = False
     prompt: Annotated[str, Field(max_length=MAX_PROMPT_CHARS)] | None = None
@@ -63,7 +63,7 @@ class RetryRule(Part):
 
 
 class FailureStrategy(Part):
-    """What becomes of the node when an output is not as declared."""
+    """What happens to the node when an output is not as declared."""
 
     retry: RetryRule = Field(default_factory=RetryRule)
     on_failure: Literal["stop", "default_value", "fail_branch"] = "stop"
@@ -86,7 +86,7 @@ class DeclaredOutput(Part):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, value: Any) -> Any:
-        """A null strategy is the default one, and an array of unnamed items holds objects."""
+        """Replaces a null strategy by the default one, and lets an array of undeclared items hold objects."""
         if not isinstance(value, dict):
             return value
         filled = {**value}
@@ -127,7 +127,10 @@ class DeclaredOutput(Part):
             yield Problem(("check", "benchmark_file_ref"), "is needed when the check is enabled")
 
     def misfit(self, value: JsonValue) -> str | None:
-        """Why a value is not one of this output, or None. A file is told by its id; whose it is, is not asked."""
+        """Returns why a value does not fit this output, or None.
+
+        A file is given by its id; whose file it is, is not checked.
+        """
         if self.type != "array":
             return _misfit(self.type, value)
         if not isinstance(value, list):
@@ -139,7 +142,7 @@ class DeclaredOutput(Part):
         return None
 
     def value_schema(self) -> dict[str, Any]:
-        """The JSON Schema of a value."""
+        """Returns the JSON Schema of a value."""
         if self.type == "array":
             item = self.array_item or ArrayItem()
             schema = {"type": "array", "items": _type_schema(item.type, item.description)}
@@ -152,16 +155,16 @@ DEFAULT_OUTPUTS = (
     DeclaredOutput(name="files", type="array", required=False, array_item=ArrayItem(type="file")),
     DeclaredOutput(name="json", type="object", required=False),
 )
-"""Of a node that declares none. They are never stored."""
+"""The outputs of a node that declares none. They are never stored."""
 
 
 def effective_declared_outputs(declared: Sequence[DeclaredOutput]) -> list[DeclaredOutput]:
-    """What a run of the node has to bring: what is declared, or else the default outputs."""
+    """Returns the outputs that a run of the node must return: those declared, or else the default ones."""
     return list(declared) or list(DEFAULT_OUTPUTS)
 
 
 def outputs_schema(outputs: Sequence[DeclaredOutput]) -> dict[str, Any]:
-    """The JSON Schema of an answer that has them all."""
+    """Returns the JSON Schema of an object with all these outputs."""
     schema: dict[str, Any] = {
         "type": "object",
         "properties": {output.name: output.value_schema() for output in outputs},
@@ -172,7 +175,7 @@ def outputs_schema(outputs: Sequence[DeclaredOutput]) -> dict[str, Any]:
 
 
 def output_problems(outputs: Sequence[DeclaredOutput]) -> Iterator[Problem]:
-    """What is wrong with them together."""
+    """Yields what is wrong with the outputs taken together."""
     seen: set[str] = set()
     for index, output in enumerate(outputs):
         if output.name in seen:

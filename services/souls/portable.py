@@ -1,4 +1,4 @@
-"""A version of an agent as a document that can be carried elsewhere: made, and read again with mistrust."""
+"""Portable documents: a version of an agent, exported, and read back as untrusted input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from services.souls.soul import AgentSoulConfig
 FORMAT = "agent-version/1"
 MAX_DOCUMENT_BYTES = 8 << 20
 MAX_DOCUMENT_VALUES = 2 * MAX_VALUES
-"""Roughly counted, before the text is read; the Soul in it has its own bounds."""
+"""A rough count, made before the text is parsed; the Soul in it has its own bounds."""
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}\z"
 
 
@@ -33,7 +33,7 @@ def _not_blank(name: str) -> str:
 
 
 class PortableAgent(Part):
-    """What an agent is called and how it looks. Its ids stay where they have a meaning."""
+    """The name, description and looks of an agent. Its ids are left out: they mean nothing elsewhere."""
 
     name: Annotated[str, Field(max_length=MAX_NAME_CHARS), AfterValidator(_not_blank)]
     description: Annotated[str, Field(max_length=MAX_DESCRIPTION_CHARS)] = ""
@@ -43,7 +43,7 @@ class PortableAgent(Part):
 
 
 class PortableVersion(Part):
-    """One version of an agent. ``version`` is its number where it comes from."""
+    """One version of an agent. ``version`` is its number where it was exported."""
 
     format: Literal["agent-version/1"]
     exported_at: AwareDatetime
@@ -56,9 +56,9 @@ class PortableVersion(Part):
 def export_version(
     agent: PortableAgent, *, version: int, soul: Mapping[str, Any], exported_at: datetime
 ) -> dict[str, Any]:
-    """The document of a version, as JSON. ``soul`` is the Soul as it is stored, ``exported_at`` a time in UTC.
+    """Returns the document of a version, as JSON. ``soul`` is the Soul as it is stored, ``exported_at`` a time in UTC.
 
-    Raises AgentExportRefused when it would hold what is known as a secret by now.
+    Raises AgentExportRefused when it would contain what has since become known as a secret.
     """
     told = agent.model_dump(mode="json")
     problems = [*secret_problems(soul, name=AgentSoulConfig.document_name), *secret_problems(told, name="agent")]
@@ -75,7 +75,7 @@ def export_version(
 
 
 def read_portable(data: bytes) -> PortableVersion:
-    """A document from bytes that anyone may have written.
+    """Reads a document from bytes that anyone may have written.
 
     Raises RequestTooLarge, DigestMismatch, and MalformedRequest with every problem.
     """
@@ -95,7 +95,7 @@ def read_portable(data: bytes) -> PortableVersion:
 
 
 def parse_portable(value: object, *place: str | int) -> PortableVersion:
-    """The checked document that a decoded JSON value is; its problems are told below ``place``, or ``body``.
+    """Parses and checks a decoded JSON value as a document; its problems are placed below ``place``, or ``body``.
 
     The digest is that of the Soul as it came, before anything in it is filled in or left out.
 
@@ -114,7 +114,7 @@ def parse_portable(value: object, *place: str | int) -> PortableVersion:
 
 
 def _check_format(value: object, place: tuple[str | int, ...]) -> None:
-    """Of another format nothing else is looked at."""
+    """Refuses another format at once, before the rest of the document is checked."""
     if isinstance(value, Mapping) and value.get("format", FORMAT) != FORMAT:
         raise malformed_at(Problem(("format",), f"must be '{FORMAT}'", "literal_error"), *place)
 

@@ -1,4 +1,4 @@
-"""Problems of a document, each with its place, in the form in which pydantic and REST tell them."""
+"""Problems of a document, each with its place, in the forms of pydantic and of REST responses."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Problem:
 
 
 def refuse(problems: Sequence[Problem], *, of: str) -> None:
-    """Raise all of them as one ValidationError, which a surrounding model takes over with its own place in front."""
+    """Raises all problems as one ValidationError, to which a surrounding model adds its own place in front."""
     if problems:
         raise ValidationError.from_exception_data(of, [_detail(problem) for problem in problems], hide_input=True)
 
 
 def malformed(error: ValidationError, *place: str | int) -> MalformedRequest:
-    """The same problems as the 400 that a caller gets, without any value of the document."""
+    """Converts a ValidationError to the 400 for a caller, without any value of the document."""
     count = error.error_count()
-    if count > MAX_PROBLEMS_TOLD:  # not even the first few are made: pydantic makes all or none, at a kilobyte each
+    if count > MAX_PROBLEMS_TOLD:  # not even the first few are listed: pydantic creates all or none, at a kilobyte each
         return malformed_at(
             Problem((), f"{count} problems, more than are told one by one", "too_many_problems"), *place
         )
@@ -44,17 +44,17 @@ def malformed(error: ValidationError, *place: str | int) -> MalformedRequest:
 
 
 def malformed_at(problem: Problem, *place: str | int) -> MalformedRequest:
-    """One problem as the 400 that a caller gets."""
+    """Returns one problem as the 400 for a caller."""
     return MalformedRequest([problem_item(problem, *place)])
 
 
 def refuse_request(problems: Iterable[Problem], *place: str | int) -> NoReturn:
-    """Raise all of them as the 400 that a caller gets."""
+    """Raises all problems as the 400 for a caller."""
     raise MalformedRequest([problem_item(problem, *place) for problem in problems])
 
 
 def problem_item(problem: Problem, *place: str | int) -> dict[str, object]:
-    """A problem as REST tells it, below ``place``."""
+    """Returns a problem in the form of REST responses, placed below ``place``."""
     return _item(problem.kind, (*place, *problem.loc), problem.message)
 
 

@@ -1,4 +1,4 @@
-"""What a Soul needs before anything may run it."""
+"""Checks what a Soul needs before it can run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from services.souls.soul import AgentSoulConfig, ModelConfig
 
 
 def require_model(soul: AgentSoulConfig) -> ModelConfig:
-    """The model of the Soul. Raises AgentModelNotConfigured."""
+    """Returns the model of the Soul. Raises AgentModelNotConfigured."""
     if soul.model is None:
         raise AgentModelNotConfigured
     return soul.model
 
 
 def check_tool_names(soul: AgentSoulConfig) -> None:
-    """Raise AgentToolNameDuplicated when the model could not tell two enabled tools apart."""
+    """Raises AgentToolNameDuplicated when two enabled tools have the same name for the model."""
     for problem in _tool_problems(soul):
         raise AgentToolNameDuplicated(problem.message)
 
@@ -26,10 +26,10 @@ def check_tool_names(soul: AgentSoulConfig) -> None:
 def publish_problems(
     soul: AgentSoulConfig, job: WorkflowNodeJobConfig | None = None, *, tenant_id: str
 ) -> list[Problem]:
-    """What keeps an agent, or a node with it, from being published, as far as no graph and no table is needed.
+    """Returns what keeps an agent, or a node with it, from being published, without looking at a graph or a table.
 
-    Places begin with ``agent_soul`` and ``node_job``. That bindings and files exist, and that references point to
-    earlier nodes, is for those to check who know the graph.
+    Places begin with ``agent_soul`` and ``node_job``. Whether bindings and files exist, and whether references point to
+    earlier nodes, must be checked by those that know the graph.
 
     Raises AgentModelNotConfigured and AgentToolNameDuplicated.
     """
@@ -41,7 +41,7 @@ def publish_problems(
 def draft_problems(
     soul: AgentSoulConfig | None, job: WorkflowNodeJobConfig | None = None, *, tenant_id: str
 ) -> list[Problem]:
-    """The same of a draft, which may be without a model and without one of its parts. Raises nothing."""
+    """Returns the same for a draft, which may lack a model and one of its parts. Raises nothing."""
     of_soul: Iterable[Problem] = ()
     if soul is not None:
         people = contact_problems(soul.human.contacts, "human", "contacts", tenant_id=tenant_id)

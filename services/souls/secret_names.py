@@ -1,4 +1,4 @@
-"""Names under which secrets are kept, in every spelling."""
+"""The names under which secrets are stored, in every spelling."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 _LAST_WORDS = frozenset(
     {"authorization", "bearer", "cookie", "jwt", "pass", "passphrase", "passwd", "password", "pwd", "secret", "token"}
 )
-"""A name of which this is the last word is a secret's: ``refresh_token``, ``smtp-password``."""
+"""A name that ends with one of these words is that of a secret: ``refresh_token``, ``smtp-password``."""
 
 _ENDINGS = (
     "accesskey",
@@ -34,7 +34,7 @@ _ENDINGS = (
     "signingkey",
     "subscriptionkey",
 )
-"""The same of names that are written together; ``x-api-key`` ends so as well."""
+"""The same for words that are written together; ``x-api-key`` ends like this too."""
 
 _HARMLESS = frozenset(
     f"{what}_token"
@@ -43,10 +43,10 @@ _HARMLESS = frozenset(
         "sep", "special", "start", "stop", "unk",
     )
 )  # fmt: skip
-"""Tokens of texts and of pages, which are no secret."""
+"""Tokens of texts and of pages, which are not secret."""
 
 _REFERENCES = frozenset({"credential_ref", "credential_refs", "secret_ref", "secret_refs"})
-"""What stands below these points to a secret: it may have a name and an id, but no value."""
+"""Names of references to secrets: an object below them may have a name and an id, but no value."""
 
 _CREDENTIALS = frozenset({"credential", "credentials", "secrets"})
 
@@ -67,12 +67,15 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NO_LETTER = re.compile(r"[\W_]+")
 
 MAX_NAME_CHARS = 100
-"""Longer keys name nothing."""
+"""Longer keys are not names."""
 
 
 @lru_cache(maxsize=4096)
 def normalised(name: str) -> str:
-    """Lower case, with ``_`` between its words: ``X-API-Key``, ``xApiKey`` and ``x api key`` are ``x_api_key``."""
+    """Returns the name in lower case, with ``_`` between its words.
+
+    ``X-API-Key``, ``xApiKey`` and ``x api key`` all become ``x_api_key``.
+    """
     if len(name) > MAX_NAME_CHARS:
         return ""
     plain = unicodedata.normalize("NFKC", name)
@@ -80,7 +83,7 @@ def normalised(name: str) -> str:
 
 
 def names_secret(name: str) -> bool:
-    """Whether what has this name is a secret."""
+    """Whether a value with this name is a secret."""
     words = normalised(name)
     if words in _HARMLESS:
         return False
@@ -88,17 +91,17 @@ def names_secret(name: str) -> bool:
 
 
 def names_reference(name: str) -> bool:
-    """Whether what has this name points to a secret and must not be one."""
+    """Whether a value with this name refers to a secret and must not be one."""
     return normalised(name) in _REFERENCES
 
 
 def names_credentials(name: str) -> bool:
-    """Whether an object of this name holds credentials, under names of their own."""
+    """Whether an object with this name holds credentials, under names of their own."""
     return normalised(name) in _CREDENTIALS
 
 
 def is_safe_in_credentials(name: str) -> bool:
-    """Whether this key of an object of credentials says which they are, and not what."""
+    """Whether this key of an object of credentials only identifies them."""
     words = normalised(name)
     return words in _SAFE_IN_CREDENTIALS or words.removeprefix("credential_") in _SAFE_IN_CREDENTIALS
 
@@ -109,5 +112,5 @@ def names_value(name: str) -> bool:
 
 
 def is_secret_type(name: str) -> bool:
-    """Whether something of this type, such as a variable or a field of a form, has a secret for its value."""
+    """Whether something of this type, such as a variable or a field of a form, has a secret as its value."""
     return normalised(name) in _SECRET_TYPES

@@ -1,6 +1,7 @@
-"""Plaintext secrets in a document: found by the names they stand under, and by what known keys look like.
+"""Finds plaintext secrets in a document: by the names of values, and by the shapes of well-known keys.
 
-Only references to secrets may be kept. It cannot find every secret; what it does not know as one looks like any text.
+Only references to secrets may be stored. Not every secret can be found: one that has neither a telling name nor a known
+shape looks like any text.
 """
 
 from __future__ import annotations
@@ -25,28 +26,28 @@ from services.souls.secret_shapes import shows_secret
 MAX_FOUND = 50
 MAX_SHOWN_KEY_CHARS = 60
 HIDDEN_KEY = "…"
-"""Stands in a path for a key that is itself a secret."""
+"""Replaces a key in a path that is itself a secret."""
 MAX_INNER_TEXTS = 3
-"""How often JSON may stand in a text of JSON; deeper nobody would look for it either."""
+"""How many levels of JSON inside texts of JSON are searched; no reader would look any deeper either."""
 
 _NAME_KEYS = ("name", "key", "variable", "header", "field", "env", "env_name", "env_key", "label")
 _TYPE_KEYS = ("type", "value_type", "format")
 
 
 class _Under(Enum):
-    """What the names above a value say of it."""
+    """What the names above a value say about it."""
 
     NOTHING = "nothing"
     SECRET_NAME = "secret_name"  # noqa: S105
-    """It is a secret if it is a text, or if it is the value of what is described there."""
+    """It is a secret if it is a text, or if it is the value in an object that describes one."""
     DESCRIPTION = "description"
-    """It stands in an object that has a secret's name, or points to one: only a value in it would be a secret."""
+    """It stands in an object that has a secret's name, or refers to one: only a value in it would be a secret."""
     CREDENTIALS = "credentials"
-    """It is an object of credentials: every text in it is a secret that is not there to say which they are."""
+    """It is an object of credentials: every text in it is a secret, unless its key only identifies the credentials."""
 
 
 def secret_problems(document: object, *, name: str) -> list[Problem]:
-    """Every place where a plaintext secret stands, up to a bound. ``name`` is what messages call the document.
+    """Returns every place of a plaintext secret, up to a limit. ``name`` is the document's name in messages.
 
     The document must be within the bounds of ``bounds``.
     """
@@ -81,7 +82,7 @@ def _secrets_of_object(whole: Mapping[object, object], loc: Loc, under: _Under, 
 
 
 def _below(key: str, under: _Under, *, is_value: bool) -> _Under:
-    """What is known of the value under a key."""
+    """Returns what is known of the value under a key."""
     if names_reference(key):
         return _Under.DESCRIPTION
     if names_credentials(key):
@@ -117,6 +118,6 @@ def _hides_secret(text: str, inner: int) -> bool:
 
 
 def _path(name: str, loc: Loc) -> str:
-    """Such as ``agent_soul.env.variables[0].value``."""
+    """Returns a path such as ``agent_soul.env.variables[0].value``."""
     steps = (f"[{part}]" if isinstance(part, int) else f".{part[:MAX_SHOWN_KEY_CHARS]}" for part in loc)
     return name + "".join(steps)

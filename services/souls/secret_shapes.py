@@ -1,4 +1,4 @@
-"""What known keys look like, whatever they are called and whatever stands around them."""
+"""The shapes of well-known keys, whatever their name and surroundings."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """``anchor`` is in every text that the pattern matches: looking for it is quick.
+    """The shape of one kind of key.
 
-    No pattern goes back over more than a bounded piece of a text, so that all of them take linear time.
+    ``anchor`` occurs in every text that the pattern matches, and is quick to search for. Every pattern backtracks over
+    a bounded piece of text only, so that all of them take linear time.
     """
 
     anchor: str
@@ -28,7 +29,7 @@ def _looks_random(text: str) -> bool:
 
 
 def _prefixed(prefix: str, rest: str, is_likely: Callable[[str], bool] = bool) -> _Shape:
-    """A key that begins with ``prefix``, at the beginning of a word."""
+    """Returns the shape of a key that begins with ``prefix``, at the beginning of a word."""
     escaped = re.escape(prefix)
     return _Shape(prefix, re.compile(rf"{escaped}(?<![A-Za-z0-9_]{escaped})(?:{rest})"), is_likely)
 
@@ -72,7 +73,7 @@ _SHAPES = (
 
 
 def shows_secret(text: str) -> bool:
-    """Whether somewhere in the text stands what looks like a key of a known kind."""
+    """Whether the text contains anything that looks like a well-known kind of key."""
     return any(_matches(text))
 
 

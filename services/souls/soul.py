@@ -1,4 +1,4 @@
-"""The Soul: what an agent is. One version of it is a config snapshot."""
+"""The Soul: all that makes an agent. One version of it is a config snapshot."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from services.souls.variables import fits_type
 
 
 class PromptConfig(Part):
-    """What the agent is told before anything else. ``{{name}}`` stands for the app variable of that name."""
+    """The agent's system prompt, in which ``{{name}}`` stands for the app variable of that name."""
 
     system_prompt: Annotated[str, Field(max_length=MAX_PROMPT_CHARS)] = ""
 
 
 class SkillsFilesConfig(Part):
-    """Kept, and not used by runs."""
+    """Stored, and not used by runs."""
 
     files: FreeObjects = Field(default_factory=list)
     skills: FreeObjects = Field(default_factory=list)
 
 
 class KnowledgeConfig(Part):
-    """Kept, and not used by runs."""
+    """Stored, and not used by runs."""
 
     datasets: FreeObjects = Field(default_factory=list)
     query_mode: Literal["user_query", "generated_query"] | None = None
@@ -45,28 +45,31 @@ class KnowledgeConfig(Part):
 
 
 class HumanConfig(Part):
-    """People the agent may ask: with at least one contact it has the tool for it. ``tools`` are only kept."""
+    """The people that the agent may ask: with at least one contact it has a tool for that.
+
+    ``tools`` are only stored.
+    """
 
     contacts: FreeObjects = Field(default_factory=list)
     tools: FreeObjects = Field(default_factory=list)
 
 
 class EnvConfig(Part):
-    """Kept, and not used by runs. ``secret_refs`` name secrets and never hold one."""
+    """Stored, and not used by runs. ``secret_refs`` name secrets and never contain one."""
 
     variables: FreeObjects = Field(default_factory=list)
     secret_refs: FreeObjects = Field(default_factory=list)
 
 
 class SandboxConfig(Part):
-    """Kept, and not used by runs."""
+    """Stored, and not used by runs."""
 
     provider: ShortText | None = None
     config: FreeObject = Field(default_factory=dict)
 
 
 class MemoryConfig(Part):
-    """Kept, and not used by runs."""
+    """Stored, and not used by runs."""
 
     scope: ShortText | None = None
     budget: ShortText | None = None
@@ -74,7 +77,7 @@ class MemoryConfig(Part):
 
 
 class ModelCredentialRef(Part):
-    """Which credential the model is called with. ``id`` is the name of a credential of the tenant."""
+    """The credential that the model is called with. ``id`` is the name of a credential of the tenant."""
 
     type: Annotated[str, Field(min_length=1, max_length=64)]
     id: ShortText | None = None
@@ -97,7 +100,7 @@ class ModelConfig(Part):
 
 
 class AppVariable(Part):
-    """An input that whoever runs the agent gives, or leaves to the default."""
+    """An input that the caller of a run gives, or leaves to the default."""
 
     name: Name
     type: Annotated[str, Field(min_length=1, max_length=64)]
@@ -112,7 +115,7 @@ class AppVariable(Part):
 
 
 class AgentSoulConfig(Document):
-    """An agent's configuration. Secrets are named in it and never held."""
+    """An agent's configuration. It names secrets and never contains one."""
 
     document_name: ClassVar[str] = "agent_soul"
 
@@ -137,7 +140,7 @@ class AgentSoulConfig(Document):
 
 
 def parse_soul(value: object, *place: str | int) -> AgentSoulConfig:
-    """The Soul that a decoded JSON value is. Raises MalformedRequest with every problem, below ``place``."""
+    """Parses a decoded JSON value as a Soul. Raises MalformedRequest with every problem, below ``place``."""
     try:
         return AgentSoulConfig.model_validate(value)
     except ValidationError as error:
@@ -145,7 +148,7 @@ def parse_soul(value: object, *place: str | int) -> AgentSoulConfig:
 
 
 def credential_names(soul: AgentSoulConfig) -> list[str]:
-    """The names of the credentials that a run of it needs, each once, in the order in which they are first named."""
+    """Returns the names of the credentials that a run of the Soul needs, each once, in the order of first mention."""
     model = soul.model.credential_ref if soul.model else None
     tools = [tool.credential_ref for tool in soul.tools.enabled_tools() if tool.credential_type != "unauthorized"]
     return list(dict.fromkeys(ref.id for ref in (model, *tools) if ref is not None and ref.id))

@@ -15,13 +15,13 @@ ToolIdentity = tuple[str, str, str]
 """The plugin's id, the provider and the tool's name."""
 
 _PLUGINS_BY_PROVIDER = {name: f"{name}_tool" for name in ("gitee_ai", "jina", "siliconflow", "stepfun")}
-"""Bare names of providers whose plugin is called otherwise."""
+"""The providers whose plugin has another name than they do."""
 
 _LEGACY_KEYS = {"provider_name": "provider_id", "tool_parameters": "runtime_parameters"}
 
 
 class ToolCredentialRef(Part):
-    """Which credential a tool is called with. ``id`` is the name of a credential of the tenant."""
+    """The credential that a tool is called with. ``id`` is the name of a credential of the tenant."""
 
     type: Literal["provider", "tool"]
     id: ShortText | None = None
@@ -29,14 +29,14 @@ class ToolCredentialRef(Part):
 
 
 class DifyTool(Part):
-    """One tool of a plugin. Keys that are not known are dropped."""
+    """One tool of a plugin. Unknown keys are dropped."""
 
     model_config = ConfigDict(extra="ignore")
 
     enabled: bool = True
     provider_type: Literal["plugin"] = "plugin"
     provider_id: Name | None = None
-    """``org/plugin/provider``; or else ``plugin_id`` and ``provider`` are given."""
+    """``org/plugin/provider``; otherwise ``plugin_id`` and ``provider`` are given."""
     plugin_id: Name | None = None
     provider: Name | None = None
     tool_name: Name
@@ -49,7 +49,7 @@ class DifyTool(Part):
     @model_validator(mode="before")
     @classmethod
     def _take_legacy_keys(cls, value: Any) -> Any:
-        """Older documents name some keys otherwise. Where both are there, the new one counts."""
+        """Renames the keys of older documents. If a new key is there too, it counts."""
         if not isinstance(value, dict):
             return value
         taken = {**value}
@@ -81,12 +81,12 @@ class DifyTool(Part):
 
     @property
     def identity(self) -> ToolIdentity:
-        """What makes it the same tool in two versions."""
+        """What identifies the tool across versions."""
         return *self.place, self.tool_name
 
     @property
     def place(self) -> tuple[str, str]:
-        """The id of its plugin and the name of the provider in it."""
+        """The id of its plugin and the name of the provider in that."""
         if self.provider_id is None:
             return self.plugin_id or "", self.provider or ""
         *plugin, provider = self.provider_id.split("/")
@@ -96,11 +96,11 @@ class DifyTool(Part):
 
 
 class ToolsConfig(Part):
-    """What an agent may use. ``cli_tools`` are kept and not executed."""
+    """The tools that an agent may use. ``cli_tools`` are stored and not executed."""
 
     dify_tools: Annotated[list[DifyTool], Field(max_length=MAX_ITEMS)] = Field(default_factory=list)
     cli_tools: FreeObjects = Field(default_factory=list)
 
     def enabled_tools(self) -> list[DifyTool]:
-        """Those that a run has."""
+        """Returns the tools of a run."""
         return [tool for tool in self.dify_tools if tool.enabled]

@@ -1,4 +1,4 @@
-"""App variables: the inputs of an agent, checked and put into its prompt."""
+"""App variables: the inputs of an agent, checked and filled into its prompt."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pydantic import JsonValue
 from services.souls.problems import Problem, refuse_request
 
 MAX_FILLED_CHARS = 1_048_576
-"""A text that names one variable a thousand times would make a thousand of whatever is given for it."""
+"""A short text may name one variable a thousand times, which would multiply a large input."""
 
 _PLACEHOLDER = re.compile(r"\{\{\s{0,20}([^{}\s]{1,255})\s{0,20}\}\}")
 
 
 class Variable(Protocol):
-    """What is declared of an input."""
+    """The declaration of an input."""
 
     @property
     def name(self) -> str: ...
@@ -60,13 +60,13 @@ _CHECKS: Mapping[str, Callable[[object], bool]] = {
 
 
 def fits_type(type_name: str, value: object) -> bool:
-    """Whether a value is of a type. A type that is not known here takes every value."""
+    """Whether a value is of a type. An unknown type accepts every value."""
     check = _CHECKS.get(type_name)
     return check is None or check(value)
 
 
 def filled_inputs(variables: Sequence[Variable], inputs: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """The value of each variable: what was given, or else its default. Inputs that no variable asks for are left out.
+    """Returns the value of each variable: the input, or else its default. Inputs without a variable are left out.
 
     A null or an empty text is no value for a required variable. Raises MalformedRequest with every problem.
     """
@@ -87,16 +87,16 @@ def filled_inputs(variables: Sequence[Variable], inputs: Mapping[str, JsonValue]
 
 
 def _none_if_empty(variable: Variable, value: JsonValue) -> JsonValue:
-    """A form sends an empty text for what was not filled in, of whatever type."""
+    """Returns None for an empty text: forms send one for a field of any type that was not filled in."""
     return None if value == "" and not fits_type(variable.type, "") else value
 
 
 class FilledTextTooLong(ValueError):
-    """A text would be longer than ``MAX_FILLED_CHARS`` with its variables filled in. It was not made."""
+    """A text would be longer than ``MAX_FILLED_CHARS`` with its variables filled in. It was not built."""
 
 
 def fill_prompt(text: str, values: Mapping[str, JsonValue]) -> str:
-    """The text with ``{{name}}`` replaced, for the names there are. What is put in is not looked at again.
+    """Returns the text with ``{{name}}`` replaced, for known names. Values that are filled in are not searched again.
 
     Raises FilledTextTooLong.
     """
