@@ -125,7 +125,7 @@ class Site:
         )
 
     def assert_sound(self, client: SessionClient, session_id: str) -> list[SessionTurn]:
-        """Asserts that each turn is finalized as its run has ended, and that the session remembers exactly what it must."""
+        """Asserts that each turn is finalized as its run has ended, and that the session remembers what it must."""
         wait_until(lambda: {turn["status"] for turn in client.turns(session_id)} <= ENDED, timeout=FINALIZED_SECONDS)
         row, turns = self.rows(session_id)
         assert row.unfinished == 0

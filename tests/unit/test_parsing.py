@@ -121,7 +121,7 @@ def test_escapes_of_whole_characters_are_read(text: str) -> None:
 
 
 @pytest.mark.parametrize("body", ["[]", "1", '"text"', "null", "true", "[{}]"])
-def test_json_that_is_no_object_is_refused(body: str) -> None:
+def test_json_that_is_not_an_object_is_refused(body: str) -> None:
     item = only(refusal(body))
 
     assert (item["type"], item["loc"]) == ("model_attributes_type", ["body"])

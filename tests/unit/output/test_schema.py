@@ -276,7 +276,7 @@ def test_a_schema_that_takes_long_is_examined_in_another_process() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), {1, 2}, "\ud800", b"x"])
-def test_what_is_no_json_is_refused(value: Any) -> None:
+def test_a_schema_that_is_not_json_is_refused(value: Any) -> None:
     with pytest.raises(InvalidOutputSchema, match="not JSON"):
         OutputSchema.parse({"type": "object", "default": value})
 
