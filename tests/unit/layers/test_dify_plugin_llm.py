@@ -126,7 +126,7 @@ def test_credentials_are_the_secrets_of_the_layer() -> None:
     assert CANARY not in composition.snapshot().model_dump_json()
 
 
-def test_what_the_settings_send_besides_is_secret_as_well() -> None:
+def test_extra_headers_and_body_are_secret_as_well() -> None:
     settings = {"extra_headers": {"Authorization": "Bearer sk-header"}, "extra_body": {"deep": ["sk-in-the-body"]}}
     composition = bind(CONTEXT, llm({"execution_context": "context"}, plugin_id="a/b", model_settings=settings))
 
@@ -163,7 +163,7 @@ def test_only_the_settings_that_were_given_are_used(key: str) -> None:
     assert ModelSettingsConfig.model_validate({key: SETTINGS[key]}).given() == {key: SETTINGS[key]}
 
 
-def test_no_settings_are_none() -> None:
+def test_without_settings_nothing_is_sent() -> None:
     assert ModelSettingsConfig.model_validate({}).given() == {}
 
 
@@ -223,7 +223,7 @@ def test_a_wrong_setting_is_refused(settings: dict[str, Any]) -> None:
     ],
     ids=["none", "no plugin_id", "wrong type", "wrong name"],
 )
-def test_what_does_not_fit_is_refused(layers: list[dict[str, Any]], message: str) -> None:
+def test_dependencies_that_do_not_fit_are_refused(layers: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(InvalidComposition) as caught:
         bind(*layers)
 
