@@ -1,4 +1,4 @@
-"""Fixtures: the real parts, started once where tests can share them."""
+"""Fixtures: real servers, started once where tests can share them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Setting = str | int | float
 
 
 class StartServer(Protocol):
-    """Starts a server for one test. Settings have no prefix here: ``redis_prefix="x"``, or a dict of them."""
+    """Starts a server for one test. Settings are given without their prefix: ``redis_prefix="x"``, or as a dict."""
 
     def __call__(
         self,
@@ -47,7 +47,7 @@ class StartServer(Protocol):
 
 @pytest.fixture
 def short_path() -> Iterator[Path]:
-    """A temporary folder that leaves room for the path of a unix socket, as `tmp_path` does not in a parallel run."""
+    """A temporary folder with a path short enough for a unix socket; in a parallel run ``tmp_path`` is too long."""
     with tempfile.TemporaryDirectory(prefix="test-") as folder:
         yield Path(folder)
 
@@ -65,7 +65,7 @@ def daemon() -> Iterator[ScriptedDaemon]:
 
 
 def environment(redis_url: str, daemon_url: str, **settings: Setting) -> dict[str, str]:
-    """The variables of a server in a test."""
+    """The environment variables of a server in a test."""
     values: dict[str, Setting] = {
         "redis_url": redis_url,
         "redis_prefix": "greenrun-test",
@@ -79,7 +79,7 @@ def environment(redis_url: str, daemon_url: str, **settings: Setting) -> dict[st
 
 @pytest.fixture(scope="session")
 def server(redis_server: RedisServer, daemon: ScriptedDaemon) -> Iterator[GunicornServer]:
-    """A server with two workers and default settings, shared by all tests that only use it."""
+    """A server with two workers and default settings, shared by all tests that change nothing about it."""
     with running_server(environment(redis_server.url, daemon.url), workers=2) as server:
         yield server
 

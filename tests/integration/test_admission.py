@@ -1,4 +1,4 @@
-"""Admission: a worker executes so many runs, lets so many wait for their turn, and refuses the others."""
+"""Admission: a worker executes a limited number of runs, lets a limited number wait, and refuses the others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.redis_server import RedisServer
 
 @pytest.fixture(scope="module")
 def narrow_server(redis_server: RedisServer, daemon: ScriptedDaemon) -> Iterator[GunicornServer]:
-    """One worker that executes one run and lets two wait."""
+    """A server with one worker, which executes one run and lets two wait."""
     env = environment(redis_server.url, daemon.url, redis_prefix="narrow", max_active_runs=1, max_waiting_runs=2)
     with running_server(env) as server:
         yield server
@@ -30,13 +30,13 @@ def narrow(narrow_server: GunicornServer) -> RunClient:
 
 
 def script_until_released(daemon: ScriptedDaemon, *models: str) -> None:
-    """Models that answer once they are released by name."""
+    """Scripts models that answer once they are released by name."""
     for model in models:
         daemon.script(model, [{"wait": model}, {"text": "done"}, {"finish": "stop"}])
 
 
 def begin(client: RunClient, daemon: ScriptedDaemon, model: str) -> str:
-    """A run that is executed, which may first have to wait until runs of the test before have left their places."""
+    """Creates a run and waits until it is executed; runs of the test before may have to leave their places first."""
     run_id = create_when_there_is_room(client, model)
     daemon.wait_for_call(model)
     return run_id
@@ -47,7 +47,7 @@ def post(client: RunClient, model: str) -> requests.Response:
 
 
 def create_when_there_is_room(client: RunClient, model: str) -> str:
-    """A place is free a moment after the end of its run is seen."""
+    """Creates a run, retrying while there is no place: one is free only a moment after its run's end is seen."""
     responses: list[requests.Response] = []
 
     def is_accepted() -> bool:
@@ -58,7 +58,7 @@ def create_when_there_is_room(client: RunClient, model: str) -> str:
     return str(responses[-1].json()["run_id"])
 
 
-def test_runs_beyond_the_bound_wait_and_begin_in_order(narrow: RunClient, daemon: ScriptedDaemon) -> None:
+def test_runs_beyond_the_limit_wait_and_begin_in_order(narrow: RunClient, daemon: ScriptedDaemon) -> None:
     script_until_released(daemon, "order-1", "order-2", "order-3")
     first = begin(narrow, daemon, "order-1")
     second, third = (narrow.create(prompt(), *plugin_layers(model)) for model in ("order-2", "order-3"))
@@ -77,7 +77,7 @@ def test_runs_beyond_the_bound_wait_and_begin_in_order(narrow: RunClient, daemon
     assert narrow.finish(third)["data"]["output"] == "done"
 
 
-def test_a_run_beyond_those_that_may_wait_is_refused(narrow: RunClient, daemon: ScriptedDaemon) -> None:
+def test_a_run_is_refused_when_as_many_wait_as_may(narrow: RunClient, daemon: ScriptedDaemon) -> None:
     script_until_released(daemon, "occupies", "waits", "refused")
     runs = [begin(narrow, daemon, "occupies"), *(narrow.create(prompt(), *plugin_layers("waits")) for _ in range(2))]
 
@@ -110,7 +110,7 @@ def test_a_waiting_run_that_is_cancelled_ends_at_once_and_leaves_its_place_to_an
     assert daemon.calls("never") == []
 
 
-def test_each_of_two_workers_has_its_own_bound(start_server: StartServer, daemon: ScriptedDaemon) -> None:
+def test_each_of_two_workers_has_its_own_limit(start_server: StartServer, daemon: ScriptedDaemon) -> None:
     daemon.script("crowd", [{"hang": True}])
     server = start_server(redis_prefix="crowd", workers=2, max_active_runs=1, max_waiting_runs=1)
     accepted: list[str] = []
@@ -158,7 +158,7 @@ def test_a_run_whose_turn_does_not_come_in_time_fails(start_server: StartServer,
 
 
 def is_draining(server: GunicornServer) -> bool:
-    """Whether it says so, or takes no connection any more, as it soon does."""
+    """Whether the server says that it drains, or already accepts no connections any more."""
     try:
         return server.get("/ready").status_code == 503
     except requests.ConnectionError:

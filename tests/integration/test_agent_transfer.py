@@ -1,4 +1,4 @@
-"""Export, import and runs of agents on both databases and two workers."""
+"""Exporting, importing and running agents, on both databases and two workers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def exported(roster: AgentClient, agent: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_soul(document: dict[str, Any], **changed: Any) -> dict[str, Any]:
-    """The document with another Soul, and the digest of that."""
+    """The document with a changed Soul and the matching digest."""
     changed_soul = {**document["soul"], **changed}
     return {**document, "soul": changed_soul, "digest": digest_of(changed_soul)}
 
@@ -65,7 +65,7 @@ def test_an_import_can_have_another_name_or_become_a_version(roster: AgentClient
         )
 
 
-def test_the_same_import_under_one_key_is_one(roster: AgentClient, stranger: AgentClient) -> None:
+def test_a_repeated_import_under_one_key_is_made_once(roster: AgentClient, stranger: AgentClient) -> None:
     document, key = exported(stranger, stranger.agent()), {"Idempotency-Key": "import-1"}
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -104,7 +104,7 @@ def test_a_document_with_one_byte_changed_is_refused(roster: AgentClient) -> Non
         ({"soul": None}, ""),
     ],
 )
-def test_a_document_that_is_none_is_refused(roster: AgentClient, changed: dict[str, Any], problem: str) -> None:
+def test_a_malformed_document_is_refused(roster: AgentClient, changed: dict[str, Any], problem: str) -> None:
     document = exported(roster, roster.agent())
 
     answer = roster.refused("POST", "/agents/import", 400, "invalid_param", json={**document, **changed})
@@ -123,7 +123,7 @@ def test_a_document_that_is_none_is_refused(roster: AgentClient, changed: dict[s
         {"human": {"contacts": [{"id": "someone", "channel": ["email"]}], "tools": []}},
     ],
 )
-def test_a_document_with_another_soul_than_may_be_is_refused(roster: AgentClient, changed: dict[str, Any]) -> None:
+def test_a_document_with_an_invalid_soul_is_refused(roster: AgentClient, changed: dict[str, Any]) -> None:
     document = with_soul(exported(roster, roster.agent()), **changed)
 
     answer = roster.call("POST", "/agents/import", json=document)
@@ -172,9 +172,7 @@ def test_a_hostile_document_is_refused(roster: AgentClient, body: bytes, status:
     assert roster.json("GET", "/agents")["total"] == 0
 
 
-def test_references_are_resolved_in_the_tenant_that_a_document_comes_to(
-    roster: AgentClient, stranger: AgentClient
-) -> None:
+def test_references_are_resolved_in_the_importing_tenant(roster: AgentClient, stranger: AgentClient) -> None:
     values = {"provider": "openai", "values": {"api_key": "first-canary-value"}}
     roster.json("PUT", "/credentials/my-openai", 201, json=values)
     needy = soul(model={**soul()["model"], "credential_ref": {"type": "provider", "id": "my-openai"}})
@@ -189,7 +187,7 @@ def test_references_are_resolved_in_the_tenant_that_a_document_comes_to(
 
 
 def finished(roster: AgentClient, agent_id: str, **body: Any) -> str:
-    """The output of a run of the agent, which must succeed."""
+    """Waits for a run of the agent, which must succeed, and returns its output."""
     started = roster.json("POST", f"/agents/{agent_id}/runs", 202, json={"query": "Who are you?", **body})
     assert set(started) == {"run_id", "status"}
     end = RunClient(roster.url, token=ADMIN_TOKEN).finish(started["run_id"])
@@ -202,7 +200,7 @@ def answering(text: str, **rest: Any) -> dict[str, Any]:
     return soul(model={**soul()["model"], "model_settings": {"answer": text}}, **rest)
 
 
-def test_a_run_is_of_the_active_version_unless_another_is_named(roster: AgentClient) -> None:
+def test_a_run_uses_the_active_version_unless_another_is_named(roster: AgentClient) -> None:
     made = roster.agent(agent_soul=answering("one"))
     first, path = made["active_config_snapshot_id"], f"/agents/{made['id']}"
     roster.json("POST", f"{path}/versions", 201, json={"agent_soul": answering("two")})
@@ -240,13 +238,13 @@ def test_inputs_are_checked_as_the_soul_says(roster: AgentClient) -> None:
         {"query": "a" * 200_001},
     ],
 )
-def test_what_is_no_run_is_refused(roster: AgentClient, body: dict[str, Any]) -> None:
+def test_a_malformed_run_request_is_refused(roster: AgentClient, body: dict[str, Any]) -> None:
     made = roster.agent()
 
     roster.refused("POST", f"/agents/{made['id']}/runs", 400, "invalid_param", json=body)
 
 
-def test_what_cannot_run_is_refused(roster: AgentClient) -> None:
+def test_an_agent_or_version_that_cannot_run_is_refused(roster: AgentClient) -> None:
     bare = roster.json("POST", "/agents", 201, json={"name": "Bare"})
     model = {**soul()["model"], "credential_ref": {"type": "provider", "id": "not-there"}}
     needy = roster.agent("Needy", agent_soul=soul(model=model))
@@ -259,7 +257,7 @@ def test_what_cannot_run_is_refused(roster: AgentClient) -> None:
         roster.refused("POST", path, 404, "agent_tag_not_found", json={**body, "tag": tag})
 
 
-def test_the_same_run_under_one_key_is_one_also_when_the_agent_has_changed(
+def test_a_repeated_run_under_one_key_is_made_once_even_if_the_agent_has_changed(
     roster: AgentClient, stranger: AgentClient
 ) -> None:
     made, body, key = roster.agent(), {"query": "Hello?"}, {"Idempotency-Key": "run-1"}

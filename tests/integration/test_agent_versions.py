@@ -1,4 +1,4 @@
-"""Versions of agents on both databases and two workers: saved, read, restored, compared and tagged."""
+"""Saving, reading, restoring, comparing and tagging versions of agents, on both databases and two workers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOBODY = "01a1f94a-3a0e-7e3d-b37d-a61260b77010"
 
 
 def operations(roster: AgentClient, agent_id: str) -> dict[int, tuple[str, str | None, str]]:
-    """What each revision did, and between which versions."""
+    """The operation of each revision, and its versions before and after."""
     found = {}
     for version in roster.versions(agent_id):
         for step in roster.json("GET", f"/agents/{agent_id}/versions/{version['id']}")["revisions"]:
@@ -40,7 +40,7 @@ def test_a_version_is_stored_and_becomes_the_active_one(roster: AgentClient) -> 
     }
 
 
-def test_a_version_is_told_with_its_soul_and_digest(roster: AgentClient) -> None:
+def test_a_version_is_shown_with_its_soul_and_digest(roster: AgentClient) -> None:
     made = roster.agent()
 
     detail = roster.json("GET", f"/agents/{made['id']}/versions/{made['active_config_snapshot_id']}")
@@ -50,7 +50,7 @@ def test_a_version_is_told_with_its_soul_and_digest(roster: AgentClient) -> None
     assert detail["agent_id"] == made["id"]
 
 
-def test_versions_come_in_pages_when_they_are_asked_for(roster: AgentClient) -> None:
+def test_versions_are_listed_by_pages_when_a_limit_is_given(roster: AgentClient) -> None:
     made = roster.agent()
     for index in range(4):
         roster.version(made["id"], str(index))
@@ -75,7 +75,7 @@ def test_versions_come_in_pages_when_they_are_asked_for(roster: AgentClient) -> 
         {"agent_soul": {}, "summary": "\u0000"},
     ],
 )
-def test_what_is_no_version_is_refused(roster: AgentClient, body: dict[str, Any]) -> None:
+def test_a_malformed_version_is_refused(roster: AgentClient, body: dict[str, Any]) -> None:
     made = roster.agent()
 
     roster.refused("POST", f"/agents/{made['id']}/versions", 400, "invalid_param", json=body)
@@ -95,7 +95,7 @@ def test_versions_saved_at_once_have_consecutive_numbers(roster: AgentClient) ->
     assert sorted(operations(roster, made["id"])) == list(range(1, AT_ONCE + 2))
 
 
-def test_of_versions_saved_at_once_upon_the_same_one_only_one_is_stored(roster: AgentClient) -> None:
+def test_of_concurrent_saves_based_on_the_same_version_only_one_is_stored(roster: AgentClient) -> None:
     made = roster.agent()
     seen = {"If-Match": f'"{made["active_config_snapshot_id"]}"'}
     path, body = f"/agents/{made['id']}/versions", {"agent_soul": soul()}
@@ -121,7 +121,7 @@ def test_the_same_version_under_one_key_is_stored_once(roster: AgentClient) -> N
     roster.json("POST", f"/agents/{other['id']}/versions", 201, json=body, headers=key)
 
 
-def test_a_restore_moves_the_active_version_and_makes_none(roster: AgentClient) -> None:
+def test_a_restore_moves_the_active_version_and_makes_no_new_one(roster: AgentClient) -> None:
     made = roster.agent()
     first, path = made["active_config_snapshot_id"], f"/agents/{made['id']}"
     second = roster.version(made["id"], "second")["id"]
@@ -147,7 +147,7 @@ def test_a_restore_of_the_active_version_changes_nothing(roster: AgentClient) ->
     assert len(operations(roster, made["id"])) == 1
 
 
-def test_a_restore_upon_a_version_that_is_no_longer_active_is_refused(roster: AgentClient) -> None:
+def test_a_restore_based_on_a_version_that_is_no_longer_active_is_refused(roster: AgentClient) -> None:
     made = roster.agent()
     first = made["active_config_snapshot_id"]
     second = roster.version(made["id"], "second")["id"]
@@ -202,7 +202,7 @@ def test_restores_and_saves_at_once_leave_one_history_without_gaps(roster: Agent
     assert roster.active(made["id"]) == history[len(history)][2]
 
 
-def test_a_version_of_another_agent_is_not_there(roster: AgentClient) -> None:
+def test_a_version_of_another_agent_is_not_found(roster: AgentClient) -> None:
     made, other = roster.agent("Ada"), roster.agent("Grace")
     mine, foreign = made["active_config_snapshot_id"], other["active_config_snapshot_id"]
     path = f"/agents/{made['id']}"
@@ -266,7 +266,7 @@ def test_a_tag_put_many_times_at_once_is_one(roster: AgentClient) -> None:
 
 
 @pytest.mark.parametrize("tag", ["Stable", "-a", ".hidden", "a b", "a%00", "%c3%a9", "a" * 65, "a%0a", "..%2e"])
-def test_a_name_that_is_no_tag_is_refused(roster: AgentClient, tag: str) -> None:
+def test_an_invalid_tag_name_is_refused(roster: AgentClient, tag: str) -> None:
     made = roster.agent()
     body = {"version_id": made["active_config_snapshot_id"]}
 
@@ -284,7 +284,7 @@ def test_a_tag_that_looks_like_a_path_leads_nowhere(roster: AgentClient, tag: st
 
 
 @pytest.mark.parametrize("body", [{}, {"version_id": None}, {"version_id": 1}, {"version_id": "x", "force": True}, []])
-def test_what_is_no_version_of_a_tag_is_refused(roster: AgentClient, body: object) -> None:
+def test_a_tag_without_a_valid_version_is_refused(roster: AgentClient, body: object) -> None:
     made = roster.agent()
 
     roster.refused("PUT", f"/agents/{made['id']}/tags/stable", 400, "invalid_param", json=body)

@@ -1,4 +1,4 @@
-"""``/agents`` on both databases and two workers: made, listed, changed, archived."""
+"""``/agents``: creating, listing, changing and archiving agents, on both databases and two workers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_an_agent_is_made_with_its_first_version(roster: AgentClient) -> None:
     assert [(step["revision"], step["operation"]) for step in detail["revisions"]] == [(1, "create_version")]
 
 
-def test_an_agent_without_a_soul_has_one_of_defaults(roster: AgentClient) -> None:
+def test_an_agent_without_a_soul_gets_the_default_one(roster: AgentClient) -> None:
     made = roster.json("POST", "/agents", 201, json={"name": "Bare"})
 
     detail = roster.json("GET", f"/agents/{made['id']}/versions/{made['active_config_snapshot_id']}")
@@ -112,7 +112,7 @@ def test_names_are_kept_as_they_are(roster: AgentClient, name: str) -> None:
         {"name": "Ada", "agent_soul": {"schema_version": 2}},
     ],
 )
-def test_what_is_no_agent_is_refused(roster: AgentClient, body: dict[str, Any]) -> None:
+def test_a_malformed_agent_is_refused(roster: AgentClient, body: dict[str, Any]) -> None:
     roster.refused("POST", "/agents", 400, "invalid_param", json=body)
 
     assert roster.json("GET", "/agents")["total"] == 0
@@ -135,7 +135,7 @@ def test_a_text_that_postgresql_cannot_index_is_kept_in_a_soul(roster: AgentClie
     assert detail["config_snapshot"]["prompt"]["system_prompt"] == "a\u0000b"
 
 
-def test_agents_are_listed_by_page_with_the_one_changed_last_first(roster: AgentClient) -> None:
+def test_agents_are_listed_by_pages_the_last_changed_first(roster: AgentClient) -> None:
     made = [roster.agent(f"Agent {index}")["id"] for index in range(5)]
     roster.json("PATCH", f"/agents/{made[1]}", json={"description": "changed"})
 
@@ -171,7 +171,7 @@ def test_a_query_out_of_bounds_is_refused(roster: AgentClient, query: str) -> No
         ("zebra", set()),
     ],
 )
-def test_a_keyword_is_a_part_of_the_name_in_any_case(roster: AgentClient, keyword: str, found: set[str]) -> None:
+def test_a_keyword_matches_any_part_of_the_name_in_any_case(roster: AgentClient, keyword: str, found: set[str]) -> None:
     for name in ("Ada 100%", "snake_case", "GRÖSSE", "Größe", "Юлия", "[a] (b) \\c ^$ -"):
         roster.agent(name)
 
@@ -206,7 +206,7 @@ def test_a_change_holds_only_what_was_sent_and_makes_no_version(roster: AgentCli
 
 
 @pytest.mark.parametrize("body", [{"name": None}, {"name": " "}, {"description": None}, {"status": "archived"}, []])
-def test_what_is_no_change_is_refused(roster: AgentClient, body: object) -> None:
+def test_a_malformed_change_is_refused(roster: AgentClient, body: object) -> None:
     made = roster.agent()
 
     roster.refused("PATCH", f"/agents/{made['id']}", 400, "invalid_param", json=body)
@@ -221,7 +221,7 @@ def test_a_name_that_is_taken_cannot_be_taken_by_a_change(roster: AgentClient) -
     assert roster.json("GET", f"/agents/{other['id']}")["name"] == "Grace"
 
 
-def test_a_change_of_what_somebody_else_has_changed_is_refused(roster: AgentClient) -> None:
+def test_a_change_based_on_an_outdated_revision_is_refused(roster: AgentClient) -> None:
     made = roster.agent()
     seen = {"If-Match": f'"{made["active_config_snapshot_id"]}"'}
     roster.version(made["id"], "second")
@@ -234,7 +234,7 @@ def test_a_change_of_what_somebody_else_has_changed_is_refused(roster: AgentClie
     roster.json("PATCH", path, json={"name": "Grace"}, headers={"If-Match": "*"})
 
 
-def test_every_answer_about_an_agent_brings_the_tag_that_its_next_change_may_name(roster: AgentClient) -> None:
+def test_every_answer_about_an_agent_has_the_etag_for_its_next_change(roster: AgentClient) -> None:
     body = {"name": "Ada", "agent_soul": soul()}
     made = roster.call("POST", "/agents", json=body)
     first, path = made.json()["active_config_snapshot_id"], f"/agents/{made.json()['id']}"
@@ -291,7 +291,7 @@ def test_two_archivings_at_once_are_one(roster: AgentClient) -> None:
     assert {call.result().status_code for call in calls} == {204}
 
 
-def test_of_many_agents_with_one_name_at_once_one_is_made(roster: AgentClient) -> None:
+def test_of_many_agents_created_at_once_with_one_name_one_is_made(roster: AgentClient) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         calls = [pool.submit(roster.call, "POST", "/agents", json={"name": "Ada"}) for _ in range(AT_ONCE)]
 
@@ -320,14 +320,14 @@ def test_a_request_that_was_refused_leaves_its_key_free(roster: AgentClient) -> 
 
 
 @pytest.mark.parametrize("agent_id", ["01a1f94a-3a0e-7e3d-b37d-a61260b77010", "x", "%00", "1", "..%2f", "a" * 500])
-def test_an_agent_that_is_not_there_is_not_found(roster: AgentClient, agent_id: str) -> None:
+def test_an_unknown_agent_is_not_found(roster: AgentClient, agent_id: str) -> None:
     assert roster.call("GET", f"/agents/{agent_id}").status_code == 404
     assert roster.call("DELETE", f"/agents/{agent_id}").status_code == 404
     assert roster.call("PATCH", f"/agents/{agent_id}", json={"name": "x"}).status_code == 404
     assert roster.call("GET", f"/agents/{agent_id}/versions").status_code == 404
 
 
-def test_the_agents_of_another_tenant_are_not_there(roster: AgentClient, stranger: AgentClient) -> None:
+def test_the_agents_of_another_tenant_are_not_found(roster: AgentClient, stranger: AgentClient) -> None:
     made = roster.agent()
     version = made["active_config_snapshot_id"]
     path = f"/agents/{made['id']}"
@@ -352,7 +352,7 @@ def test_the_agents_of_another_tenant_are_not_there(roster: AgentClient, strange
     assert roster.json("GET", path) == made
 
 
-def test_only_the_operator_and_keys_of_the_workspace_are_let_in(roster: AgentClient) -> None:
+def test_only_the_operator_and_workspace_keys_are_let_in(roster: AgentClient) -> None:
     made = roster.agent()
     workspace = roster.json("POST", "/keys", 201, json={"kind": "workspace"})
     app = roster.json("POST", "/keys", 201, json={"kind": "app", "agent_id": made["id"]})
@@ -364,7 +364,7 @@ def test_only_the_operator_and_keys_of_the_workspace_are_let_in(roster: AgentCli
     AgentClient(roster.url, key="ws-" + "x" * 48).refused("GET", "/agents", 401, "unauthorized")
 
 
-def test_invite_options_say_where_an_app_uses_an_agent(roster: AgentClient, database: Database) -> None:
+def test_invite_options_show_where_an_app_uses_an_agent(roster: AgentClient, database: Database) -> None:
     used, unused = roster.agent("Used"), roster.agent("Unused")
     with database.transaction() as session:
         for app, version, node in (("app-1", "draft", "b"), ("app-1", "draft", "a"), ("app-2", "draft", "c")):
@@ -416,7 +416,7 @@ def test_a_locked_database_is_a_503_and_nothing_is_half_written(
     assert [version["version"] for version in roster.versions(agent_id)] == [2, 1]
 
 
-def test_an_error_that_nobody_foresaw_does_not_say_what_was_sent(roster: AgentClient, database: Database) -> None:
+def test_an_unexpected_error_does_not_show_what_was_sent(roster: AgentClient, database: Database) -> None:
     tag = AgentTag(tenant_id=roster.tenant, agent_id=new_id(), snapshot_id=new_id(), tag="a", updated_by=PLAINTEXT)
 
     with pytest.raises(IntegrityError) as raised, database.transaction() as session:

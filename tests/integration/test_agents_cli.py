@@ -122,7 +122,7 @@ def test_a_version_is_restored(runner: FlaskCliRunner, tenant: str, database: Da
         ("export", "x", "--tag", "a", "--version-id", "b"),
     ],
 )
-def test_what_is_not_there_is_told_in_one_line(runner: FlaskCliRunner, arguments: tuple[str, ...]) -> None:
+def test_a_refused_command_says_why_in_one_line(runner: FlaskCliRunner, arguments: tuple[str, ...]) -> None:
     result = run(runner, *arguments, given="{}")
 
     assert result.exit_code in (1, 2)

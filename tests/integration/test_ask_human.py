@@ -1,4 +1,4 @@
-"""``dify.ask_human`` on the wire: a question ends a run, and the answer goes into the next."""
+"""``dify.ask_human`` over HTTP: a question ends a run, and its answer goes into the next one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUESTION = {
 
 @pytest.fixture
 def model(request: pytest.FixtureRequest) -> str:
-    """A model name of the test's own, so that no two tests share a script."""
+    """A model name for this test alone, so that no two tests share a script."""
     return str(request.node.name)
 
 
@@ -51,7 +51,7 @@ def layers(model: str, *, user: str = "Deploy it.", system: str = SYSTEM, **conf
 
 
 def succeed(client: RunClient, *parts: dict[str, Any], **rest: Any) -> dict[str, Any]:
-    """Run to a success; the data of its terminal event."""
+    """Runs to a success and returns the data of the terminal event."""
     event = client.finish(client.create(*parts, **rest))
     assert event["type"] == "run_succeeded", event
     return dict(event["data"])
@@ -69,7 +69,7 @@ def refusal(client: RunClient, *parts: dict[str, Any], **rest: Any) -> str:
 
 
 def shown(daemon: ScriptedDaemon, model: str, number: int) -> list[dict[str, Any]]:
-    """The prompt messages of one of the model's calls."""
+    """The prompt messages in one of the model's calls."""
     return list(daemon.calls(model)[number]["body"]["data"]["prompt_messages"])
 
 
@@ -230,7 +230,7 @@ def test_a_question_beyond_the_limits_goes_back_to_the_model(
     assert "question: at most 5 characters are allowed" in refused["content"]
 
 
-def test_a_model_that_never_keeps_to_the_limits_fails_the_run(
+def test_a_model_that_never_keeps_within_the_limits_fails_the_run(
     client: RunClient, daemon: ScriptedDaemon, model: str
 ) -> None:
     daemon.script(model, asks(("call-1", {"question": "Where to?"})))
@@ -274,7 +274,9 @@ def test_a_question_that_nobody_answered_does_not_stop_the_conversation(
     assert messages[-1]["content"] == "Never mind."
 
 
-def test_what_cannot_be_resumed_is_refused(client: RunClient, daemon: ScriptedDaemon, model: str) -> None:
+def test_results_that_do_not_fit_the_question_are_refused(
+    client: RunClient, daemon: ScriptedDaemon, model: str
+) -> None:
     daemon.script(model, asks(("call-1", QUESTION)))
     snapshot = succeed(client, *layers(model))["session_snapshot"]
     history = {"name": "history", "type": "pydantic_ai.history"}
@@ -296,7 +298,7 @@ def test_what_cannot_be_resumed_is_refused(client: RunClient, daemon: ScriptedDa
     assert refusal(client, *without_history) == "layer 'ask': it needs a layer of type 'pydantic_ai.history'"
 
 
-def test_the_current_dialect_tells_usage_and_what_waits(
+def test_the_current_dialect_reports_usage_and_the_deferred_call(
     start_server: StartServer, daemon: ScriptedDaemon, model: str
 ) -> None:
     daemon.script(model, asks(("call-1", QUESTION)))
@@ -309,7 +311,7 @@ def test_the_current_dialect_tells_usage_and_what_waits(
     assert events[-2]["data"]["event_kind"] == "deferred_tool_requests"
 
 
-def test_a_dialect_that_cannot_tell_of_a_question_refuses_the_layer(start_server: StartServer, model: str) -> None:
+def test_a_dialect_that_cannot_report_a_question_refuses_the_layer(start_server: StartServer, model: str) -> None:
     client = RunClient(start_server(redis_prefix="ask-may", wire_dialect="2026-05-27").url)
 
     assert refusal(client, *layers(model)) == "layer 'ask': the dialect 2026-05-27 knows no deferred tool calls"

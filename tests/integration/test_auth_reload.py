@@ -1,4 +1,4 @@
-"""Tokens are read again on SIGHUP: from a file and from .env, and no request fails for it."""
+"""SIGHUP makes the server read its tokens again, from a file or from .env, without failing a request."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def status(server: GunicornServer, token: str) -> int:
 
 
 def write(file: Path, text: str) -> None:
-    """As an operator should: a reader sees the old file or the new one."""
+    """Writes atomically, as an operator should: a reader sees either the old file or the new one."""
     new = file.with_suffix(".new")
     new.write_text(text)
     new.replace(file)
 
 
 def reload(server: GunicornServer) -> None:
-    """Send SIGHUP, and wait until the old workers are gone."""
+    """Sends SIGHUP and waits until the old workers are gone."""
     old = set(server.workers())
     server.send_signal(signal.SIGHUP)
     wait_until(lambda: len(server.workers()) == len(old) and not old & set(server.workers()), timeout=PATIENCE)
 
 
 class Load:
-    """Threads that make one request after the other, and what went wrong."""
+    """Threads that send one request after the other, and a record of what went wrong."""
 
     def __init__(self, url: str, token: str) -> None:
         self.url = url
@@ -76,7 +76,7 @@ class Load:
             thread.join()
 
     def wait_for_more(self) -> None:
-        """Wait until every thread has made some more requests."""
+        """Waits until every thread has sent some more requests."""
         before = list(self.counts)
         wait_until(lambda: all(now >= old + 5 for now, old in zip(self.counts, before, strict=True)), timeout=PATIENCE)
 

@@ -1,4 +1,4 @@
-"""What the public door refuses, how it says so, and that nothing is left behind."""
+"""Bad requests to the run API: which are refused, with what error, and that they leave nothing behind."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def composition(*layers: Any, **rest: Any) -> dict[str, Any]:
 
 
 class Door:
-    """The public door of one server, watched: what is in its storage and who called its plugin daemon."""
+    """The run API of one server, with a view of its storage and of the calls to its plugin daemon."""
 
     def __init__(self, url: str, storage: Redis, daemon: socket.socket) -> None:
         self.url = url
@@ -58,7 +58,7 @@ class Door:
         return self.request("POST", path, data=data, headers={"Content-Type": content_type} if content_type else {})
 
     def refuse(self, body: Any, *, status: int = 422, content_type: str | None = JSON) -> Any:
-        """Post a run that must be refused, and leave nothing behind; the detail of the error."""
+        """Posts a run that must be refused and leave nothing behind, and returns the detail of the error."""
         before = self._keys()
         response = self.post(body, content_type=content_type)
         detail = error_detail(response, status)
@@ -91,14 +91,14 @@ def door(redis_server: RedisServer) -> Iterator[Door]:
 
 @pytest.fixture(scope="module")
 def ended_run(door: Door) -> str:
-    """A run that has succeeded."""
+    """The id of a run that has succeeded."""
     run_id = door.client.create(prompt(), demo_llm(answer="done"))
     assert door.client.finish(run_id)["type"] == "run_succeeded"
     return run_id
 
 
 def error_detail(response: requests.Response, status: int) -> Any:
-    """The detail of an error, whose body must have the one shape of the service."""
+    """Returns the detail of an error, whose body must have the shape of all errors of the service."""
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == JSON
     body = response.json()
@@ -117,7 +117,7 @@ def places(detail: Any) -> set[tuple[Any, ...]]:
     return {(item["type"], *item["loc"]) for item in detail}
 
 
-# Bodies that are no JSON objects
+# Bodies that are not JSON objects
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_another_content_type_is_refused(door: Door, content_type: str) -> None:
 
 
 @pytest.mark.parametrize("body", [[], [{"api_key": CANARY}], CANARY, 1, 1.5, True, None])
-def test_json_that_is_no_object_is_refused(door: Door, body: Any) -> None:
+def test_json_that_is_not_an_object_is_refused(door: Door, body: Any) -> None:
     assert places(door.refuse(body)) == {("model_attributes_type", "body")}
 
 
@@ -240,7 +240,7 @@ def test_a_wrong_field_is_refused_with_its_place(door: Door, body: dict[str, Any
     assert places(door.refuse(body)) == {problem}
 
 
-def test_all_wrong_fields_are_told_at_once(door: Door) -> None:
+def test_all_wrong_fields_are_reported_at_once(door: Door) -> None:
     body = {"composition": {"layers": [{"name": 1, "x": 2}]}, "on_exit": None}
 
     assert places(door.refuse(body)) == {
@@ -476,7 +476,7 @@ def test_a_body_above_the_limit_that_comes_in_chunks_is_refused(door: Door) -> N
     assert "larger" in error_detail(response, 413)
 
 
-def test_what_follows_the_limit_in_chunks_is_not_cut_off_in_silence(door: Door) -> None:
+def test_chunks_beyond_the_limit_are_refused_and_not_silently_cut_off(door: Door) -> None:
     body = json.dumps(composition(prompt())).encode().ljust(MAX_BYTES) + b"{"
     pieces = (body[start : start + 50_000] for start in range(0, len(body), 50_000))
 
@@ -500,7 +500,7 @@ def test_the_limit_holds_for_a_cancel_too(door: Door, ended_run: str) -> None:
     error_detail(response, 413)
 
 
-# Runs that are not there
+# Unknown runs
 
 ROUTES = [("GET", ""), ("POST", "/cancel"), ("GET", "/events"), ("GET", "/events/sse")]
 
@@ -525,7 +525,7 @@ ROUTES = [("GET", ""), ("POST", "/cancel"), ("GET", "/events"), ("GET", "/events
         "x" * 3000,
     ],
 )
-def test_a_run_that_is_not_there_is_not_found(door: Door, method: str, route: str, run_id: str) -> None:
+def test_an_unknown_run_is_not_found(door: Door, method: str, route: str, run_id: str) -> None:
     response = door.request(method, f"/runs/{run_id}{route}")
 
     assert error_detail(response, 404) == "run not found"
@@ -568,14 +568,14 @@ def test_a_bad_last_event_id_is_refused(door: Door, ended_run: str, cursor: str)
     assert places(error_detail(response, 422)) == {("value_error", "header", "Last-Event-ID")}
 
 
-def test_the_query_comes_before_the_last_event_id(door: Door, ended_run: str) -> None:
+def test_the_cursor_of_the_query_wins_over_the_last_event_id(door: Door, ended_run: str) -> None:
     response = door.request("GET", f"/runs/{ended_run}/events/sse?after=0", headers={"Last-Event-ID": "nope"})
 
     assert response.status_code == 200
 
 
 @pytest.mark.parametrize("cursor", [str(GREATEST_PART), f"{GREATEST_PART}-0", f"{GREATEST_PART}-{GREATEST_PART}"])
-def test_behind_the_greatest_cursors_there_is_nothing(door: Door, ended_run: str, cursor: str) -> None:
+def test_there_is_nothing_behind_the_greatest_cursors(door: Door, ended_run: str, cursor: str) -> None:
     page = door.client.page(ended_run, after=cursor)
 
     assert page == {"run_id": ended_run, "events": [], "next_cursor": cursor}
@@ -592,7 +592,7 @@ def test_an_empty_cursor_counts_as_absent(door: Door, ended_run: str, route: str
     assert "run_started" in given.text
 
 
-def test_an_empty_cursor_leaves_the_last_event_id_its_say(door: Door, ended_run: str) -> None:
+def test_beside_an_empty_cursor_the_last_event_id_counts(door: Door, ended_run: str) -> None:
     response = door.request(
         "GET", f"/runs/{ended_run}/events/sse?after=", headers={"Last-Event-ID": str(GREATEST_PART)}
     )
@@ -622,7 +622,7 @@ def test_a_bad_limit_is_refused_before_the_run_is_looked_up(
 
 
 @pytest.mark.parametrize("limit", ["1", "500"])
-def test_the_limits_of_the_limit_are_taken(door: Door, ended_run: str, limit: str) -> None:
+def test_the_smallest_and_the_greatest_limit_are_accepted(door: Door, ended_run: str, limit: str) -> None:
     assert 1 <= len(door.client.page(ended_run, limit=limit)["events"]) <= int(limit)
 
 
@@ -749,7 +749,7 @@ def test_no_redirect_leads_to_another_one(door: Door, method: str, path: str) ->
         assert door.request(method, first.headers["Location"]).status_code != 308
 
 
-# What is accepted after all
+# Odd requests that are accepted
 
 
 @pytest.mark.parametrize(
@@ -764,14 +764,14 @@ def test_no_redirect_leads_to_another_one(door: Door, method: str, path: str) ->
     ],
     ids=["nulls", "config as a string", "snapshot"],
 )
-def test_what_only_looks_odd_is_accepted_and_runs(door: Door, body: dict[str, Any]) -> None:
+def test_a_request_that_only_looks_odd_is_accepted_and_runs(door: Door, body: dict[str, Any]) -> None:
     response = door.post(body)
 
     assert response.status_code == 202, response.text
     assert door.client.finish(response.json()["run_id"])["data"]["output"] == "done"
 
 
-def test_a_state_nested_as_deep_as_a_body_may_be_is_handed_back(door: Door) -> None:
+def test_a_state_nested_as_deeply_as_a_body_may_be_is_returned(door: Door) -> None:
     nested: Any = "bottom"
     for _ in range(180):
         nested = [nested]
@@ -847,7 +847,7 @@ def locked(redis_server: RedisServer) -> Iterator[GunicornServer]:
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/runs"), *((method, f"/runs/{UNKNOWN_RUN}{route}") for method, route in ROUTES)]
 )
-def test_without_a_token_every_route_of_runs_is_closed(
+def test_without_a_token_every_run_route_is_closed(
     locked: GunicornServer, method: str, path: str, header: str | None
 ) -> None:
     headers = {"Authorization": header.encode("latin-1")} if header is not None else {}
@@ -873,7 +873,7 @@ def test_a_run_can_be_made_and_followed_with_a_token(locked: GunicornServer) -> 
     assert client.finish(run_id)["data"]["output"] == "done"
 
 
-def test_a_body_without_a_token_is_not_judged(locked: GunicornServer) -> None:
+def test_without_a_token_a_body_is_not_even_checked(locked: GunicornServer) -> None:
     response = locked.post("/runs", data="nope", headers={"Content-Type": JSON})
 
     error_detail(response, 401)

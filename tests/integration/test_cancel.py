@@ -1,4 +1,4 @@
-"""Cancelling: from any process, exactly once, and down to the model's connection."""
+"""Cancelling runs: from any process, exactly once, and down to the connection to the model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.client import TERMINAL_TYPES, RunClient, demo_llm, plugin_lay
 from tests.support.plugin_daemon import ScriptedDaemon
 
 CLOSE_BOUND_SECONDS = 1.0
-"""A promise to the operator: a cancelled run stops costing money within a second."""
+"""What operators are promised: a cancelled run stops costing money within a second."""
 
 
 def test_a_cancelled_run_closes_the_model_call_and_ends_its_stream(client: RunClient, daemon: ScriptedDaemon) -> None:
@@ -76,7 +76,7 @@ def test_an_ended_run_cannot_be_cancelled(client: RunClient) -> None:
     assert client.status(run_id)["status"] == "succeeded"
 
 
-def test_a_run_that_waits_for_its_turn_at_the_model_can_be_cancelled(
+def test_a_run_that_waits_for_a_connection_to_the_model_can_be_cancelled(
     start_server: StartServer, daemon: ScriptedDaemon
 ) -> None:
     daemon.script("occupied", [{"hang": True}])

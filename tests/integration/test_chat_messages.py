@@ -1,4 +1,4 @@
-"""``POST /v1/chat-messages`` on both databases and two workers: the wire of Dify's service API, turn by turn."""
+"""``POST /v1/chat-messages`` as Dify's service API has it, on both databases and two workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.session_client import says, says_and_waits, shown
 
 @pytest.fixture
 def model(request: pytest.FixtureRequest) -> str:
-    """A model name of the test's own, so that no two tests share a script."""
+    """A model name for this test alone, so that no two tests share a script."""
     return str(request.node.name)
 
 
@@ -31,7 +31,9 @@ def chat(roster: AgentClient, model: str) -> ChatClient:
     return ChatClient(roster, model)
 
 
-def test_an_answer_comes_in_frames_of_exactly_this_shape(chat: ChatClient, daemon: ScriptedDaemon, model: str) -> None:
+def test_an_answer_is_streamed_in_frames_of_exactly_this_shape(
+    chat: ChatClient, daemon: ScriptedDaemon, model: str
+) -> None:
     daemon.script(model, says("Grüezi wohl", split=7, pause=0.05))
 
     answer = chat.say("Hello?")
@@ -68,7 +70,7 @@ def test_an_answer_comes_in_frames_of_exactly_this_shape(chat: ChatClient, daemo
     assert isinstance(usage["latency"], float)
 
 
-def test_a_stream_is_not_to_be_kept_back_by_proxies(chat: ChatClient, daemon: ScriptedDaemon, model: str) -> None:
+def test_a_stream_tells_proxies_not_to_buffer_it(chat: ChatClient, daemon: ScriptedDaemon, model: str) -> None:
     daemon.script(model, says("Hi"))
 
     with chat.post() as response:
@@ -204,7 +206,7 @@ def test_a_blocking_failure_is_an_error_of_its_status(chat: ChatClient, daemon: 
     assert (body["code"], body["message"]) == ("completion_request_error", "Incorrect API key provided")
 
 
-def test_stop_keeps_what_was_said_and_forgets_what_was_learnt(
+def test_a_stopped_turn_keeps_its_answer_but_leaves_the_session_as_it_was(
     chat: ChatClient, daemon: ScriptedDaemon, model: str
 ) -> None:
     daemon.script(model, says("good"), says_and_waits("Once upon", until="never"), says("again"))
@@ -293,7 +295,7 @@ def test_a_workspace_key_picks_the_app_by_its_name(roster: AgentClient, daemon: 
     assert (answer["answer"], answer["usage"]["total_tokens"]) == ("ok", 12)
 
 
-def test_remote_files_are_told_to_the_model(chat: ChatClient, daemon: ScriptedDaemon, model: str) -> None:
+def test_the_model_is_shown_the_addresses_of_remote_files(chat: ChatClient, daemon: ScriptedDaemon, model: str) -> None:
     daemon.script(model, says("ok"))
     file = {"type": "image", "transfer_method": "remote_url", "url": "https://example.com/cat.png"}
 
@@ -367,12 +369,12 @@ def test_ten_megabytes_of_query_are_refused(chat: ChatClient) -> None:
     chat.error("POST", "/chat-messages", 413, "request_too_large", json=sent)
 
 
-def test_what_is_no_json_is_refused(chat: ChatClient) -> None:
+def test_a_body_that_is_not_json_is_refused(chat: ChatClient) -> None:
     chat.error("POST", "/chat-messages", 400, "bad_request", data="{", headers={"Content-Type": "application/json"})
     chat.error("POST", "/chat-messages", 415, "unsupported_media_type", data="query=Hello", headers={})
 
 
-def test_a_conversation_of_somebody_else_is_not_there(
+def test_a_conversation_of_another_user_is_not_found(
     chat: ChatClient, other_app: AppClient, foreign_app: AppClient, daemon: ScriptedDaemon, model: str
 ) -> None:
     daemon.script(model, says("ok"))
@@ -405,7 +407,7 @@ def test_a_key_that_has_expired_is_refused(roster: AgentClient, chat: ChatClient
     checked_error(app.call("POST", "/v1/chat-messages", json=sent), 401, "unauthorized")
 
 
-def test_a_key_that_is_none_is_refused(chat: ChatClient) -> None:
+def test_an_invalid_key_is_refused(chat: ChatClient) -> None:
     sent = {"inputs": {}, "query": "Hello?", "user": USER}
     for header in ("Bearer app-no-such-key", "Basic abc", "Bearer"):
         refused = chat.error(
@@ -539,7 +541,7 @@ def test_a_turn_whose_run_was_lost_can_be_followed_to_its_end(
     assert (frame["event"], frame["code"], frame["status"]) == ("error", "internal_server_error", 500)
 
 
-def test_a_conversation_keeps_its_place_of_the_list_when_its_turn_is_finalized(
+def test_a_conversation_keeps_its_place_in_the_list_when_its_turn_is_finalized(
     chat: ChatClient, daemon: ScriptedDaemon, model: str
 ) -> None:
     daemon.script(model, [{"pause": 1.5}, *says("ok")])

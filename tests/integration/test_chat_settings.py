@@ -1,4 +1,4 @@
-"""What the operator sets for chats, such as who names them; and what comes with time, such as pings."""
+"""The operator's settings for chats, such as who names a conversation, and pings of silent streams."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONG = "Where can I find a quiet place near the old town, with a view of the riv
 
 @pytest.fixture(scope="module")
 def server(redis_server: RedisServer, daemon: ScriptedDaemon, database_url: str) -> Iterator[GunicornServer]:
-    """Every setting of chats is another than its default."""
+    """A server on which every chat setting differs from its default."""
     env = environment(
         redis_server.url,
         daemon.url,
@@ -42,13 +42,13 @@ def server(redis_server: RedisServer, daemon: ScriptedDaemon, database_url: str)
 
 @pytest.fixture
 def roster(server: GunicornServer) -> AgentClient:
-    """A client for a tenant of its own."""
+    """A client for a new tenant."""
     return AgentClient(server.url)
 
 
 @pytest.fixture
 def model(request: pytest.FixtureRequest) -> str:
-    """A model name of the test's own, so that no two tests share a script."""
+    """A model name for this test alone, so that no two tests share a script."""
     return str(request.node.name)
 
 
@@ -62,7 +62,7 @@ def statuses(roster: AgentClient, conversation: str) -> list[str]:
 
 
 def asked(daemon: ScriptedDaemon, model: str) -> list[str]:
-    """What the model was asked, call by call."""
+    """What each call asked the model."""
     return [shown(call)[-1][1] for call in daemon.calls(model)]
 
 
@@ -98,7 +98,7 @@ def test_a_reader_that_leaves_stops_the_answer(
     assert message["answer"].startswith("Once")
 
 
-def test_somebody_who_only_looked_on_stops_nothing(
+def test_a_mere_follower_that_leaves_does_not_stop_the_turn(
     chat: ChatClient, roster: AgentClient, daemon: ScriptedDaemon, model: str
 ) -> None:
     daemon.script(model, [{"text": "Once"}, {"stream": {"chunks": 60, "rate": 50, "text": " more"}}, *says(".")])
@@ -114,7 +114,7 @@ def test_somebody_who_only_looked_on_stops_nothing(
     assert statuses(roster, first["conversation_id"]) == ["succeeded"]
 
 
-def test_who_reads_to_the_end_stops_nothing(
+def test_reading_to_the_end_does_not_stop_the_turn(
     chat: ChatClient, roster: AgentClient, daemon: ScriptedDaemon, model: str
 ) -> None:
     daemon.script(model, says("All of it."))
@@ -158,7 +158,7 @@ def test_the_model_names_a_conversation(
     assert len(chat.messages(conversation)) == 1
 
 
-def test_a_name_that_somebody_gave_is_kept(chat: ChatClient, daemon: ScriptedDaemon, model: str) -> None:
+def test_a_name_given_by_a_user_is_kept(chat: ChatClient, daemon: ScriptedDaemon, model: str) -> None:
     daemon.script(model, says_and_waits("A", until=model, then=" name"))
     frames = chat.frames(LONG)
     conversation = next(frames)["conversation_id"]
@@ -173,7 +173,7 @@ def test_a_name_that_somebody_gave_is_kept(chat: ChatClient, daemon: ScriptedDae
     assert chat.get("/conversations")["data"][0]["name"] == "Mine"
 
 
-def test_without_a_name_of_the_models_the_first_question_names_the_conversation(
+def test_the_first_question_names_the_conversation_when_the_model_does_not(
     chat: ChatClient, daemon: ScriptedDaemon, model: str
 ) -> None:
     daemon.script(model, [{"error": {"error_type": "E", "message": "no", "code": -500}}])

@@ -1,4 +1,4 @@
-"""Runs that only end a session, in the form in which Dify sends them when a workflow is over."""
+"""Runs that only clean up a session, as Dify sends them at the end of a workflow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REMOVED = {"dify.plugin.llm", "dify.plugin.tools"}
 
 @pytest.fixture
 def model(request: pytest.FixtureRequest) -> str:
-    """A model name of the test's own, so that no two tests share a script."""
+    """A model name for this test alone, so that no two tests share a script."""
     return str(request.node.name)
 
 
@@ -50,7 +50,7 @@ def session(model: str) -> list[dict[str, Any]]:
 
 
 def cleanup_of(layers: list[dict[str, Any]], snapshot: dict[str, Any], **change: Any) -> dict[str, Any]:
-    """The request that cleans up: without the layers that carry credentials, in composition and snapshot alike."""
+    """The cleanup request, from whose composition and snapshot the layers with credentials are left out."""
     kept = [layer for layer in layers if layer["type"] not in REMOVED]
     names = {layer["name"] for layer in kept}
     return {
@@ -71,7 +71,7 @@ def cleanup_of(layers: list[dict[str, Any]], snapshot: dict[str, Any], **change:
 
 
 def run_session(client: RunClient, daemon: ScriptedDaemon, model: str) -> dict[str, Any]:
-    """One run of the node; its snapshot."""
+    """Runs the node once and returns the snapshot."""
     daemon.script(model, [{"text": "Hello."}, {"finish": "stop", "usage": USAGE}])
     end = client.finish(client.create(*session(model), purpose="workflow_node"))
     assert end["data"]["output"] == "Hello."
@@ -79,7 +79,7 @@ def run_session(client: RunClient, daemon: ScriptedDaemon, model: str) -> dict[s
 
 
 def send(client: RunClient, body: dict[str, Any]) -> list[dict[str, Any]]:
-    """Post a run that must be accepted; all its events."""
+    """Posts a run that must be accepted, and returns all its events."""
     response = client.post(body)
     assert response.status_code == 202, response.text
     run_id = response.json()["run_id"]
@@ -129,7 +129,9 @@ def test_a_cleanup_passes_over_the_layers_that_are_closed(
     assert states(data) == ["closed"] * 5
 
 
-def test_a_cleanup_keeps_a_layer_that_it_names_so(client: RunClient, daemon: ScriptedDaemon, model: str) -> None:
+def test_a_cleanup_suspends_a_layer_where_the_request_says_so(
+    client: RunClient, daemon: ScriptedDaemon, model: str
+) -> None:
     snapshot = run_session(client, daemon, model)
     on_exit = {"default": "delete", "layers": {"history": "suspend"}}
 
@@ -179,7 +181,7 @@ def test_a_run_that_keeps_its_session_is_an_ordinary_run(client: RunClient, daem
     snapshot = run_session(client, daemon, model)
     suspending = cleanup_of(session(model), snapshot, on_exit={"default": "suspend"})
 
-    # The server of these tests has a default model, which answers a run that names none.
+    # The server of these tests has a default model, which answers a run without a model.
     data = send(client, suspending)[-1]["data"]
 
     assert "Say hello." in data["output"]

@@ -1,4 +1,4 @@
-"""Composer saves, on both databases and two workers: effects, refusals, and many at once."""
+"""The composers on both databases and two workers: what saves do, which are refused, and concurrent saves."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_node_without_an_agent_shows_what_it_could_have(composer: Composer) ->
     assert state["workflow_id"] == "app-1"
 
 
-def test_a_node_is_one_of_the_draft_that_the_query_names(composer: Composer) -> None:
+def test_the_query_chooses_the_workflow_of_a_node(composer: Composer) -> None:
     composer.node().saved("node_job_only")
 
     other = composer.node().state(workflow_id="workflow-2")
@@ -98,7 +98,7 @@ def test_a_node_is_one_of_the_draft_that_the_query_names(composer: Composer) -> 
     assert composer.node().state(workflow_id="app-1")["binding"] is not None
 
 
-def test_outputs_that_are_declared_are_the_effective_ones(composer: Composer) -> None:
+def test_declared_outputs_are_the_effective_ones(composer: Composer) -> None:
     declared = [{"name": "summary", "type": "string"}]
 
     state = composer.node().saved("node_job_only", node_job=job(declared_outputs=declared))
@@ -146,7 +146,7 @@ def test_a_save_of_the_job_alone_leaves_the_agent_alone(composer: Composer, stor
     assert state["node_job"]["workflow_prompt"] == "Count again."
 
 
-def test_a_save_of_no_job_is_one_of_the_default_job(composer: Composer) -> None:
+def test_a_save_without_a_job_saves_the_default_job(composer: Composer) -> None:
     node = composer.node()
     node.saved("node_job_only", node_job=job())
 
@@ -154,7 +154,7 @@ def test_a_save_of_no_job_is_one_of_the_default_job(composer: Composer) -> None:
 
 
 @pytest.mark.parametrize("text", ["\x00", "a\\u0000b", "\u2028", "🤖", "\ufeff", "'; DROP TABLE agents; --"])
-def test_a_soul_and_a_job_come_back_as_they_went_in(composer: Composer, text: str) -> None:
+def test_a_soul_and_a_job_are_returned_as_they_were_saved(composer: Composer, text: str) -> None:
     node = composer.node()
     given = soul(text, misc_legacy={text: [text]})
 
@@ -173,7 +173,9 @@ def test_a_soul_and_a_job_come_back_as_they_went_in(composer: Composer, text: st
     ("strategy", "operation"),
     [("save_to_current_version", "save_current_version"), ("save_as_new_version", "save_new_version")],
 )
-def test_a_save_of_the_soul_is_a_new_version(composer: Composer, stored: Stored, strategy: str, operation: str) -> None:
+def test_a_save_of_the_soul_makes_a_new_version(
+    composer: Composer, stored: Stored, strategy: str, operation: str
+) -> None:
     agent = stored.roster_agent()
     node = composer.node()
     node.saved("node_job_only", binding=named(agent.id), node_job=job("Stay."))
@@ -235,7 +237,7 @@ def test_a_node_may_save_its_own_agent(composer: Composer, stored: Stored) -> No
 # save_as_new_agent and save_to_roster
 
 
-def test_a_save_as_a_new_agent_makes_one_of_the_roster(composer: Composer, stored: Stored) -> None:
+def test_a_save_as_a_new_agent_adds_an_agent_to_the_roster(composer: Composer, stored: Stored) -> None:
     node = composer.node()
     old = node.saved("node_job_only", node_job=job("Old."))["agent"]["id"]
 
@@ -333,7 +335,7 @@ def test_a_save_to_the_roster_takes_the_name_and_a_new_soul(composer: Composer, 
     assert (state["agent"]["name"], prompt_of(state)) == (name, "You are new.")
 
 
-def test_an_agent_that_a_published_workflow_has_is_not_archived(composer: Composer, stored: Stored) -> None:
+def test_an_agent_that_a_published_workflow_uses_is_not_archived(composer: Composer, stored: Stored) -> None:
     node = composer.node()
     state = node.saved("node_job_only")
     published = {"workflow_id": "published-1", "workflow_version": "2026-11-20 10:00", "node_id": "n1"}
@@ -357,7 +359,7 @@ def test_an_agent_that_a_published_workflow_has_is_not_archived(composer: Compos
 # Which agent a node has
 
 
-def test_a_payload_binds_a_node_to_an_agent_and_to_another(composer: Composer, stored: Stored) -> None:
+def test_a_payload_binds_a_node_to_one_agent_and_then_to_another(composer: Composer, stored: Stored) -> None:
     ada, bob = stored.roster_agent("Ada", **soul("I am Ada.")), stored.roster_agent("Bob", **soul("I am Bob."))
     node = composer.node()
 
@@ -382,7 +384,7 @@ def test_a_payload_may_name_an_older_version(composer: Composer, stored: Stored)
     assert stored.agent(agent.id).active_config_snapshot_id != first
 
 
-def test_what_was_told_as_the_binding_may_be_sent_back(composer: Composer) -> None:
+def test_a_binding_may_be_sent_back_as_it_was_returned(composer: Composer) -> None:
     node = composer.node()
     state = node.saved("node_job_only")
 
@@ -392,7 +394,7 @@ def test_what_was_told_as_the_binding_may_be_sent_back(composer: Composer) -> No
     assert again["active_config_snapshot"]["version"] == 2
 
 
-def test_a_node_gets_no_agent_that_is_not_there_for_it(
+def test_a_node_cannot_be_bound_to_an_agent_that_it_may_not_use(
     composer: Composer, stranger: Composer, stored: Stored, database: Database
 ) -> None:
     agent = stored.roster_agent()
@@ -505,7 +507,7 @@ def test_each_route_takes_its_own_variant(composer: Composer) -> None:
         ({"client_revision_id": 7}, ["body", "client_revision_id"]),
     ],
 )
-def test_a_malformed_save_is_told_where(
+def test_a_malformed_save_is_refused_with_its_place(
     composer: Composer, stored: Stored, body: dict[str, Any], loc: list[str] | None
 ) -> None:
     given = {"variant": "workflow", "save_strategy": "node_job_only", **body}
@@ -534,14 +536,14 @@ def test_a_secret_is_refused_wherever_it_hides(composer: Composer, stored: Store
 
 
 @pytest.mark.parametrize("path", ["%00", "a%0ab", "n" * 256])
-def test_a_node_that_cannot_be_is_refused(composer: Composer, path: str) -> None:
+def test_an_invalid_node_id_is_refused(composer: Composer, path: str) -> None:
     response = composer.call("GET", f"/apps/app-1/workflows/draft/nodes/{path}/agent-composer")
 
     assert error(response, 400, "invalid_param")[0]["loc"] == ["path", "node_id"]
 
 
 @pytest.mark.parametrize("app", ["%00", "a" * 65, "-a", "a b", "ä"])
-def test_an_app_or_workflow_that_cannot_be_is_refused(composer: Composer, app: str) -> None:
+def test_an_invalid_app_or_workflow_id_is_refused(composer: Composer, app: str) -> None:
     node = "/workflows/draft/nodes/n1/agent-composer"
 
     assert error(composer.call("GET", f"/apps/{app}{node}"), 400, "invalid_param")[0]["loc"] == ["path", "app_id"]
@@ -610,7 +612,7 @@ def test_a_save_that_is_checked_stores_nothing(composer: Composer, stored: Store
     assert stored.counts() == [0, 0, 0, 0]
 
 
-def test_a_check_tells_what_would_keep_a_node_from_being_published(composer: Composer, stored: Stored) -> None:
+def test_a_check_reports_what_would_keep_a_node_from_being_published(composer: Composer, stored: Stored) -> None:
     tool = {"provider_id": "langgenius/google/google", "tool_name": "search", "credential_type": "unauthorized"}
     refs = [{"selector": ["start"]}, {"node_id": "start", "output": "text"}]
     people = [{"id": "ada", "channel": "pigeon"}, {"id": "grace", "tenant_id": "another"}, {"name": "Nobody"}]
@@ -637,7 +639,7 @@ def test_a_check_tells_what_would_keep_a_node_from_being_published(composer: Com
     assert composer.node().put("node_job_only", **of_node).status_code == 200
 
 
-def test_a_check_of_an_app_looks_at_its_people(composer: Composer) -> None:
+def test_a_check_of_an_app_looks_at_its_contacts(composer: Composer) -> None:
     body = {"variant": "agent_app", "save_strategy": "save_as_new_version"}
     contacts = [{"id": "ada", "tenant_id": composer.tenant}, {"id": "ada", "tenant_id": "another"}]
 
@@ -719,7 +721,7 @@ def test_an_app_whose_agent_is_archived_gets_another(composer: Composer, stored:
 # Twice, and at once
 
 
-def test_a_save_of_what_somebody_else_has_changed_is_refused(composer: Composer, stored: Stored) -> None:
+def test_a_save_based_on_an_outdated_version_is_refused(composer: Composer, stored: Stored) -> None:
     node, app = composer.node(), composer.app()
     node_state = node.saved("node_job_only")
     app_state = app.saved("save_as_new_version", agent_soul=soul())
@@ -757,7 +759,7 @@ def test_a_save_that_was_refused_does_not_use_its_key_up(composer: Composer) -> 
     assert state["active_config_snapshot"]["version"] == 2
 
 
-def test_a_save_that_waits_too_long_is_told_so_and_stores_nothing(
+def test_a_save_that_waits_too_long_fails_and_stores_nothing(
     database_url: str, database: Database, composer: Composer, stored: Stored
 ) -> None:
     place = NodePlace(composer.tenant, "app-1", "app-1", "n1")
@@ -828,7 +830,7 @@ def test_saves_of_many_nodes_with_one_agent_get_consecutive_versions(composer: C
     assert pinned == {version.id for version in stored.versions(agent.id)[1:]}
 
 
-def test_of_saves_at_once_that_have_seen_the_same_version_one_is_made(composer: Composer, stored: Stored) -> None:
+def test_of_concurrent_saves_based_on_the_same_version_one_is_made(composer: Composer, stored: Stored) -> None:
     node = composer.node()
     state = node.saved("node_job_only")
     body = {"agent_soul": soul(), "client_revision_id": state["active_config_snapshot"]["id"]}
@@ -850,7 +852,7 @@ def test_the_same_save_at_once_under_one_key_is_made_once(composer: Composer, st
     assert stored.counts() == [1, 1, 1, 1]
 
 
-def test_of_new_agents_at_once_with_one_name_one_is_made(composer: Composer, stored: Stored) -> None:
+def test_of_new_agents_created_at_once_with_one_name_one_is_made(composer: Composer, stored: Stored) -> None:
     nodes = [composer.node(f"n{number}") for number in range(AT_ONCE)]
     body = {"agent_soul": soul(), "new_agent_name": "Ada"}
 

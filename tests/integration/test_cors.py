@@ -1,4 +1,4 @@
-"""Cross-origin requests: the pages that were named may call /runs*, and nothing else changes."""
+"""Cross-origin requests: pages of the allowed origins may call /runs*, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_clients_that_are_no_pages_see_no_difference_but_vary(protected: Gunicor
     assert "origin" in listed(answer, "Vary")
 
 
-def test_an_options_request_that_is_no_preflight_passes_no_door(protected: GunicornServer) -> None:
+def test_an_options_request_that_is_no_preflight_needs_a_token(protected: GunicornServer) -> None:
     answer = protected.session.options(f"{protected.url}/runs", headers={"Origin": PAGE}, timeout=30)
 
     assert answer.status_code == 401

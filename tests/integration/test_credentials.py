@@ -1,4 +1,4 @@
-"""``/credentials``, on both databases and two workers."""
+"""``/credentials``: storing, listing and deleting credentials, on both databases and two workers."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def operator(keeping: GunicornServer, tenant: str) -> Caller:
 
 @pytest.fixture
 def stranger(keeping: GunicornServer) -> Caller:
-    """The operator for another tenant."""
+    """The operator, acting for another tenant."""
     return Caller(keeping, ADMIN, **{"X-Tenant-Id": new_id()})
 
 
@@ -96,14 +96,14 @@ def holder_of_a_key(operator: Caller, keeping: GunicornServer, **body: Any) -> C
 
 
 def soul_with(name: str, **place: Any) -> dict[str, Any]:
-    """A Soul whose model is called with this credential, unless another place for it is given."""
+    """A Soul whose model needs this credential, unless ``place`` replaces the model."""
     model = {"plugin_id": "langgenius/openai", "model_provider": "openai", "model": "gpt"}
     ref = {"type": "provider", "id": name}
     return parse_soul({"model": {**model, "credential_ref": ref}, **place}).as_json()
 
 
 def stored_agent(database: Database, tenant: str, *souls: dict[str, Any], **values: Any) -> tuple[str, list[str]]:
-    """An agent with these versions, the last of which is active: its id, and theirs."""
+    """Stores an agent with these versions, of which the last is active, and returns its id and theirs."""
     given = {"name": new_id(), "scope": AgentScope.ROSTER, "source": AgentSource.ROSTER, **values}
     agent = Agent(tenant_id=tenant, **given)
     with database.transaction() as session:
@@ -126,7 +126,7 @@ def row_of(database: Database, tenant: str, name: str) -> Credential:
         return rows.one()
 
 
-def test_a_stored_credential_is_told_without_its_values(operator: Caller, database: Database, tenant: str) -> None:
+def test_a_stored_credential_is_shown_without_its_values(operator: Caller, database: Database, tenant: str) -> None:
     stored = operator.put()
     listed = operator("GET")
 
@@ -142,7 +142,7 @@ def test_a_stored_credential_is_told_without_its_values(operator: Caller, databa
     assert resolved(database, tenant, "my-openai") == {"my-openai": {"api_key": KEY}}
 
 
-def test_other_values_take_the_place_of_those_before(operator: Caller, database: Database, tenant: str) -> None:
+def test_new_values_replace_the_old_ones(operator: Caller, database: Database, tenant: str) -> None:
     first = operator.put().json()
 
     again = operator.put(body={"provider": "azure", "values": {"token": "other-token-9876", "deep": {"a": [1]}}})
@@ -155,9 +155,7 @@ def test_other_values_take_the_place_of_those_before(operator: Caller, database:
     assert row_of(database, tenant, "my-openai").version == 2
 
 
-def test_every_change_is_told_in_the_log_without_the_values(
-    keeping: GunicornServer, operator: Caller, tenant: str
-) -> None:
+def test_every_change_is_logged_without_the_values(keeping: GunicornServer, operator: Caller, tenant: str) -> None:
     user = {"X-User-Id": "ada"}
     marks = [operator.put(headers=user).json()["fingerprint"]]
     marks.append(operator.put(body={"provider": "openai", "values": {"api_key": "other-" + KEY}}).json()["fingerprint"])
@@ -200,14 +198,14 @@ def test_a_deleted_credential_is_gone(operator: Caller, database: Database, tena
 
 
 @pytest.mark.parametrize("name", ["a", "A.b_c:d@e-f", "9" * 255, "01a1f960-2c22-78f6-a9dc-c49a984ed9e3"])
-def test_names_that_can_be(operator: Caller, name: str) -> None:
+def test_a_valid_name_is_accepted(operator: Caller, name: str) -> None:
     assert operator.put(name).status_code == 201
     assert operator.names() == [name]
     assert operator("DELETE", f"/credentials/{name}?force=false").status_code == 204
 
 
 @pytest.mark.parametrize("name", ["a" * 256, "a b", "-a", ".env", "%00", "a%0Ab", "ü", "a%", KEY, "'", "%22"])
-def test_names_that_cannot_be(operator: Caller, name: str) -> None:
+def test_an_invalid_name_is_refused(operator: Caller, name: str) -> None:
     detail = error(operator.put(name), 400, "invalid_param")
 
     assert detail[0]["loc"] == ["path", "name"]
@@ -216,7 +214,7 @@ def test_names_that_cannot_be(operator: Caller, name: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["..", "a/b", "a%2Fb", ""])
-def test_names_that_look_like_paths_are_none(operator: Caller, path: str) -> None:
+def test_a_name_that_looks_like_a_path_is_refused(operator: Caller, path: str) -> None:
     answer = operator("PUT", f"/credentials/{path}", json=BODY)
 
     assert answer.status_code in (400, 404, 405)
@@ -275,7 +273,7 @@ def test_a_body_that_is_too_large_is_refused(operator: Caller) -> None:
     error(operator.put(body=body), 413, "request_too_large")
 
 
-def test_a_character_that_a_database_has_no_place_for_is_kept(
+def test_a_value_may_have_characters_that_a_database_cannot_store(
     operator: Caller, database: Database, tenant: str
 ) -> None:
     values = {"token": "0123456789\u0000ab\u2028\U0001f511"}
@@ -308,7 +306,7 @@ def test_a_key_of_a_workspace_stores_for_its_tenant(
     error(workspace("GET", headers={"X-Tenant-Id": new_id()}), 403, "tenant_not_allowed")
 
 
-def test_a_key_of_an_app_opens_no_credentials(
+def test_a_key_of_an_app_gives_no_access_to_credentials(
     operator: Caller, keeping: GunicornServer, database: Database, tenant: str
 ) -> None:
     agent_id, _ = stored_agent(database, tenant, soul_with("my-openai"))
@@ -318,7 +316,7 @@ def test_a_key_of_an_app_opens_no_credentials(
         error(answer, 403, "key_not_allowed")
 
 
-def test_credentials_of_another_tenant_do_not_exist(operator: Caller, stranger: Caller, database: Database) -> None:
+def test_credentials_of_another_tenant_are_not_found(operator: Caller, stranger: Caller, database: Database) -> None:
     operator.put()
 
     assert stranger.names() == []
@@ -329,7 +327,7 @@ def test_credentials_of_another_tenant_do_not_exist(operator: Caller, stranger: 
         resolved(database, new_id(), "my-openai")
 
 
-def test_of_many_that_store_at_once_one_makes_it(operator: Caller, database: Database, tenant: str) -> None:
+def test_of_many_concurrent_puts_one_creates_the_credential(operator: Caller, database: Database, tenant: str) -> None:
     bodies = [{"provider": "p", "values": {"api_key": f"value-number-{number:02}"}} for number in range(16)]
 
     with ThreadPoolExecutor(8) as threads:
@@ -343,7 +341,7 @@ def test_of_many_that_store_at_once_one_makes_it(operator: Caller, database: Dat
     assert row_of(database, tenant, "my-openai").version == 16
 
 
-def test_of_many_that_delete_at_once_one_does(operator: Caller) -> None:
+def test_of_many_concurrent_deletes_one_succeeds(operator: Caller) -> None:
     operator.put()
 
     with ThreadPoolExecutor(6) as threads:
@@ -375,7 +373,7 @@ def tool_with(name: str, **values: Any) -> dict[str, Any]:
     ],
 )
 @pytest.mark.parametrize("scope", list(AgentScope))
-def test_what_an_active_agent_needs_is_deleted_by_force_alone(
+def test_a_credential_that_an_active_agent_needs_is_only_deleted_by_force(
     operator: Caller, stranger: Caller, database: Database, tenant: str, place: dict[str, Any], scope: AgentScope
 ) -> None:
     operator.put("my_openai")
@@ -419,7 +417,7 @@ def test_a_version_that_has_a_tag_or_a_node_needs_its_credential(
         error(operator("DELETE", f"/credentials/{name}"), 409, "credential_in_use")
 
 
-def test_what_nobody_needs_is_deleted(operator: Caller, database: Database, tenant: str) -> None:
+def test_a_credential_that_no_agent_needs_is_deleted(operator: Caller, database: Database, tenant: str) -> None:
     operator.put("my_openai")
     stored_agent(database, tenant, soul_with("my_openai"), status=AgentStatus.ARCHIVED)
     stored_agent(database, tenant, soul_with("my_openai"), soul_with("other"))
@@ -432,7 +430,7 @@ def test_what_nobody_needs_is_deleted(operator: Caller, database: Database, tena
     assert operator("DELETE", "/credentials/my_openai").status_code == 204
 
 
-def test_of_many_agents_that_need_it_some_are_told(operator: Caller, database: Database, tenant: str) -> None:
+def test_of_many_agents_that_need_it_a_few_are_named(operator: Caller, database: Database, tenant: str) -> None:
     operator.put()
     agents = {stored_agent(database, tenant, soul_with("my-openai"))[0] for _ in range(8)}
 
@@ -451,7 +449,9 @@ def test_force_is_true_or_false(operator: Caller, force: str) -> None:
     assert answer.status_code == (204 if force.startswith("true") else 400)
 
 
-def test_only_what_is_there_is_resolved_and_each_once(operator: Caller, database: Database, tenant: str) -> None:
+def test_credentials_are_resolved_once_each_and_a_missing_one_is_an_error(
+    operator: Caller, database: Database, tenant: str
+) -> None:
     operator.put("a")
     operator.put("b", {"provider": "p", "values": {"token": "b-values"}})
 
@@ -464,7 +464,9 @@ def test_only_what_is_there_is_resolved_and_each_once(operator: Caller, database
             resolved(database, tenant, "a", missing)
 
 
-def test_what_no_key_opens_is_not_resolved(operator: Caller, database: Database, tenant: str) -> None:
+def test_a_credential_that_no_key_can_decrypt_is_not_resolved(
+    operator: Caller, database: Database, tenant: str
+) -> None:
     operator.put()
 
     with pytest.raises(CredentialUnreadable, match="'my-openai'") as caught:
@@ -473,7 +475,7 @@ def test_what_no_key_opens_is_not_resolved(operator: Caller, database: Database,
     assert KEY not in str(caught.value)
 
 
-def test_a_row_that_was_moved_to_another_tenant_does_not_open(
+def test_a_row_that_was_moved_to_another_tenant_cannot_be_decrypted(
     operator: Caller, database: Database, tenant: str
 ) -> None:
     operator.put()
@@ -488,7 +490,7 @@ def test_a_row_that_was_moved_to_another_tenant_does_not_open(
 
 @pytest.fixture
 def ringless(database: Database, tenant: str) -> FlaskClient:
-    """The routes of a server without a key ring."""
+    """The operator's client of a server without a key ring."""
     flask_app = Flask("ringless")
     keys, apps = ApiKeyService(database), AppService(database)
     callers = Callers(keys, apps, StreamTokens([]), run_tokens=[], admin_tokens=[SecretStr(ADMIN)])
@@ -506,7 +508,7 @@ def ringless(database: Database, tenant: str) -> FlaskClient:
     return client
 
 
-def test_without_a_key_ring_credentials_can_be_listed_and_deleted_alone(
+def test_without_a_key_ring_credentials_can_only_be_listed_and_deleted(
     ringless: FlaskClient, operator: Caller, database: Database, tenant: str
 ) -> None:
     operator.put()

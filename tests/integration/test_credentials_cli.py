@@ -1,4 +1,4 @@
-"""``flask --app app credentials``."""
+"""The commands ``flask --app app credentials``."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def store_many(database: Database, tenant: str, count: int, *, key: str = OLD) -
 
 @pytest.fixture
 def only(database: Database) -> None:
-    """No credentials of other tests: a ring is for all tenants."""
+    """Removes the credentials of other tests, because a rekey goes through those of all tenants."""
     with database.transaction() as session:
         session.query(Credential).delete()
 
@@ -100,7 +100,7 @@ def test_a_credential_is_set_listed_and_removed(runner: FlaskCliRunner, tenant: 
     assert run(runner, "remove", "my-openai", "--tenant", tenant).exit_code == 1
 
 
-def test_programs_get_what_the_routes_answer(runner: FlaskCliRunner, tenant: str) -> None:
+def test_with_json_the_commands_print_what_the_routes_answer(runner: FlaskCliRunner, tenant: str) -> None:
     made = run(runner, "set", "a", "--provider", "openai", "--tenant", tenant, "--json", given=json.dumps(VALUES))
     listed = run(runner, "list", "--tenant", tenant, "--json")
 
@@ -127,7 +127,7 @@ def test_one_value_may_be_json_itself(runner: FlaskCliRunner, tenant: str, datab
 
 
 def read_until(terminal: int, wanted: str) -> str:
-    """What a program writes to its terminal, up to these words."""
+    """Reads what a program writes to its terminal, up to these words."""
     text = ""
     while wanted not in text:
         readable, _, _ = select.select([terminal], [], [], DEADLINE_SECONDS)
@@ -187,7 +187,7 @@ def test_on_a_terminal_values_are_asked_for_and_not_shown(
         (["remove", "../a"], "", 1, "credential not found"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line_and_not_repeated(
+def test_an_error_is_printed_in_one_line_without_the_input(
     runner: FlaskCliRunner, arguments: list[str], given: str | bytes, exit_code: int, says: str
 ) -> None:
     result = run(runner, *arguments, given=given)
@@ -198,7 +198,7 @@ def test_what_cannot_be_is_told_in_one_line_and_not_repeated(
     assert "Traceback" not in result.output
 
 
-def test_without_a_key_ring_it_says_so(database_url: str, tenant: str) -> None:
+def test_without_a_key_ring_the_command_says_so(database_url: str, tenant: str) -> None:
     runner = runner_with(database_url)
 
     for result in (put(runner, tenant), run(runner, "rekey")):
@@ -208,7 +208,7 @@ def test_without_a_key_ring_it_says_so(database_url: str, tenant: str) -> None:
 
 
 @pytest.mark.usefixtures("only")
-def test_after_a_rekey_the_old_key_may_go(runner: FlaskCliRunner, tenant: str, database_url: str) -> None:
+def test_after_a_rekey_the_old_key_may_be_removed(runner: FlaskCliRunner, tenant: str, database_url: str) -> None:
     other = new_id()
     put(runner, tenant)
     put(runner, other)
@@ -233,7 +233,9 @@ def test_a_rekey_keeps_the_values(runner: FlaskCliRunner, tenant: str, database:
 
 
 @pytest.mark.usefixtures("only")
-def test_what_no_key_opens_is_told_and_left(tenant: str, database: Database, database_url: str) -> None:
+def test_a_credential_that_no_key_can_decrypt_is_reported_and_left_alone(
+    tenant: str, database: Database, database_url: str
+) -> None:
     lost = Fernet.generate_key().decode()
     put(runner_with(database_url, lost), tenant, "lost")
     put(runner_with(database_url, OLD), tenant, "kept")
@@ -296,7 +298,7 @@ def test_the_layers_of_sessions_are_rekeyed_too(tenant: str, database: Database)
     assert new.unseal(str(sealed), tenant_id=tenant, name=row.id) == {"composition": {}}
 
 
-def test_without_migrations_it_says_what_to_do(empty_database_url: str) -> None:
+def test_without_migrations_the_command_says_what_to_do(empty_database_url: str) -> None:
     result = run(runner_with(empty_database_url, OLD), "list")
 
     assert result.exit_code == 1

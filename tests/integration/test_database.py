@@ -1,4 +1,4 @@
-"""Migrations and transactions, on SQLite and on PostgreSQL."""
+"""Migrations and transactions on SQLite and PostgreSQL, and servers whose database is missing or away."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def credential(tenant: str, name: str = "openai") -> Credential:
 
 
 class Failed(Exception):
-    """What a transaction may raise."""
+    """An error raised inside a transaction."""
 
 
 def raise_failed() -> None:
@@ -58,7 +58,7 @@ def raise_failed() -> None:
 
 
 def store_and(database: Database, tenant: str, do: Callable[[], None]) -> None:
-    """Store a row, and do something before the transaction ends."""
+    """Stores a row and calls ``then`` before the transaction ends."""
     with database.transaction() as session:
         session.add(credential(tenant, "late"))
         session.flush()
@@ -113,7 +113,7 @@ def test_migrations_go_up_down_and_up_again(empty: Database) -> None:
     assert steps_of(empty, "upgrade", migrations.NEWEST) == []
 
 
-def test_the_files_of_migrations_are_named_for_their_revisions() -> None:
+def test_migration_files_are_named_after_their_revisions() -> None:
     scripts = ScriptDirectory(str(migrations.FOLDER))
 
     assert migrations.revisions() == [script.revision for script in scripts.walk_revisions()][::-1]
@@ -150,7 +150,7 @@ def test_two_processes_migrate_at_once(empty_database_url: str, tmp_path: Path) 
     assert all(f"The database is at revision {newest}" in run.stdout for run in done)
 
 
-def test_the_commands_tell_where_a_database_is(empty_database_url: str, tmp_path: Path) -> None:
+def test_the_commands_print_the_revision_of_a_database(empty_database_url: str, tmp_path: Path) -> None:
     newest = migrations.revisions()[-1]
 
     before = flask("db", "current", url=empty_database_url, folder=tmp_path)
@@ -170,7 +170,7 @@ def test_a_new_file_of_sqlite_is_its_owners_alone(database_kind: str, empty_data
     assert sqlite_file(empty_database_url).stat().st_mode & 0o777 == 0o600
 
 
-def test_asking_makes_no_file(database_kind: str, empty_database_url: str) -> None:
+def test_asking_for_the_state_creates_no_file(database_kind: str, empty_database_url: str) -> None:
     database = open_database(empty_database_url)
 
     with pytest.raises(MigrationsPending), database.transaction():
@@ -199,7 +199,7 @@ def test_a_transaction_stores_all_or_nothing(database: Database, tenant: str) ->
     assert count(database, tenant) == 2
 
 
-def test_who_reads_cannot_write(database: Database, tenant: str) -> None:
+def test_a_reading_transaction_cannot_write(database: Database, tenant: str) -> None:
     def write() -> None:
         with database.reading() as session:
             session.add(credential(tenant))
@@ -214,7 +214,7 @@ def test_who_reads_cannot_write(database: Database, tenant: str) -> None:
     assert count(database, tenant) == 1, "the connection serves writers again"
 
 
-def test_who_reads_is_not_held_up_by_who_writes(database: Database, tenant: str) -> None:
+def test_a_reader_does_not_wait_for_a_writer(database: Database, tenant: str) -> None:
     with database.transaction() as session:
         session.add(credential(tenant))
         session.flush()
@@ -244,7 +244,9 @@ def test_in_a_worker(database_url: str, scenario: str) -> None:
     run_scenario(SCENARIOS, scenario, database_url)
 
 
-def test_a_locked_database_is_told_in_time_and_holds_up_nobody_else(database_kind: str, database_url: str) -> None:
+def test_a_locked_database_is_reported_in_time_and_holds_up_no_other_greenlet(
+    database_kind: str, database_url: str
+) -> None:
     scenario = "a_locked_file_is_unavailable" if database_kind == SQLITE else "a_locked_row_is_unavailable"
     run_scenario(SCENARIOS, scenario, database_url)
 
@@ -254,7 +256,7 @@ def test_a_statement_whose_server_says_nothing_more_is_given_up(database_kind: s
         run_scenario(SCENARIOS, "a_statement_whose_server_says_nothing_more_is_given_up", database_url)
 
 
-def test_an_error_tells_nothing_of_what_is_in_the_row(database: Database, tenant: str) -> None:
+def test_an_error_shows_nothing_of_the_row(database: Database, tenant: str) -> None:
     secret = credential(tenant)
     secret.encrypted_values = "what nobody may read in a log"
     secret.provider = None  # type: ignore[assignment]
@@ -266,7 +268,7 @@ def test_an_error_tells_nothing_of_what_is_in_the_row(database: Database, tenant
     assert "nobody may read" not in "".join(traceback.format_exception(raised.value))
 
 
-def test_a_server_that_has_closed_its_connections_is_found_again(
+def test_a_database_that_has_closed_its_connections_is_reconnected_to(
     database_kind: str, database: Database, tenant: str, request: pytest.FixtureRequest
 ) -> None:
     if database_kind != POSTGRESQL:
@@ -292,7 +294,7 @@ def test_a_connection_that_is_lost_within_a_transaction_stores_nothing(
     assert count(database, tenant) == 0
 
 
-def test_a_database_that_nobody_serves_is_unavailable(tmp_path: Path) -> None:
+def test_a_database_without_a_server_is_unavailable(tmp_path: Path) -> None:
     database = open_database(f"postgresql://nobody@/none?host={tmp_path}")
 
     with pytest.raises(DatabaseUnavailable), database.reading():
@@ -323,7 +325,7 @@ def test_without_a_database_runs_work_and_only_what_needs_it_says_so(start_serve
     assert server.get("/ready").json() == {"status": "ready", "reasons": []}
 
 
-def test_a_database_that_is_gone_is_told_until_it_is_back(start_server: StartServer, tmp_path: Path) -> None:
+def test_a_database_that_is_gone_is_reported_until_it_is_back(start_server: StartServer, tmp_path: Path) -> None:
     url, away = f"sqlite:///{tmp_path}/test.db", tmp_path / "away.db"
     migrate(url)
     server = start_server(admin_token="operator", database_url=url)
@@ -359,7 +361,7 @@ def test_a_stop_closes_the_connections(
         ("postgresql://nobody@nowhere.invalid/none", True, True),
     ],
 )
-def test_a_database_is_in_use_when_it_was_chosen_or_is_there(
+def test_a_database_is_in_use_when_it_was_chosen_or_exists(
     tmp_path: Path, url: str, is_chosen: bool, is_in_use: bool
 ) -> None:
     (tmp_path / "there.db").touch()
@@ -369,7 +371,7 @@ def test_a_database_is_in_use_when_it_was_chosen_or_is_there(
 
 
 def connections(database: Database) -> int:
-    """Connections of clients to this database, ours among them."""
+    """The number of client connections to this database, including ours."""
     mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
     with database.reading() as session:
         return session.execute(text(mine)).scalar_one()

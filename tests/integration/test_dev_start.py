@@ -1,4 +1,4 @@
-"""dev/start: what a person at a terminal sees of it, with the real Redis and the real gunicorn."""
+"""``dev/start`` as a person at a terminal sees it, with a real Redis and a real gunicorn."""
 
 import os
 import shutil
@@ -18,11 +18,11 @@ from tests.support.ports import free_port, listen_on
 from tests.support.process_tree import descendants, still_running
 
 CHECKOUT = Path(__file__).parents[2]
-# Starting and stopping take seconds; this is for a busy machine.
+# Starting and stopping take seconds; a busy machine may need this long.
 PATIENCE = 90.0
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "docs", "tests", "benchmarks")
 RUN = {"composition": {"layers": [{"name": "prompt", "type": "plain.prompt", "config": {"user": "Hello."}}]}}
-# So slow that its run is still active whenever the test looks.
+# An answer so slow that its run is still active when the test checks.
 SLOW_LLM = '{"type": "greenrun.demo_llm", "config": {"delay_ms": 60000}}'
 
 
@@ -56,7 +56,7 @@ class Launcher:
         assert text in self.output, self.output
 
     def ctrl_c(self) -> None:
-        """What a terminal does: the signal goes to the whole foreground process group."""
+        """Sends SIGINT to the whole foreground process group, as a terminal does."""
         os.killpg(self.pid, signal.SIGINT)
 
     def kill(self) -> None:
@@ -77,7 +77,7 @@ class Launcher:
 
 
 class Started:
-    """Starts dev/start in a copy of the checkout, so that the developer's own state and .env stay out of it."""
+    """Runs ``dev/start`` in a copy of the checkout, apart from the developer's own state and .env."""
 
     def __init__(self, checkout: Path) -> None:
         self.checkout = checkout

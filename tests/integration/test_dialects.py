@@ -1,4 +1,4 @@
-"""Dialects on the wire: each date's request gets exactly the keys that its client accepts."""
+"""Dialects on the wire: a request of each date gets exactly the keys that its client accepts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def context(**config: Any) -> dict[str, Any]:
 
 
 def request_of(dialect: str, model: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Layers and other keys of a request as Dify's client of that date sends it."""
+    """The layers and the other keys of a request, as Dify's client of that date sends it."""
     later = llm(model, "execution_context", plugin_id="langgenius/openai")
     match dialect:
         case "2026-05-14":
@@ -44,7 +44,7 @@ def request_of(dialect: str, model: str) -> tuple[list[dict[str, Any]], dict[str
 
 
 def assert_keys(dialect: str, events: list[dict[str, Any]], status: dict[str, Any]) -> None:
-    """Exact key sets of every envelope, terminal event, snapshot and status."""
+    """Asserts the exact keys of every envelope, terminal event, snapshot and status."""
     for event in events:
         is_agent_event = event["type"] == "pydantic_ai_event"
         assert set(event) == ENVELOPE | ({"agent_message_delta"} if is_agent_event and dialect in LATE else set())

@@ -21,7 +21,7 @@ from tests.support.redis_server import RedisServer
 KEY = "sk-canary-7f3a9"
 PROVIDERS_TEXT = "what-the-provider-wrote"
 CLOSE_BOUND_SECONDS = 1.0
-"""A promise to the operator: a cancelled run stops costing money within a second."""
+"""What operators are promised: a cancelled run stops costing money within a second."""
 SERVER_VARIABLES = {
     "OPENAI_API_KEY": "env-canary-1",
     "OPENAI_ORG_ID": "env-canary-2",
@@ -39,7 +39,7 @@ def provider() -> Iterator[ScriptedDaemon]:
 
 @pytest.fixture(scope="module")
 def generous_server(redis_server: RedisServer, daemon: ScriptedDaemon) -> Iterator[GunicornServer]:
-    """A server whose operator allows private addresses, and has keys of his own in its environment."""
+    """A server that allows private addresses, with the operator's own provider keys in its environment."""
     settings = environment(redis_server.url, daemon.url, redis_prefix="direct", allow_private_urls=True)
     with running_server({**settings, **SERVER_VARIABLES}, workers=2) as server:
         yield server
@@ -52,7 +52,7 @@ def client(generous_server: GunicornServer) -> RunClient:
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """A model name of the test's own, so that no two tests share a script."""
+    """A model name for this test alone, so that no two tests share a script."""
     return "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
 
 
@@ -68,7 +68,7 @@ def llm(config: dict[str, Any], *fallbacks: dict[str, Any]) -> dict[str, Any]:
 
 
 def begin(client: RunClient, provider: ScriptedDaemon, name: str) -> tuple[str, Iterator[Any]]:
-    """A run whose model has said something and says no more."""
+    """Begins a run whose model streams some text and then hangs."""
     provider.script(name, [{"text": "begun"}, {"hang": True}])
     run_id = client.create(prompt(), llm(model(provider, name)))
     stream = client.stream(run_id)

@@ -1,4 +1,4 @@
-"""Following runs: every reader sees every event once, in order, whenever and wherever it joins."""
+"""Following runs: every reader sees every event once and in order, whenever and wherever it joins."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CHUNKS = 200
 
 @pytest.fixture(scope="module")
 def server_of(redis_server: RedisServer, daemon: ScriptedDaemon) -> Iterator[Callable[[Dialect], RunClient]]:
-    """A client of a server that speaks one dialect to all, begun when it is first asked for."""
+    """A function that returns a client of a server with a fixed dialect; the server starts when first needed."""
     with ExitStack() as stack:
 
         @cache
@@ -54,7 +54,7 @@ def text_of(frames: Sequence[Frame]) -> str:
 
 
 def assert_whole(frames: Sequence[Frame]) -> None:
-    """Every event once, in order, with one terminal event at the end."""
+    """Asserts that every event is there once, in order, with one terminal event at the end."""
     positions = [tuple(int(part) for part in frame.id.split("-")) for frame in frames]
     assert positions == sorted(set(positions))
     assert frames[0].event == "run_started"
@@ -108,7 +108,7 @@ def test_chunks_that_arrived_together_are_fewer_events_with_the_same_text(
     assert frames[-1].data["data"]["output"] == text_of(frames) == "word " * CHUNKS
 
 
-def test_viewers_that_join_at_any_moment_on_any_worker_see_the_same_events(client: RunClient) -> None:
+def test_readers_that_join_at_any_moment_on_any_worker_see_the_same_events(client: RunClient) -> None:
     run_id = client.create(prompt(), demo_llm(answer="word " * 150, delay_ms=10))
 
     def join_after(seconds: float) -> list[Frame]:
@@ -122,7 +122,7 @@ def test_viewers_that_join_at_any_moment_on_any_worker_see_the_same_events(clien
     assert all(frames == streams[0] for frames in streams)
 
 
-def test_viewers_see_runs_that_another_server_executes(start_server: StartServer) -> None:
+def test_readers_see_runs_that_another_server_executes(start_server: StartServer) -> None:
     executing, viewing = (RunClient(start_server(redis_prefix="two-servers").url) for _ in range(2))
     run_id = executing.create(prompt(), demo_llm(answer="word " * 50, delay_ms=10))
 
@@ -179,7 +179,7 @@ def stream_at(client: RunClient, run_id: str, *, after: str | None = None, heade
 
 @pytest.mark.parametrize("dialect", Dialect)
 @pytest.mark.parametrize("end", ["run_succeeded", "run_failed", "run_cancelled"])
-def test_an_event_source_that_has_read_to_the_end_is_told_not_to_come_back(
+def test_an_event_source_that_has_read_to_the_end_is_asked_not_to_reconnect(
     server_of: Callable[[Dialect], RunClient], daemon: ScriptedDaemon, dialect: Dialect, end: str
 ) -> None:
     client = server_of(dialect)
@@ -197,7 +197,7 @@ def test_an_event_source_that_has_read_to_the_end_is_told_not_to_come_back(
 
     assert (gone.status_code, gone.content, gone.headers["Cache-Control"]) == (204, b"", "no-cache")
     assert (rest.status_code, [frame.id for frame in parse_frames(iter([rest.content]))]) == (200, [last])
-    # Dify's clients of every date resume by the query, and take the empty stream for the end.
+    # Dify's clients of every date resume by the query, and treat an empty stream as the end.
     by_query = client.session.get(f"{client.url}/runs/{run_id}/events/sse", params={"after": last}, timeout=30)
     assert (by_query.status_code, by_query.content) == (200, b"")
     assert by_query.headers["Content-Type"] == "text/event-stream; charset=utf-8"
@@ -205,7 +205,7 @@ def test_an_event_source_that_has_read_to_the_end_is_told_not_to_come_back(
     assert client.page(run_id, after=last)["events"] == []
 
 
-def test_an_event_source_ahead_of_a_run_that_goes_on_is_kept(client: RunClient, daemon: ScriptedDaemon) -> None:
+def test_an_event_source_ahead_of_a_running_run_stays_connected(client: RunClient, daemon: ScriptedDaemon) -> None:
     daemon.script("goes-on", [{"text": "some"}, {"hang": True}])
     run_id = client.create(prompt(), *plugin_layers("goes-on"))
     daemon.wait_for_call("goes-on")
@@ -221,7 +221,7 @@ def test_an_event_source_ahead_of_a_run_that_goes_on_is_kept(client: RunClient, 
     assert stream_at(client, run_id, header=terminal["id"]).status_code == 204
 
 
-def test_a_cursor_beyond_the_end_of_a_live_run_does_not_disturb_other_viewers(client: RunClient) -> None:
+def test_a_cursor_beyond_the_end_of_a_live_run_does_not_disturb_other_readers(client: RunClient) -> None:
     run_id = client.create(prompt(), demo_llm(answer="word " * 30, delay_ms=20))
 
     with ThreadPoolExecutor(2) as viewers:
@@ -397,7 +397,7 @@ def test_a_run_ends_also_when_the_scripts_were_flushed(start_server: StartServer
     assert client.finish(client.create(prompt()))["type"] == "run_succeeded"
 
 
-def test_a_run_whose_stream_is_gone_stops_and_its_readers_are_told(
+def test_a_run_whose_stream_is_gone_stops_and_its_readers_see_the_end(
     start_server: StartServer, redis_server: RedisServer, daemon: ScriptedDaemon
 ) -> None:
     daemon.script("gone", [{"stream": {"chunks": 2000, "rate": 50, "text": "word "}}])
@@ -412,7 +412,7 @@ def test_a_run_whose_stream_is_gone_stops_and_its_readers_are_told(
     assert client.page(run_id)["events"][-1]["data"]["reason"] == "storage"
 
 
-def test_a_run_over_its_event_bytes_fails_with_reason_storage(start_server: StartServer) -> None:
+def test_a_run_with_too_many_event_bytes_fails_with_reason_storage(start_server: StartServer) -> None:
     client = RunClient(start_server(redis_prefix="bytes", max_run_event_bytes=20_000).url)
     run_id = client.create(prompt(), demo_llm(answer="word " * 1000))
 

@@ -1,4 +1,4 @@
-"""The examples, run as their reader runs them."""
+"""The examples, run as a reader of the documentation runs them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROMPT = "Why is the sky blue?"
 UNHURRIED_MODEL = '{"type": "greenrun.demo_llm", "config": {"delay_ms": 20}}'
 FAILING_MODEL = '{"type": "greenrun.demo_llm", "config": {"fail": "out of order", "fail_after": 2}}'
 CUT_AFTER_BYTES = 2500
-"""Enough for the longest event of the run, so that every connection brings at least one, and far less than the run."""
+"""More than the run's longest event, so that each connection delivers at least one; far less than the whole run."""
 
 
 def run_example(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -109,7 +109,7 @@ def test_websocket_says_why_a_run_failed(start_server: StartServer) -> None:
     assert "out of order" in done.stderr
 
 
-def test_all_say_what_the_server_has_against_a_request(server: GunicornServer) -> None:
+def test_all_print_why_the_server_refused_a_request(server: GunicornServer) -> None:
     for name in ("poll.py", "stream.py", "websocket.py"):
         done = run_example(name, "--url", server.url, " ")
 

@@ -39,7 +39,7 @@ WORKER_STOPS = (1012, "the worker stops: connect again with the id of the last e
 
 @pytest.fixture(scope="module")
 def serving(redis_server: RedisServer, daemon: ScriptedDaemon) -> Iterator[GunicornServer]:
-    """Two workers with an operator's token; ``/runs`` is open."""
+    """A server with two workers and an operator's token, on which ``/runs`` is open."""
     env = environment(redis_server.url, daemon.url, redis_prefix=PREFIX, **SETTINGS)
     with running_server(env, workers=2) as server:
         yield server
@@ -69,7 +69,7 @@ def stored_events(client: RunClient, run_id: str) -> list[Message]:
 
 
 def on_two_workers(url: str, storage: redis.Redis, **model: Any) -> tuple[str, str]:
-    """Two runs that different workers execute."""
+    """Starts two runs that different workers execute."""
     first: dict[str, str] = {}
     for _ in range(200):
         run_id = RunClient(url).create(prompt(), demo_llm(**model))
@@ -82,7 +82,7 @@ def on_two_workers(url: str, storage: redis.Redis, **model: Any) -> tuple[str, s
 
 
 def bare_connection(url: str) -> socket.socket:
-    """A connection after the handshake, without anybody who answers for it."""
+    """A raw connection after the handshake; nothing answers its pings."""
     address = urlsplit(url)
     sock = socket.create_connection((address.hostname or "", address.port or 80), DEADLINE_SECONDS)
     headers = {**UPGRADE, "Host": "test", "Authorization": f"Bearer {OPERATOR}"}
@@ -102,7 +102,7 @@ def receive_until(sock: socket.socket, enough: Callable[[bytes], bool]) -> bytes
 
 
 def vanish(url: str, run_ids: list[str], *, reset: bool) -> None:
-    """Subscribe to the list and to these runs, and be gone without a word."""
+    """Subscribes to the list and to these runs, and disconnects abruptly."""
     protocol = Connection(ConnectionType.CLIENT)
     with bare_connection(url) as sock:
         commands = [{"type": "subscribe_runs"}, *({"type": "subscribe", "run_id": run_id} for run_id in run_ids)]
@@ -188,7 +188,7 @@ def test_a_subscription_begins_behind_its_cursor(client: RunClient, feed: FeedCl
     assert first == {"type": "unsubscribed", "run_id": run_id, "reason": "run_ended"}
 
 
-def test_a_run_whose_events_are_lost_is_told_as_gone(
+def test_a_run_whose_events_are_lost_is_reported_as_gone(
     client: RunClient, feed: FeedClient, redis_server: RedisServer, daemon: ScriptedDaemon
 ) -> None:
     run_id = hanging_run(client, daemon, "feed-lost")
@@ -197,11 +197,11 @@ def test_a_run_whose_events_are_lost_is_told_as_gone(
 
     feed.subscribe(run_id)
 
-    assert feed.wait_for("unsubscribed")["reason"] in ("run_gone", "run_ended")  # its worker may have found out first
+    assert feed.wait_for("unsubscribed")["reason"] in ("run_gone", "run_ended")  # its worker may have noticed first
     client.cancel(run_id)
 
 
-def test_the_list_tells_what_runs_now_and_then_every_start_and_end_once(
+def test_the_list_shows_the_running_runs_and_then_every_start_and_end_once(
     client: RunClient, feed: FeedClient, daemon: ScriptedDaemon
 ) -> None:
     before = hanging_run(client, daemon, "feed-before")
@@ -445,7 +445,7 @@ def test_a_reader_that_stalls_gets_every_large_message_intact_and_holds_up_nobod
     for one in (stalled, brisk):
         for run_id in runs:
             one.subscribe(run_id)
-    # Frames that others write in between: answers to pings and to messages.
+    # Frames that other greenlets write in between: answers to pings and to messages.
     for _ in range(5):
         stalled.client.sock.sendall(stalled.client.ws.send(Ping(b"still there")))
         stalled.send({"type": "ping"})
@@ -577,10 +577,10 @@ def test_an_idle_connection_is_pinged_within_fifteen_seconds(serving: GunicornSe
         assert receive_until(sock, lambda received: PING_FRAME in received) == PING_FRAME
 
 
-def test_a_client_is_told_to_come_back_when_redis_is_away(daemon: ScriptedDaemon) -> None:
+def test_a_client_is_asked_to_reconnect_when_redis_is_away(daemon: ScriptedDaemon) -> None:
     with running_redis() as storage, running_server(environment(storage.url, daemon.url, **SETTINGS)) as server:
         run_id = RunClient(server.url).create(prompt())
-        RunClient(server.url).finish(run_id)  # or its own worker would still know it without Redis
+        RunClient(server.url).finish(run_id)  # otherwise its worker would still know the run without Redis
         feed = FeedClient(server.url, token=OPERATOR)
         storage.stop()
 

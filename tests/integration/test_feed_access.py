@@ -55,7 +55,7 @@ def make_token(client: RunClient, **body: Any) -> str:
 
 
 def handshake(url: str, query: str = "", **headers: str) -> tuple[int, str | None]:
-    """The status of an attempt to open the feed, and the code of the error."""
+    """Tries to open the feed and returns the status and the error code."""
     with requests.Session() as session:
         session.trust_env = False
         with session.get(
@@ -74,13 +74,13 @@ def test_the_operators_token_opens_the_feed(operator: RunClient) -> None:
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer wrong", f"Bearer {API_TOKEN}", f"Basic {OPERATOR}"])
-def test_nothing_else_opens_it(serving: GunicornServer, authorization: str | None) -> None:
+def test_no_other_authorization_opens_the_feed(serving: GunicornServer, authorization: str | None) -> None:
     headers = {"Authorization": authorization} if authorization is not None else {}
 
     assert handshake(serving.url, **headers) == (401, "unauthorized")
 
 
-def test_it_is_closed_where_nobody_has_a_key(start_server: StartServer) -> None:
+def test_the_feed_is_closed_where_no_token_is_configured(start_server: StartServer) -> None:
     server = start_server()
 
     assert handshake(server.url) == (401, "unauthorized")
@@ -131,7 +131,7 @@ def test_a_stream_token_makes_no_stream_tokens(operator: RunClient) -> None:
     assert ask_token(RunClient(operator.url, token=API_TOKEN)).status_code == 401
 
 
-def test_a_lifetime_that_cannot_be_is_refused(operator: RunClient) -> None:
+def test_an_invalid_lifetime_is_refused(operator: RunClient) -> None:
     refused = ask_token(operator, json={"ttl_seconds": 3601})
 
     assert (refused.status_code, refused.json()["code"]) == (400, "invalid_param")
@@ -172,7 +172,7 @@ def test_pages_of_allowed_origins_may_ask_for_a_stream_token(operator: RunClient
     assert answer.headers["Referrer-Policy"] == "no-referrer"
 
 
-def test_what_is_no_handshake_is_told_to_upgrade(operator: RunClient) -> None:
+def test_a_request_without_a_handshake_gets_upgrade_required(operator: RunClient) -> None:
     response = operator.session.get(f"{operator.url}/events/ws", timeout=30)
 
     assert (response.status_code, response.json()["code"]) == (426, "upgrade_required")

@@ -1,4 +1,4 @@
-"""The feed of a tenant: its runs, and no word of any other."""
+"""The feed of a tenant, which has the tenant's runs and nothing about any other."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OpenFeed = Callable[..., FeedClient]
 
 @pytest.fixture(scope="module")
 def serving(redis_server: RedisServer, daemon: ScriptedDaemon, database_url: str) -> Iterator[GunicornServer]:
-    """Two workers; ``/runs`` is open."""
+    """A server with two workers, on which ``/runs`` is open."""
     env = environment(redis_server.url, daemon.url, redis_prefix="feed-tenants", database_url=database_url, **SETTINGS)
     with running_server(env, workers=2) as server:
         yield server
@@ -79,7 +79,7 @@ def other(serving: GunicornServer) -> Tenant:
 
 @pytest.fixture
 def nobody(serving: GunicornServer) -> RunClient:
-    """One who makes runs without a tenant."""
+    """A client whose runs have no tenant."""
     return RunClient(serving.url)
 
 
@@ -89,14 +89,14 @@ def make_token(url: str, token: str, **headers: str) -> requests.Response:
 
 
 def handshake(url: str, token: str, **headers: str) -> tuple[int, str | None]:
-    """The status of an attempt to open the feed, and the code of the error."""
+    """Tries to open the feed and returns the status and the error code."""
     headers = {**UPGRADE, "Authorization": f"Bearer {token}", **headers}
     with requests.get(f"{url}/events/ws", headers=headers, stream=True, timeout=DEADLINE_SECONDS) as response:
         return response.status_code, None if response.status_code == 101 else response.json()["code"]
 
 
 def live(feed: FeedClient) -> list[tuple[str, str]]:
-    """The starts and ends that the list has told."""
+    """The starts and ends that the list has reported."""
     return [(one["run"]["run_id"], one["run"]["status"]) for one in feed.messages if one["type"] == "run"]
 
 
@@ -114,7 +114,7 @@ WAYS = pytest.mark.parametrize("way", [by_key, by_stream_token])
 
 
 @WAYS
-def test_the_list_of_a_tenant_has_its_runs_alone(
+def test_the_list_of_a_tenant_has_only_its_own_runs(
     open_feed: OpenFeed, tenant: Tenant, other: Tenant, nobody: RunClient, way: Callable[..., FeedClient]
 ) -> None:
     clients = (tenant.runs, other.runs, nobody)
@@ -136,7 +136,7 @@ def test_the_list_of_a_tenant_has_its_runs_alone(
 
 
 @WAYS
-def test_a_run_that_is_not_the_tenants_is_told_as_one_that_is_not_there(
+def test_a_run_of_another_tenant_looks_like_an_unknown_one(
     open_feed: OpenFeed, tenant: Tenant, other: Tenant, nobody: RunClient, way: Callable[..., FeedClient]
 ) -> None:
     mine, foreign, free = (slow_run(client) for client in (tenant.runs, other.runs, nobody))
@@ -171,7 +171,7 @@ def test_runs_of_agents_are_listed_for_their_tenant(open_feed: OpenFeed, tenant:
     assert live(foreign) == [(last, "running"), (last, "succeeded")]
 
 
-def test_a_list_is_resumed_with_the_tenants_runs_alone(open_feed: OpenFeed, tenant: Tenant, other: Tenant) -> None:
+def test_a_resumed_list_has_only_the_tenants_runs(open_feed: OpenFeed, tenant: Tenant, other: Tenant) -> None:
     feed = open_feed(tenant.key)
     feed.follow_runs()
     first = tenant.runs.create(prompt(), demo_llm())
@@ -214,7 +214,7 @@ def test_the_operator_sees_all_runs(
     assert "tenant_id" not in next(end for end in ends if end["run_id"] == before[2])
 
 
-def test_who_opens_the_feed_with_a_key(serving: GunicornServer, tenant: Tenant) -> None:
+def test_which_keys_open_the_feed(serving: GunicornServer, tenant: Tenant) -> None:
     agent = tenant.operator.agent()
     app = tenant.operator.json("POST", "/keys", 201, json={"kind": "app", "agent_id": agent["id"]})["key"]
 
@@ -247,7 +247,7 @@ def test_a_revoked_key_opens_no_feed_any_more(serving: GunicornServer, tenant: T
 
     tenant.operator.call("DELETE", f"/keys/{tenant.made['id']}")
 
-    # Many in a row, so that every worker was asked.
+    # Many attempts in a row, so that every worker gets one.
     assert wait_until(lambda: all(handshake(serving.url, tenant.key)[0] == 401 for _ in range(10)), REVOKED_SECONDS)
     assert make_token(serving.url, tenant.key).status_code == 401
 

@@ -1,4 +1,4 @@
-"""Requests exactly as Dify's releases send them: each is accepted, and what comes back is what its release accepts."""
+"""Requests exactly as Dify's releases send them: each is accepted, and its release accepts every answer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def golden_server(redis_server: RedisServer, daemon: ScriptedDaemon) -> Iterator
 
 @pytest.fixture
 def client(golden_server: GunicornServer, redis_server: RedisServer) -> RunClient:
-    """A server that has seen none of the idempotency keys, which the dates share."""
+    """A client of a new server: the dates share idempotency keys, of which it has seen none."""
     redis = redis_server.client()
     for key in redis.scan_iter(f"{PREFIX}:idempotency:*"):
         redis.delete(key)
@@ -49,7 +49,7 @@ def says(text: str) -> Answer:
 
 
 def script(daemon: ScriptedDaemon, golden: Golden) -> object:
-    """Let the model use the request's tools and answer as it asks for; the output that must come of it."""
+    """Scripts the model to use the request's tools and to answer as required; returns the expected output."""
     answers = []
     if golden.layer("tools") is not None:
         daemon.script(TOOL, [{"data": {"type": "text", "message": {"text": "Paris"}}}])
@@ -67,7 +67,7 @@ def script(daemon: ScriptedDaemon, golden: Golden) -> object:
 
 
 def begin(client: RunClient, golden: Golden) -> str:
-    """Send a request that must be accepted; the id of its run."""
+    """Sends a request that must be accepted, and returns the id of its run."""
     response = golden.send(client.url)
     assert response.status_code == 202, response.text
     check(golden.date, "CreateRunResponse", response.json())
@@ -75,7 +75,7 @@ def begin(client: RunClient, golden: Golden) -> str:
 
 
 def read(client: RunClient, date: str, name: str, run_id: str) -> requests.Response:
-    """One of the requests by which a date reads runs."""
+    """Sends one of the requests with which a release reads runs."""
     response = Golden(date, name).send(client.url, run_id=run_id)
     assert response.status_code == 200, response.text
     return response
@@ -86,11 +86,11 @@ def frames(response: requests.Response) -> list[dict[str, Any]]:
 
 
 def followed(client: RunClient, date: str, run_id: str) -> list[dict[str, Any]]:
-    """All events of a run to its end, by every way a date knows; each is one that its models accept."""
+    """Follows a run to its end in every way that a release knows; its models must accept each event."""
     events = frames(read(client, date, "read-sse", run_id))
     for event in events:
         check_event(date, event)
-    # Its cursor is behind all events that a run of this server has before its end.
+    # Its cursor lies behind all events that a run of this server has before its end.
     assert frames(read(client, date, "read-sse-resumed", run_id)) == events[-1:]
     page = read(client, date, "read-events", run_id).json()
     check(date, "RunEventsResponse", page)
@@ -165,7 +165,7 @@ def test_a_cancel_of_14_may_ends_as_a_failure(client: RunClient, daemon: Scripte
     assert followed(client, "2026-05-14", run_id)[-1]["type"] == "run_failed"
 
 
-# A node of June that asks a person
+# A workflow node of June that asks a person
 
 
 def test_a_node_goes_on_after_the_answer_under_its_first_key(client: RunClient, daemon: ScriptedDaemon) -> None:
@@ -188,13 +188,13 @@ def test_a_node_goes_on_after_the_answer_under_its_first_key(client: RunClient, 
     assert answer["data"]["output"] == attempt["data"]["output"] == OUTPUT
     told = [message["content"] for message in daemon.calls(MODEL)[1]["body"]["data"]["prompt_messages"]]
     assert any("Ship it? fine" in str(content) for content in told)
-    # The results that the history has already are not told twice: the next attempt begins with the user prompt.
+    # Results that the history already has are not repeated: the next attempt begins with the user prompt.
     last = daemon.calls(MODEL)[2]["body"]["data"]["prompt_messages"]
     assert [message["role"] for message in last].count("tool") == 2
     assert last[-1]["role"] == "user"
 
 
-# Dates whose own requests are not served yet, but whose clients can read what is written for them
+# Dates whose requests are not served yet, but whose clients can read what is written for them
 
 
 @pytest.mark.parametrize(

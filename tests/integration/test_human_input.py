@@ -1,4 +1,4 @@
-"""Questions to people in conversations, on both databases and two workers: asked, answered, and left unanswered."""
+"""Questions to people in conversations, answered or not, on both databases and two workers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ TOO_LATE = 0.5
 
 @pytest.fixture
 def model(request: pytest.FixtureRequest) -> str:
-    """A model name of the test's own, so that no two tests share a script."""
+    """A model name for this test alone, so that no two tests share a script."""
     return str(request.node.name)
 
 
@@ -96,7 +96,7 @@ class Asked:
     token: str = ""
 
     def read_token(self) -> str:
-        """Of the last question. Whoever reads the turns finalizes them, and with that makes the form."""
+        """Returns the token of the last question's form. Reading the turns finalizes them, which creates the form."""
         self.client.turns(self.session)
         self.token = forms_of(self.database, self.session)[-1].token
         return self.token
@@ -109,7 +109,7 @@ class Asked:
         return self.app.json("GET", self.path, params=query)
 
     def answer(self, body: object = ANSWER) -> str:
-        """The id of the message that goes on."""
+        """Answers the form and returns the id of the message that continues."""
         done = self.app.json("POST", self.path, json=body)
         assert set(done) == {"result", "message_id"}
         assert done["result"] == "success"
@@ -121,7 +121,7 @@ class Asked:
         return checked_error((app or self.app).call("POST", self.path, json=body), status, code)
 
     def belongs_to(self, user: str) -> None:
-        """Make the session the conversation of an end user."""
+        """Makes the session the conversation of an end user."""
         app = App(self.client.tenant, self.agent["id"], None)
         end_user_id = EndUserService(self.database).find_or_make(app, user)
         with self.database.transaction() as session:
@@ -129,7 +129,7 @@ class Asked:
 
 
 def ask(client: SessionClient, database: Database, model: str) -> Asked:
-    """Have the scripted agent ask its question."""
+    """Starts a turn in which the scripted agent asks its question."""
     agent = asking_agent(client, model)
     session = client.session(agent)
     end = client.say(session, QUERY)
@@ -146,7 +146,7 @@ def asked(client: SessionClient, database: Database, daemon: ScriptedDaemon, mod
 
 
 def result_shown(daemon: ScriptedDaemon, model: str, number: int) -> dict[str, Any]:
-    """The result of the question that a call of the model was shown."""
+    """The result of the question, as it was shown to the model in one of its calls."""
     results = [text for role, text in shown(daemon.calls(model)[number]) if role == "tool"]
     found: dict[str, Any] = json.loads(results[-1])
     return found
@@ -202,7 +202,7 @@ def test_after_the_answer_the_conversation_goes_on_as_before(asked: Asked, daemo
     assert roles == ["user", "assistant", "tool", "assistant", "user"]
 
 
-def test_an_interrupted_turn_does_not_lose_the_answer_that_it_went_on_with(
+def test_an_interrupted_turn_does_not_lose_the_answer_it_was_given(
     client: SessionClient, database: Database, daemon: ScriptedDaemon, model: str
 ) -> None:
     daemon.script(model, asks(), says_and_waits("I am on it", until=model), says("Stopped."))
@@ -268,7 +268,7 @@ def test_what_does_not_fit_the_form_is_refused_and_leaves_it_open(asked: Asked, 
     assert len(asked.client.turns(asked.session)) == 1
 
 
-def test_a_body_that_is_no_form_is_refused(asked: Asked) -> None:
+def test_a_malformed_answer_is_refused(asked: Asked) -> None:
     def sent(data: bytes, content_type: str) -> Any:
         return asked.app.call("POST", asked.path, data=data, headers={"Content-Type": content_type})
 
@@ -279,7 +279,7 @@ def test_a_body_that_is_no_form_is_refused(asked: Asked) -> None:
     assert asked.show()["status"] == "waiting"
 
 
-def test_a_chat_client_is_told_the_form_and_finds_the_answer_among_the_messages(
+def test_a_chat_client_gets_the_form_and_finds_the_answer_among_the_messages(
     client: SessionClient, daemon: ScriptedDaemon, model: str
 ) -> None:
     daemon.script(model, asks(), says("Deployed."))
@@ -354,7 +354,7 @@ def test_a_form_stays_open_when_redis_takes_no_turn(
             assert (last["answer"], len(asked.client.turns(asked.session))) == ("Deployed.", 2)
 
 
-def test_a_form_is_there_for_its_own_app_alone(
+def test_a_form_is_only_found_by_its_own_app(
     asked: Asked, agent_server: GunicornServer, daemon: ScriptedDaemon, model: str
 ) -> None:
     other = app_of(asked.client, asked.client.agent("Bob"))
@@ -370,7 +370,7 @@ def test_a_form_is_there_for_its_own_app_alone(
 
 
 @pytest.mark.parametrize("token", ["x", "a" * 43, "a" * 2000, "%00", "..", "%F0%9F%A7%AD", "a%27--"])
-def test_an_unknown_form_is_not_there(asked: Asked, token: str) -> None:
+def test_an_unknown_form_is_not_found(asked: Asked, token: str) -> None:
     path = f"/v1/form/human_input/{token}"
 
     checked_error(asked.app.call("GET", path), 404, "not_found")
@@ -384,7 +384,7 @@ def test_nobody_is_let_in_without_a_key(asked: Asked) -> None:
     asked.refused(401, "unauthorized", app=nobody)
 
 
-def test_who_says_to_be_somebody_else_finds_no_form(asked: Asked) -> None:
+def test_another_end_user_does_not_find_the_form(asked: Asked) -> None:
     checked_error(asked.app.call("GET", asked.path, params={"user": "ann"}), 404, "not_found")
     asked.belongs_to("ann")
 
@@ -394,7 +394,7 @@ def test_who_says_to_be_somebody_else_finds_no_form(asked: Asked) -> None:
     asked.answer({**ANSWER, "user": "ann"})
 
 
-def test_the_form_of_a_deleted_session_is_not_there(asked: Asked) -> None:
+def test_the_form_of_a_deleted_session_is_not_found(asked: Asked) -> None:
     assert asked.client.call("DELETE", f"/sessions/{asked.session}").status_code == 204
 
     checked_error(asked.app.call("GET", asked.path), 404, "not_found")
@@ -427,7 +427,7 @@ def server_settings(database_url: str, **settings: Any) -> dict[str, Any]:
     }
 
 
-def test_an_ordinary_turn_may_give_up_the_question(
+def test_an_ordinary_turn_may_cancel_the_question(
     start_server: StartServer, database_url: str, database: Database, daemon: ScriptedDaemon, model: str
 ) -> None:
     daemon.script(model, asks(), says("As you like."))
@@ -476,7 +476,7 @@ def test_a_turn_in_line_behind_a_question_is_an_ordinary_turn(
         assert client.wait_for_turn(asked.session, 2, "succeeded")["answer"] == "Next."
 
 
-def test_the_conversation_goes_on_when_nobody_answers_in_time(
+def test_the_conversation_continues_when_nobody_answers_in_time(
     start_server: StartServer, database_url: str, database: Database, daemon: ScriptedDaemon, model: str
 ) -> None:
     daemon.script(model, asks(), says("Then not."))
@@ -501,7 +501,7 @@ def test_the_conversation_goes_on_when_nobody_answers_in_time(
     assert len(asked.client.turns(asked.session)) == 3
 
 
-def test_a_question_of_an_archived_agent_is_given_up_in_time(
+def test_a_question_of_an_archived_agent_times_out(
     start_server: StartServer, database_url: str, database: Database, daemon: ScriptedDaemon, model: str
 ) -> None:
     daemon.script(model, asks())

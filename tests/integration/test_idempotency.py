@@ -1,4 +1,4 @@
-"""Idempotency keys: the same request made twice is one run, on whichever worker, and also at the same moment."""
+"""Idempotency keys: a repeated request makes one run, on whichever worker, even at the same moment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def key() -> str:
 
 @pytest.fixture(scope="module")
 def strict_server(redis_server: RedisServer, daemon: ScriptedDaemon) -> Iterator[GunicornServer]:
-    """Refuses more than the others do: callers without its token, large bodies, and more than one run at once."""
+    """A server that refuses more: callers without its token, large bodies, and more than one run at once."""
     settings: Settings = {"redis_prefix": STRICT_PREFIX, "max_active_runs": 1, "max_waiting_runs": 0}
     env = environment(redis_server.url, daemon.url, **settings, api_token=TOKEN, max_request_bytes=2048)
     with running_server(env) as server:
@@ -67,7 +67,7 @@ def keys_below(redis: Redis, prefix: str) -> set[bytes]:
 
 
 def content_of(redis: Redis, name: bytes) -> bytes:
-    """All that is stored under a key, as text."""
+    """All that Redis has stored under a key, as text."""
     match redis.type(name):
         case b"stream":
             return repr(redis.xrange(name)).encode()
@@ -125,7 +125,7 @@ def test_the_header_and_the_body_give_the_same_key(client: RunClient, key: str) 
     assert run_of(post(client, body(idempotency_key=key), **{HEADER: key})) == by_header
 
 
-def test_defaults_that_are_spelt_out_and_the_order_of_keys_make_no_other_request(client: RunClient, key: str) -> None:
+def test_explicit_defaults_and_the_order_of_keys_make_no_difference(client: RunClient, key: str) -> None:
     spelt_out = {"metadata": {}, "session_snapshot": None, "on_exit": {"layers": {}, "default": "suspend"}, **body()}
     spelt_out["composition"] = {**spelt_out["composition"], "schema_version": 1}
 
@@ -134,7 +134,7 @@ def test_defaults_that_are_spelt_out_and_the_order_of_keys_make_no_other_request
     assert run_of(post(client, spelt_out, **{HEADER: key})) == run_id
 
 
-def test_requests_without_a_key_are_runs_of_their_own(client: RunClient) -> None:
+def test_requests_without_a_key_make_a_run_each(client: RunClient) -> None:
     assert run_of(client.post(body())) != run_of(client.post(body()))
 
 
@@ -169,7 +169,7 @@ def of_dify(words: str, model: str, key: str) -> Json:
     return {**request, "purpose": "workflow_node"}
 
 
-def test_in_a_dialect_of_dify_another_request_has_the_key_once_the_run_has_ended(
+def test_in_a_dialect_of_dify_another_request_may_take_the_key_once_the_run_has_ended(
     client: RunClient, daemon: ScriptedDaemon, key: str
 ) -> None:
     daemon.script(key, [{"wait": key}, {"text": "first"}, {"finish": "stop"}], [{"text": "second"}, {"finish": "stop"}])
@@ -190,7 +190,7 @@ def test_in_a_dialect_of_dify_another_request_has_the_key_once_the_run_has_ended
     assert len(daemon.calls(key)) == 2
 
 
-def test_the_dialect_of_the_new_request_decides_whether_it_may_have_the_key(
+def test_the_dialect_of_the_new_request_decides_whether_it_may_take_the_key(
     client: RunClient, daemon: ScriptedDaemon, key: str
 ) -> None:
     daemon.script(key, [{"text": "done"}, {"finish": "stop"}])
@@ -255,7 +255,7 @@ def test_a_full_worker_says_so_to_another_request_of_dify_under_the_key_of_an_en
     ["", "x" * 513, "ключ".encode(), "another"],
     ids=["blank", "too long", "not ASCII", "not the one of the body"],
 )
-def test_a_header_that_cannot_be_the_key_is_refused(client: RunClient, header: str | bytes) -> None:
+def test_an_invalid_key_header_is_refused(client: RunClient, header: str | bytes) -> None:
     response = post(client, body(idempotency_key="the-key-of-the-body"), **{HEADER: header})
 
     assert (response.status_code, response.json()["code"]) == (422, "invalid_param")
@@ -323,7 +323,7 @@ def test_a_create_whose_answer_was_lost_leaves_its_key_free(
     start_server: StartServer, redis_server: RedisServer, redis: Redis, key: str
 ) -> None:
     client = RunClient(start_server(redis_prefix="lost-key", lease_seconds=3).url)
-    client.finish(client.create(prompt()))  # Redis knows the scripts from here on
+    client.finish(client.create(prompt()))  # so that Redis knows the scripts from here on
     before = keys_below(redis, "lost-key")
     redis_server.pause()
     try:
@@ -391,7 +391,7 @@ def test_a_full_worker_knows_the_runs_it_has_made(strict: RunClient, daemon: Scr
     strict.cancel(run_of(made[-1]))
 
 
-def test_of_a_key_only_a_digest_is_stored_and_for_as_long_as_its_run(client: RunClient, redis: Redis, key: str) -> None:
+def test_only_a_digest_of_a_key_is_stored_for_as_long_as_its_run(client: RunClient, redis: Redis, key: str) -> None:
     before = keys_below(redis, "greenrun-test:idempotency")
 
     run_id = run_of(client.post(body(idempotency_key=key)))

@@ -1,4 +1,4 @@
-"""``/keys``, and who is let in by them, on both databases and two workers."""
+"""``/keys``, and what keys give access to, on both databases and two workers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.tenant_caller import ADMIN, audited, error
 from tests.support.tenant_caller import Caller as TenantCaller
 
 API_TOKEN = "token-of-dify"
-# Within five seconds; the rest is for a busy machine.
+# It takes five seconds at most; the rest is for a busy machine.
 REVOKED_SECONDS = 30.0
 DAY = timedelta(days=1)
 MAX_BYTES = 20_000
@@ -71,7 +71,7 @@ def operator(keyed: GunicornServer, tenant: str) -> Caller:
 
 @pytest.fixture
 def stranger(keyed: GunicornServer) -> Caller:
-    """The operator for another tenant."""
+    """The operator, acting for another tenant."""
     return Caller(keyed, ADMIN, **{"X-Tenant-Id": new_id()})
 
 
@@ -89,11 +89,11 @@ def stored_agent(database: Database, tenant: str, **values: Any) -> str:
 
 
 def refused_soon(caller: Caller) -> bool:
-    """Whether every worker refuses: many in a row do."""
+    """Whether every worker refuses the key: many refusals in a row show it."""
     return wait_until(lambda: all(caller("GET").status_code == 401 for _ in range(10)), REVOKED_SECONDS)
 
 
-def test_a_key_opens_its_tenant_and_is_told_once(
+def test_a_key_opens_its_tenant_and_is_shown_once(
     operator: Caller, holder: Callable[[dict[str, Any]], Caller], tenant: str, database: Database
 ) -> None:
     made = operator.create(name="Reporting", expires_at=(datetime.now(UTC) + DAY).isoformat())
@@ -113,7 +113,7 @@ def test_a_key_opens_its_tenant_and_is_told_once(
         assert made["key"] not in str(vars(row))
 
 
-def test_every_change_is_told_in_the_log_without_the_key(keyed: GunicornServer, operator: Caller, tenant: str) -> None:
+def test_every_change_is_logged_without_the_key(keyed: GunicornServer, operator: Caller, tenant: str) -> None:
     old = operator.create()
     new = operator("POST", f"/keys/{old['id']}/rotate", json={"overlap_seconds": 60}).json()
     operator("DELETE", f"/keys/{new['id']}", headers={"X-User-Id": "ada"})
@@ -133,7 +133,7 @@ def test_every_change_is_kept_in_the_audit_trail(operator: Caller, tenant: str, 
     operator("POST", f"/keys/{key['id']}/rotate", json={"overlap_seconds": 60})
     operator("DELETE", f"/keys/{key['id']}", headers={"X-User-Id": "ada"})
     operator("DELETE", f"/keys/{key['id']}")
-    operator("POST", f"/keys/{key['id']}/rotate")  # refused, and so no change
+    operator("POST", f"/keys/{key['id']}/rotate")  # it is refused and changes nothing
 
     entries = AuditTrail(database).entries(tenant, limit=10)
 
@@ -146,7 +146,7 @@ def test_every_change_is_kept_in_the_audit_trail(operator: Caller, tenant: str, 
     assert AuditTrail(database).entries(f"{tenant}-other", limit=10) == []
 
 
-def test_the_keys_that_a_key_has_made_end_with_it_where_that_is_asked_for(
+def test_the_keys_that_a_key_has_made_are_revoked_with_it_on_demand(
     operator: Caller, holder: Callable[[dict[str, Any]], Caller]
 ) -> None:
     first, bystander = operator.create(), operator.create()
@@ -165,7 +165,7 @@ def test_the_keys_that_a_key_has_made_end_with_it_where_that_is_asked_for(
     assert holder(bystander)("GET").status_code == 200
 
 
-def test_whether_keys_end_with_another_is_a_yes_or_a_no(operator: Caller) -> None:
+def test_with_made_must_be_a_boolean(operator: Caller) -> None:
     key = operator.create()
 
     refused = operator("DELETE", f"/keys/{key['id']}?with_made=perhaps")
@@ -187,7 +187,7 @@ def test_keys_are_listed_newest_first_page_by_page(operator: Caller) -> None:
 
 
 @pytest.mark.parametrize("query", ["page=0", "page=-1", "page=x", "page=", "limit=0", "limit=101", "page=99999999999"])
-def test_pages_that_cannot_be_are_refused(operator: Caller, query: str) -> None:
+def test_an_invalid_page_is_refused(operator: Caller, query: str) -> None:
     detail = error(operator("GET", f"/keys?{query}"), 400, "invalid_param")
 
     assert detail[0]["loc"] == ["query", query.partition("=")[0]]
@@ -214,7 +214,7 @@ def test_pages_that_cannot_be_are_refused(operator: Caller, query: str) -> None:
         ({"kind": "workspace", "tenant_id": "another"}, ["body", "tenant_id"]),
     ],
 )
-def test_a_key_that_cannot_be_made_is_refused(operator: Caller, body: dict[str, Any], at: list[str]) -> None:
+def test_an_invalid_key_request_is_refused(operator: Caller, body: dict[str, Any], at: list[str]) -> None:
     detail = error(operator("POST", json=body), 400, "invalid_param")
 
     assert [problem["loc"] for problem in detail] == [at]
@@ -226,7 +226,7 @@ def test_a_body_that_is_too_large_is_refused(operator: Caller) -> None:
 
 
 @pytest.mark.parametrize("name", ["n" * 255, "\U0001f511", "日本語", "%_'\""])
-def test_a_name_may_be_anything_that_can_be_read(operator: Caller, name: str) -> None:
+def test_a_name_may_be_any_printable_text(operator: Caller, name: str) -> None:
     made = operator.create(name=name)
 
     assert operator.listed(made["id"])["name"] == name
@@ -267,13 +267,13 @@ def test_without_a_valid_key_nobody_is_let_in(keyed: GunicornServer, token: str)
         assert answer.headers["WWW-Authenticate"] == 'Bearer realm="greenrun"'
 
 
-def test_another_scheme_opens_nothing(keyed: GunicornServer, operator: Caller) -> None:
+def test_only_the_bearer_scheme_is_accepted(keyed: GunicornServer, operator: Caller) -> None:
     made = operator.create()
 
     error(keyed.get("/keys", headers={"Authorization": f"Basic {made['key']}"}), 401, "unauthorized")
 
 
-def test_keys_of_another_tenant_do_not_exist(
+def test_keys_of_another_tenant_are_not_found(
     operator: Caller, stranger: Caller, holder: Callable[[dict[str, Any]], Caller]
 ) -> None:
     made, other = operator.create(), stranger.create()
@@ -286,12 +286,12 @@ def test_keys_of_another_tenant_do_not_exist(
 
 
 @pytest.mark.parametrize("key_id", ["x", "%00", "01a1f94a-3a0e-7e3d-b37d-a61260b77010", "' OR 1=1"])
-def test_a_key_that_is_not_there_is_not_found(operator: Caller, key_id: str) -> None:
+def test_an_unknown_key_is_not_found(operator: Caller, key_id: str) -> None:
     error(operator("DELETE", f"/keys/{key_id}"), 404, "key_not_found")
     error(operator("POST", f"/keys/{key_id}/rotate"), 404, "key_not_found")
 
 
-def test_a_key_acts_for_its_own_tenant_alone(
+def test_a_key_acts_only_for_its_own_tenant(
     operator: Caller, holder: Callable[[dict[str, Any]], Caller], tenant: str
 ) -> None:
     caller = holder(operator.create())
@@ -302,13 +302,13 @@ def test_a_key_acts_for_its_own_tenant_alone(
 
 @pytest.mark.parametrize("header", ["X-Tenant-Id", "X-User-Id"])
 @pytest.mark.parametrize("value", ["", "../x", "a b", "t" * 65, "\xff"])
-def test_the_operator_names_tenants_and_users_that_can_be(operator: Caller, header: str, value: str) -> None:
+def test_an_invalid_tenant_or_user_of_the_operator_is_refused(operator: Caller, header: str, value: str) -> None:
     detail = error(operator("GET", headers={header: value.encode("latin-1")}), 400, "invalid_param")
 
     assert detail[0]["loc"] == ["header", header]
 
 
-def test_who_made_a_key_is_told(operator: Caller, holder: Callable[[dict[str, Any]], Caller]) -> None:
+def test_a_key_shows_who_made_it(operator: Caller, holder: Callable[[dict[str, Any]], Caller]) -> None:
     by_operator = operator.create()
     by_user = operator("POST", json={"kind": "workspace"}, headers={"X-User-Id": "user-7"}).json()
     key = holder(by_operator)
@@ -361,7 +361,7 @@ def test_an_overlap_does_not_prolong_a_key(operator: Caller) -> None:
 
 
 @pytest.mark.parametrize("overlap", [-1, 604_801, "60", 1.5, True, None])
-def test_an_overlap_that_cannot_be_is_refused(operator: Caller, overlap: object) -> None:
+def test_an_invalid_overlap_is_refused(operator: Caller, overlap: object) -> None:
     made = operator.create()
 
     detail = error(
@@ -372,7 +372,7 @@ def test_an_overlap_that_cannot_be_is_refused(operator: Caller, overlap: object)
     assert operator.listed(made["id"])["status"] == "active"
 
 
-def test_of_many_rotations_at_once_one_makes_a_key(operator: Caller) -> None:
+def test_of_many_concurrent_rotations_one_makes_a_key(operator: Caller) -> None:
     made = operator.create()
 
     with ThreadPoolExecutor() as threads:
@@ -396,7 +396,7 @@ def test_a_revoked_key_is_refused_by_every_worker(operator: Caller, holder: Call
     error(operator("POST", f"/keys/{made['id']}/rotate"), 409, "key_not_active")
 
 
-def test_a_key_may_end_itself(operator: Caller, holder: Callable[[dict[str, Any]], Caller]) -> None:
+def test_a_key_may_revoke_itself(operator: Caller, holder: Callable[[dict[str, Any]], Caller]) -> None:
     made = operator.create()
 
     assert holder(made)("DELETE", f"/keys/{made['id']}").status_code == 204
@@ -412,7 +412,7 @@ def test_a_key_ends_when_it_expires(operator: Caller, holder: Callable[[dict[str
     assert operator.listed(made["id"])["status"] == "expired"
 
 
-def test_the_last_use_of_a_key_is_told(operator: Caller, holder: Callable[[dict[str, Any]], Caller]) -> None:
+def test_the_last_use_of_a_key_is_shown(operator: Caller, holder: Callable[[dict[str, Any]], Caller]) -> None:
     made = operator.create()
     assert operator.listed(made["id"])["last_used_at"] is None
 
@@ -447,7 +447,7 @@ def test_a_locked_database_answers_503_and_changes_nothing(
     else:
         with database.transaction() as session:
             session.connection().exec_driver_sql("LOCK TABLE api_keys IN EXCLUSIVE MODE")
-            # Longer than this fixture's own patience must not be what ends it.
+            # The server must give up before the timeout of the ``database`` fixture ends this transaction.
             answer = operator("POST", json={"kind": "workspace"})
 
     error(answer, 503, "database_unavailable")
@@ -456,7 +456,7 @@ def test_a_locked_database_answers_503_and_changes_nothing(
     assert keyed.get("/health").status_code == 200
 
 
-def test_a_database_that_went_away_and_came_back_serves_again(
+def test_keys_work_again_after_the_database_was_away(
     operator: Caller, database_kind: str, request: pytest.FixtureRequest
 ) -> None:
     if database_kind != POSTGRESQL:

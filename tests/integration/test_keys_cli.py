@@ -1,4 +1,4 @@
-"""``flask --app app keys``."""
+"""The commands ``flask --app app keys`` and ``flask --app app audit``."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_key_is_made_listed_rotated_and_revoked(runner: FlaskCliRunner, tenant
     assert ApiKeyService(database).find_holder(new["key"]) is None
 
 
-def test_a_key_that_has_made_others_says_so_as_it_ends(runner: FlaskCliRunner, tenant: str, database: Database) -> None:
+def test_revoking_a_key_says_how_many_keys_it_has_made(runner: FlaskCliRunner, tenant: str, database: Database) -> None:
     first = told(runner, "create", "--kind", "workspace", "--tenant", tenant)
     made = ApiKeyService(database).create_key(tenant, CreateKeyRequest(kind=KeyKind.WORKSPACE), created_by=first["id"])
 
@@ -70,7 +70,7 @@ def test_a_key_that_has_made_others_says_so_as_it_ends(runner: FlaskCliRunner, t
     assert {row["id"]: row["status"] for row in listed} == {first["id"]: "revoked", made.description.id: "revoked"}
 
 
-def test_the_audit_trail_is_told_to_programs_and_to_people(runner: FlaskCliRunner, tenant: str) -> None:
+def test_the_audit_trail_is_printed_for_programs_and_for_people(runner: FlaskCliRunner, tenant: str) -> None:
     key = told(runner, "create", "--kind", "workspace", "--tenant", tenant)
     run(runner, "revoke", key["id"], "--tenant", tenant)
 
@@ -82,7 +82,7 @@ def test_the_audit_trail_is_told_to_programs_and_to_people(runner: FlaskCliRunne
     assert for_people.stdout.splitlines()[1].split()[1:] == ["key_revoked", "operator", f"id={key['id']}"]
 
 
-def test_what_it_prints_is_what_the_route_answers(runner: FlaskCliRunner, tenant: str) -> None:
+def test_create_prints_what_the_route_answers(runner: FlaskCliRunner, tenant: str) -> None:
     made = told(runner, "create", "--kind", "workspace", "--tenant", tenant, "--expires-at", "2099-01-31T00:00:00Z")
 
     assert set(made) == {
@@ -126,7 +126,7 @@ def test_people_get_the_key_and_a_table(runner: FlaskCliRunner, tenant: str) -> 
         (["revoke", "01a1f94a-3a0e-7e3d-b37d-a61260b77010"], 1, "key not found"),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(
+def test_an_error_is_printed_in_one_line(
     runner: FlaskCliRunner, arguments: list[str], exit_code: int, says: str
 ) -> None:
     result = run(runner, *arguments)
@@ -135,7 +135,7 @@ def test_what_cannot_be_is_told_in_one_line(
     assert says in result.stderr
 
 
-def test_without_migrations_it_says_what_to_do(empty_database_url: str) -> None:
+def test_without_migrations_the_command_says_what_to_do(empty_database_url: str) -> None:
     runner = create_app(Settings(database_url=empty_database_url)).test_cli_runner()
 
     result = run(runner, "list")

@@ -1,4 +1,4 @@
-"""The limits of one run: each ends it cleanly, with a reason of its own."""
+"""The limits of one run: each ends it cleanly, with a distinct reason."""
 
 from __future__ import annotations
 

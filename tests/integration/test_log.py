@@ -1,4 +1,4 @@
-"""What is in the log of a server, and what never is."""
+"""What a server logs, and what it never does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIGNED = "https://files.example.com/a?X-Signature=5ec2e7"
 FORGED = "2026-11-30 12:00:00,000 INFO audit key_created tenant=victim by=operator"
 
 
-def test_errors_that_nobody_takes_are_logged_by_class_and_place(
+def test_unhandled_errors_are_logged_by_class_and_place(
     start_server: Callable[..., GunicornServer],
 ) -> None:
     server = start_server(app="tests.support.failing_app:app")
@@ -30,7 +30,7 @@ def test_errors_that_nobody_takes_are_logged_by_class_and_place(
     assert [line.partition(" ERROR ")[2] for line in told] == ["a.library cannot read 5ec2e7"]
 
 
-def test_nobody_can_write_a_line_of_the_log(start_server: Callable[..., GunicornServer]) -> None:
+def test_a_caller_cannot_forge_a_line_of_the_log(start_server: Callable[..., GunicornServer]) -> None:
     server = start_server(app="tests.support.failing_app:app")
     lines = f"x\r\n{FORGED}\n{FORGED}"
 
@@ -45,7 +45,7 @@ def test_nobody_can_write_a_line_of_the_log(start_server: Callable[..., Gunicorn
     ]
 
 
-def test_the_words_of_an_unexpected_error_are_not_logged(start_server: Callable[..., GunicornServer]) -> None:
+def test_the_message_of_an_unexpected_error_is_not_logged(start_server: Callable[..., GunicornServer]) -> None:
     server = start_server(app="tests.support.failing_app:app")
 
     assert server.get("/failing/at-once").status_code == 500

@@ -1,4 +1,4 @@
-"""Runs with tools of MCP servers: real servers, over HTTP and as commands, and a scripted model that calls them."""
+"""Runs with tools of real MCP servers, over HTTP and as commands, called by a scripted model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.process_tree import descendants, still_running
 from tests.support.redis_server import RedisServer
 
 STOP_BOUND_SECONDS = 5.0
-"""Of a cancelled run's processes; it is one second, and much more on a busy machine."""
+"""How long the processes of a cancelled run may live: one second is promised; a busy machine takes longer."""
 
 COMMANDS = {
     "server": COMMAND,
@@ -29,7 +29,7 @@ COMMANDS = {
     "mute": ["sleep", "600"],
 }
 START: dict[str, Any] = {"connect_timeout_seconds": 60}
-"""For commands: two cores start Python slowly when the whole suite runs."""
+"""The config of a command: two cores start Python slowly while the whole suite runs."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def mcp_server() -> Iterator[RunningMcpServer]:
 
 @pytest.fixture
 def children(server: GunicornServer) -> Iterator[None]:
-    """See that the server has no more processes after a test than before it."""
+    """Asserts that the server has no more processes after a test than before it."""
     before = still_running(descendants(server.pid))
     yield
     wait_until(lambda: still_running(descendants(server.pid)) <= before)
@@ -64,7 +64,7 @@ def tools(name: str = "tools", **config: Any) -> dict[str, Any]:
 
 
 def calls(*steps: tuple[str, dict[str, Any]]) -> list[list[Step]]:
-    """A model that calls one tool after the other, and then says that it is done."""
+    """Scripts a model that calls one tool after the other, and then says that it is done."""
     answers: list[list[Step]] = [
         [{"tool_call": {"id": f"call-{number}", "name": name, "arguments": json.dumps(arguments)}}]
         for number, (name, arguments) in enumerate(steps)
@@ -75,7 +75,7 @@ def calls(*steps: tuple[str, dict[str, Any]]) -> list[list[Step]]:
 
 
 def returned(daemon: ScriptedDaemon, model: str) -> list[str]:
-    """What the tools gave the model."""
+    """The tool results that the model was shown."""
     messages = daemon.calls(model)[-1]["body"]["data"]["prompt_messages"]
     return [message["content"] for message in messages if message["role"] == "tool"]
 
@@ -133,7 +133,7 @@ def test_the_model_calls_a_tool_of_a_command(client: RunClient, daemon: Scripted
     wait_until(lambda: not still_running(set(told["ids"])))
 
 
-def test_a_server_that_is_not_there_fails_the_run_or_is_told_to_the_model(
+def test_an_unreachable_server_fails_the_run_or_is_reported_to_the_model(
     client: RunClient, daemon: ScriptedDaemon
 ) -> None:
     daemon.script("gone", [{"text": "Without tools, then."}, {"finish": "stop"}])
@@ -193,7 +193,7 @@ def test_a_server_that_dies_in_a_call_can_be_an_observation(
     assert all("The tool's server is not available any more" in text for text in texts)
 
 
-def test_a_slow_tool_and_a_broken_one_are_told_to_the_model(
+def test_a_slow_tool_and_a_broken_one_are_reported_to_the_model(
     client: RunClient, daemon: ScriptedDaemon, mcp_server: RunningMcpServer
 ) -> None:
     daemon.script("slow", *calls(("slow", {"seconds": 600}), ("fail", {}), ("echo", {"text": "on it goes"})))
@@ -367,7 +367,7 @@ def test_addresses_that_are_private_are_not_connected_to_unless_allowed(
         ({}, "either a url or a command"),
     ],
 )
-def test_what_cannot_run_is_refused_at_once(client: RunClient, config: dict[str, Any], what: str) -> None:
+def test_a_config_that_cannot_work_is_refused_at_once(client: RunClient, config: dict[str, Any], what: str) -> None:
     response = client.post({"composition": {"layers": [prompt(), *plugin_layers("refused"), tools(**config)]}})
 
     assert response.status_code == 422

@@ -1,4 +1,4 @@
-"""Odd answers of models over ``/runs``: on every wire, through the real server, from servers that write raw bytes."""
+"""Runs whose models answer oddly: on every wire, through the real server, from servers that write raw bytes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CALLS = {
     "plugin": frames.plugin_call('{"query":"a"}', name="get", call_id="1")
     + frames.plugin_call('{"query":"b"}', name="get", call_id="2"),
 }
-"""Two calls with the indices and ids that are not to be believed."""
+"""Two calls with wrong indices or ids."""
 
 BEGUN_CALLS = {
     "openai": frames.chat_call("", name="get", call_id="1"),
@@ -47,7 +47,7 @@ BEGUN_CALLS = {
     "google": frames.google({"functionCall": {"name": "get", "args": {}}}),
     "plugin": frames.plugin_call(name="get", call_id="1"),
 }
-"""A call of which only the beginning has arrived; Google's come whole."""
+"""A call of which only the beginning has arrived; Google's arrive complete."""
 
 LIMITS = {
     "openai": frames.chat(finish="length") + DONE,
@@ -99,7 +99,7 @@ TOOL = {
 
 @dataclass
 class Site:
-    """A server, and the two that its models are on."""
+    """A server, and the two servers that its models call."""
 
     client: RunClient
     daemon: ScriptedDaemon
@@ -109,11 +109,11 @@ class Site:
         return self.daemon if wire == "plugin" else self.provider
 
     def script(self, wire: str, name: str, *bodies: bytes) -> None:
-        """Set what the calls of a model are answered, byte for byte."""
+        """Sets the answers to the calls of a model, byte for byte."""
         self.scripted(wire).script(name, *([{"write": body.decode()}] for body in bodies))
 
     def layers(self, wire: str, name: str, *, fallback: str | None = None, **config: Any) -> list[dict[str, Any]]:
-        """The composition of a model with a tool, which is scripted under ``name`` and ``-tool``."""
+        """The layers of a model, scripted under ``name``, and of a tool, scripted under ``name`` with ``-tool``."""
         tools = {"tools": [{**TOOL, "tool_name": f"{name}-tool"}]}
         layers = [*plugin_layers(name), {"name": "tools", "type": "dify.plugin.tools", "config": tools}]
         layers[-1]["deps"] = {"execution_context": "execution_context"}
@@ -126,7 +126,7 @@ class Site:
         return [llm if layer["name"] == "llm" else layer for layer in layers]
 
     def run(self, wire: str, name: str, *bodies: bytes, **config: Any) -> dict[str, Any]:
-        """The terminal event of a run whose model answers so."""
+        """Returns the terminal event of a run whose model gives these answers."""
         self.script(wire, name, *bodies)
         return self.client.finish(self.client.create(prompt(), *self.layers(wire, name, **config)))
 
@@ -151,12 +151,12 @@ def site(server: GunicornServer, daemon: ScriptedDaemon, provider: ScriptedDaemo
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """A name of the test's own for its model and its tool, so that no two tests share a script."""
+    """A name for the model and the tool of this test alone, so that no two tests share a script."""
     return re.sub(r"\W+", "-", str(request.node.name))[-60:].strip("-")
 
 
 def failure(end: dict[str, Any]) -> str:
-    """The reason of a failed run, which tells nothing of the model's answer or its address."""
+    """Returns the reason of a failed run, which must show nothing of the model's answer or address."""
     assert end["type"] == "run_failed", end
     assert not re.search(f"{SECRET_TEXT}|http|127.0.0.1|pydantic|max_tokens", json.dumps(end["data"])), end
     assert len(end["data"]["error"]) < 160
@@ -192,7 +192,7 @@ def test_no_tool_runs_when_the_answer_ends_inside_its_call(site: Site, name: str
 
 
 @pytest.mark.parametrize("wire", LIMITS)
-def test_a_call_that_the_limit_cut_off_is_told_to_the_model_and_not_run(site: Site, name: str, wire: str) -> None:
+def test_a_call_that_the_limit_cut_off_is_reported_to_the_model_and_not_run(site: Site, name: str, wire: str) -> None:
     end = site.run(wire, name, BEGINS[wire] + BEGUN_CALLS[wire] + LIMITS[wire], answer(wire, "done"))
 
     assert end["data"]["output"] == "done"
@@ -291,7 +291,7 @@ def test_thinking_without_a_signature_goes_back_to_its_server(site: Site, name: 
     assert told == {"type": "thinking", "thinking": "why", "signature": ""}
 
 
-# What is no answer
+# Bodies that are not an answer
 
 
 @pytest.mark.parametrize("wire", DIRECT)
@@ -306,7 +306,7 @@ def test_a_body_that_is_no_answer_passes_on(site: Site, name: str, wire: str, bo
 
 
 @pytest.mark.parametrize("wire", WIRES)
-def test_a_body_that_is_no_answer_is_told_as_such(site: Site, name: str, wire: str) -> None:
+def test_a_body_that_is_no_answer_is_reported_as_such(site: Site, name: str, wire: str) -> None:
     end = site.run(wire, name, HTML)
 
     assert failure(end) == "model_protocol_error"
@@ -314,7 +314,7 @@ def test_a_body_that_is_no_answer_is_told_as_such(site: Site, name: str, wire: s
 
 
 @pytest.mark.parametrize("wire", FILTERED)
-def test_a_refusal_and_a_filter_are_told_in_a_sentence(site: Site, name: str, wire: str) -> None:
+def test_a_refusal_and_a_filter_are_reported_in_a_sentence(site: Site, name: str, wire: str) -> None:
     reason = failure(site.run(wire, name, BEGINS[wire] + FILTERED[wire]))
 
     assert reason == ("content_filter" if wire in ("google", "plugin") else "refusal")

@@ -1,4 +1,4 @@
-"""Greenrun mounted into somebody else's Flask application, under the real gunicorn."""
+"""Greenrun mounted into another Flask application, under the real gunicorn."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def test_the_applications_own_sockets_and_ours_keep_their_own_options(start_serv
 
     ours = BareSocket(client.url, events_path(run_id))
     theirs = BareSocket(client.url, "/echo")
-    theirs.receive_until(b"\x89\x00")  # its ping
+    theirs.receive_until(b"\x89\x00")  # the server's ping
     theirs.sock.sendall(bytes(Frame(payload=b"0123456789")))
     theirs.receive_until(b"\x81\x0a0123456789")
     theirs.sock.sendall(bytes(Frame(payload=b"0123456789a")))
     theirs.receive_until((1009).to_bytes(2, "big"))
     ours.sock.sendall(bytes(Frame(payload=b"0123456789a")))
     ours.receive_until(b"invalid_json")
-    ours.receive_until(b"run_succeeded")  # with nobody who answers pings
+    ours.receive_until(b"run_succeeded")  # the client answers no pings
 
     assert b"\x89\x00" not in ours.received
     ours.sock.close()

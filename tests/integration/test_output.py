@@ -1,4 +1,4 @@
-"""Checked structured output, from the request's schema to the terminal event."""
+"""Validated structured output, from the request's schema to the terminal event."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_without_retries_the_first_invalid_answer_fails_the_run(client: RunClien
     assert len(daemon.calls("once")) == 1
 
 
-def test_the_default_takes_the_place_of_an_answer_and_says_so(client: RunClient, daemon: ScriptedDaemon) -> None:
+def test_the_default_replaces_an_answer_and_is_marked_as_one(client: RunClient, daemon: ScriptedDaemon) -> None:
     daemon.script("fallback", calls_output({"city": ""}))
     policy = {"max_model_retries": 0, "on_failure": "default", "default": {"city": "nowhere", "people": 0}}
 
@@ -147,9 +147,7 @@ def test_arguments_that_are_a_string_of_their_json_are_unwrapped_and_the_session
     assert first["data"]["output_validation"] == {"source": "repaired", "repairs": ["json_in_string"], "errors": []}
 
 
-def test_an_answer_that_was_cut_for_length_is_not_completed_by_guessing(
-    client: RunClient, daemon: ScriptedDaemon
-) -> None:
+def test_an_answer_that_was_cut_off_is_not_completed_by_guessing(client: RunClient, daemon: ScriptedDaemon) -> None:
     daemon.script("cut", calls_output('{"city": "Oslo", "people": 7', finish="length"))
 
     terminal = ending(client, "cut", output(output_policy={"repair": "lenient", "max_model_retries": 0}))
@@ -176,7 +174,7 @@ def test_a_plain_answer_counts_as_well_as_the_output_tool(
     assert terminal["data"]["output_validation"]["source"] == source
 
 
-def test_prose_in_the_place_of_an_answer_goes_back_to_the_model(client: RunClient, daemon: ScriptedDaemon) -> None:
+def test_prose_instead_of_an_answer_goes_back_to_the_model(client: RunClient, daemon: ScriptedDaemon) -> None:
     daemon.script("prose", [{"text": "It is Oslo."}, FINISH], calls_output(GOOD))
 
     terminal = ending(client, "prose", output())
@@ -237,7 +235,7 @@ def test_the_output_tool_has_the_configured_name_in_the_oldest_dialect_only(
     assert [tool["name"] for tool in daemon.calls("named")[0]["body"]["data"]["tools"]] == ["answer"]
 
 
-def test_calls_of_the_output_tool_are_told_only_where_the_dialect_knows_them(
+def test_calls_of_the_output_tool_are_only_sent_where_the_dialect_knows_them(
     client: RunClient, daemon: ScriptedDaemon
 ) -> None:
     daemon.script("kinds", calls_output(GOOD))

@@ -50,12 +50,12 @@ QUESTION: list[ModelMessage] = [ModelRequest.user_text_prompt("hi")]
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """A model name of the test's own, so that no two tests share a script."""
+    """A model name for this test alone, so that no two tests share a script."""
     return str(request.node.name)
 
 
 class Worker:
-    """What a worker has: one client, and models that share it."""
+    """Stands for a worker: one client, and models that share it."""
 
     def __init__(self, daemon: ScriptedDaemon, **options: Any) -> None:
         given: dict[str, Any] = {
@@ -111,7 +111,7 @@ def run(daemon: ScriptedDaemon, work: Callable[[Worker], Coroutine[Any, Any, Non
 
 
 def failure_of(daemon: ScriptedDaemon, name: str, **options: Any) -> Exception:
-    """The error that a call of this model ends with."""
+    """Calls this model and returns the error that the call ends with."""
     caught: list[Exception] = []
 
     async def call(worker: Worker) -> None:
@@ -134,7 +134,7 @@ def text_of(events: list[AgentStreamEvent]) -> str:
     )
 
 
-def test_a_call_says_who_asks_whom(daemon: ScriptedDaemon, name: str) -> None:
+def test_a_call_names_its_tenant_plugin_and_user(daemon: ScriptedDaemon, name: str) -> None:
     daemon.script(name, [{"text": "hello"}, FINISH])
 
     async def work(worker: Worker) -> None:
@@ -174,7 +174,7 @@ def test_a_tenant_id_stays_one_piece_of_the_path(daemon: ScriptedDaemon, name: s
     assert daemon.calls(name)[0]["path"] == "/plugin/a%2F..%2Fb%20%C3%BC%3F/dispatch/llm/invoke"
 
 
-def test_each_chunk_is_an_event_and_the_usage_is_told(daemon: ScriptedDaemon, name: str) -> None:
+def test_each_chunk_is_an_event_and_the_usage_is_recorded(daemon: ScriptedDaemon, name: str) -> None:
     daemon.script(name, [{"text": "abcdef", "split": 2, "pause": 0.01}, FINISH])
     seen: list[str] = []
 
@@ -363,7 +363,7 @@ async def drain(events: AsyncIterator[Any]) -> None:
         pass
 
 
-def test_leaving_a_stream_closes_the_connection(daemon: ScriptedDaemon, name: str) -> None:
+def test_abandoning_a_stream_closes_the_connection(daemon: ScriptedDaemon, name: str) -> None:
     daemon.script(name, [{"text": "hello"}, {"hang": True}])
 
     async def work(worker: Worker) -> None:
@@ -386,10 +386,10 @@ def test_a_deadline_of_the_request_closes_the_connection(daemon: ScriptedDaemon,
     run(daemon, work)
 
 
-# Taking turns.
+# Waiting for a turn.
 
 
-def test_calls_beyond_the_limit_wait_their_turn(daemon: ScriptedDaemon, name: str) -> None:
+def test_calls_beyond_the_limit_wait_for_their_turn(daemon: ScriptedDaemon, name: str) -> None:
     daemon.script(name, [{"text": "hello"}, {"pause": 0.1}, FINISH])
 
     async def work(worker: Worker) -> None:
@@ -500,7 +500,7 @@ def test_a_time_limit_of_0_is_no_limit(daemon: ScriptedDaemon, name: str) -> Non
 # Failures.
 
 
-def test_a_wrong_key_of_ours_is_told(daemon: ScriptedDaemon, name: str) -> None:
+def test_a_rejected_daemon_key_is_reported(daemon: ScriptedDaemon, name: str) -> None:
     daemon.script(name, [{"text": "hello"}])
 
     error = failure_of(daemon, name, api_key=SecretStr("wrong-key"))
@@ -532,7 +532,7 @@ def test_a_wrong_key_of_ours_is_told(daemon: ScriptedDaemon, name: str) -> None:
         ),
     ],
 )
-def test_an_http_refusal_is_told(
+def test_an_http_refusal_is_reported(
     daemon: ScriptedDaemon, name: str, status: int, body: Any, category: type, error_type: str | None, message: str
 ) -> None:
     text = body if isinstance(body, str) else json.dumps(body)
@@ -589,7 +589,7 @@ def test_no_key_is_echoed(daemon: ScriptedDaemon, name: str) -> None:
         ([{"status": 200, "body": ""}], PluginDaemonProtocolError),
     ],
 )
-def test_an_answer_that_is_none_ends_the_call_with_a_short_text(
+def test_a_malformed_answer_ends_the_call_with_a_short_error(
     daemon: ScriptedDaemon, name: str, steps: list[Step], error_class: type[Exception]
 ) -> None:
     daemon.script(name, steps)
@@ -611,7 +611,7 @@ def test_a_stream_without_a_finish_reason_is_an_answer(daemon: ScriptedDaemon, n
     run(daemon, work)
 
 
-def test_a_daemon_that_is_not_there_is_told(daemon: ScriptedDaemon, name: str) -> None:
+def test_an_unreachable_daemon_is_reported(daemon: ScriptedDaemon, name: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]

@@ -51,7 +51,7 @@ def test_a_run_sends_the_daemon_what_the_composition_says(client: RunClient, dae
     assert usage["latency"] == 0.25
 
 
-def test_thinking_split_over_chunks_is_told_apart_from_the_answer(client: RunClient, daemon: ScriptedDaemon) -> None:
+def test_thinking_split_over_chunks_is_separated_from_the_answer(client: RunClient, daemon: ScriptedDaemon) -> None:
     daemon.script("thinks", [{"text": "<think>hm, hm</think>the answer", "split": 2}, {"finish": "stop"}])
 
     frames = client.follow(client.create(prompt(), *plugin_layers("thinks")))
@@ -179,8 +179,8 @@ def test_a_daemon_that_cannot_be_reached_fails_the_run(start_server: StartServer
     assert "plugin daemon" in terminal["data"]["error"]
 
 
-def test_runs_beyond_the_connection_bound_wait_their_turn_and_succeed(start_server: StartServer) -> None:
-    with running_daemon(api_key=DAEMON_KEY) as daemon:  # one that no other test has streams open on
+def test_runs_beyond_the_connection_limit_wait_for_their_turn_and_succeed(start_server: StartServer) -> None:
+    with running_daemon(api_key=DAEMON_KEY) as daemon:  # a daemon on which no other test has open streams
         daemon.script("queue", [{"text": "my turn"}, {"pause": 0.1}, {"finish": "stop"}])
         server = start_server(redis_prefix="queue", plugin_daemon_url=daemon.url, plugin_daemon_max_connections=3)
         client = RunClient(server.url)

@@ -1,4 +1,4 @@
-"""Tools of plugins: called by a scripted model through a scripted daemon, with the real server between them."""
+"""Plugin tools in the real server, called by a scripted model and executed by a scripted daemon."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCHEMA = {
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """A name of the test's own for its model and its tool, so that no two tests share a script."""
+    """A name for the model and the tool of this test alone, so that no two tests share a script."""
     return re.sub(r"\W+", "-", str(request.node.name))[-50:].strip("-")
 
 
@@ -71,7 +71,7 @@ def text(value: str) -> Step:
 def observe(
     client: RunClient, daemon: ScriptedDaemon, name: str, *steps: Step, arguments: object = None, **config: Any
 ) -> str:
-    """Let a model call a tool that answers so; what the model is told of it."""
+    """Lets a model call a tool that gives this answer, and returns the result that the model is shown."""
     call = tool_call(name, {"query": "comets"} if arguments is None else arguments)
     daemon.script(name, [call, {"finish": "tool_calls"}], [{"text": "done"}, {"finish": "stop"}])
     daemon.script(tool_name(name), list(steps))
@@ -178,7 +178,7 @@ def test_every_kind_of_message_is_understood(client: RunClient, daemon: Scripted
     ],
     ids=["error", "creds", "late", "404", "400", "401", "cut", "null", "html", "empty", "echo", "long"],
 )
-def test_what_goes_wrong_with_a_tool_is_told_to_the_model(
+def test_a_failure_of_a_tool_is_reported_to_the_model(
     client: RunClient, daemon: ScriptedDaemon, name: str, steps: Answer, told: str
 ) -> None:
     assert told in observe(client, daemon, name, *steps)
@@ -191,7 +191,7 @@ def test_a_tool_is_not_called_without_what_it_needs(client: RunClient, daemon: S
     assert daemon.calls(tool_name(name)) == []
 
 
-def test_a_tool_that_stays_silent_is_told_and_the_run_goes_on(
+def test_a_silent_tool_is_reported_to_the_model_and_the_run_goes_on(
     start_server: StartServer, daemon: ScriptedDaemon, name: str
 ) -> None:
     client = RunClient(start_server(redis_prefix="silent-tool", plugin_daemon_read_timeout=1).url)

@@ -1,4 +1,4 @@
-"""One limit for each caller, whichever worker of whichever server takes the request, and also while Redis is away."""
+"""One rate limit per caller across all workers and servers, also while Redis is away."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ UNKNOWN_RUN = "/runs/01a1f873-526f-7037-9569-4a9d93eb6d2a"
 ADMIN = "admin"
 BURST = 4
 LIMIT = f"0.001/{BURST}"
-"""No token comes back within a test."""
+"""A rate at which no token comes back within a test."""
 CALLERS = count(1)
 
 
 def ask(server: GunicornServer, caller: str) -> int:
-    """The status of a request for a run on a connection of its own. 127.0.0.1 is a trusted proxy by default."""
+    """Requests a run over a new connection and returns the status. 127.0.0.1 is a trusted proxy by default."""
     headers = {"X-Forwarded-For": caller, "Connection": "close"}
     return requests.get(server.url + UNKNOWN_RUN, headers=headers, timeout=30).status_code
 
 
 def validate(server: GunicornServer) -> int:
-    """The status of a request that needs no Redis."""
+    """Sends a request that needs no Redis and returns the status."""
     headers = {"Authorization": f"Bearer {ADMIN}"}
     body = {"schema": {"type": "object"}, "text": "{}"}
     return server.post("/structured-output/validate", json=body, headers=headers).status_code
@@ -96,7 +96,7 @@ def test_a_worker_whose_redis_is_away_counts_by_itself(trouble: str) -> None:
 
 
 def take_of_both(one: GunicornServer, two: GunicornServer) -> bool:
-    """Whether a new caller's limit is shared."""
+    """Whether both share the limit of a new caller."""
     caller = f"198.51.100.{next(CALLERS)}"
     taken = [ask(server, caller) for server in (one, two) for _ in range(BURST)]
     return taken == [404] * BURST + [429] * BURST

@@ -1,4 +1,4 @@
-"""Request ids: a caller's own comes back, and what cannot be one is replaced."""
+"""Request ids: the caller's id is returned, and an invalid one is replaced."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_request_without_an_id_gets_one_of_its_own(server: GunicornServer) -> 
 
 
 @pytest.mark.parametrize("given", ["", "two words", "a" * 129, "semi;colon", "ä".encode()])
-def test_what_cannot_be_an_id_is_replaced(server: GunicornServer, given: str | bytes) -> None:
+def test_an_invalid_id_is_replaced(server: GunicornServer, given: str | bytes) -> None:
     answer = server.get("/health", headers={HEADER: given})
 
     assert UUID(answer.headers[HEADER]).version == 7

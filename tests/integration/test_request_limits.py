@@ -1,4 +1,4 @@
-"""What one request and one caller may cost, and the headers that every answer carries."""
+"""Limits on one request and on one caller, and the headers that every answer carries."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def connect(server: GunicornServer) -> socket.socket:
 
 
 def exchange(server: GunicornServer, request: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
-    """What a request is answered that no client would send: status, headers in lower case, and body."""
+    """Sends a request that no client would send, and returns status, headers (lower case) and body."""
     with connect(server) as connection:
         connection.sendall(request)
         answer = b""
@@ -64,7 +64,7 @@ def assert_hardened(headers: Any, *, cache: str = "no-store") -> None:
     assert not any(digit in lower.get("server", "") for digit in "0123456789")
 
 
-# The head
+# The request head
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_start_without_a_bound_for_headers_is_refused(redis_server: RedisServe
         pass
 
 
-# The body
+# The request body
 
 
 def test_a_client_that_sends_its_body_slowly_is_refused(server: GunicornServer) -> None:
@@ -157,7 +157,7 @@ def test_a_body_of_too_many_values_is_refused_before_they_are_judged(server: Gun
     assert response.json()["detail"] == f"the request body holds more than {MAX_VALUES} JSON values"
 
 
-def test_what_looks_like_values_inside_a_text_does_not_count(server: GunicornServer) -> None:
+def test_text_that_looks_like_values_does_not_count(server: GunicornServer) -> None:
     client = RunClient(server.url)
     text = 'a, [b], {c} \\" , ' * MAX_VALUES
 
@@ -174,7 +174,7 @@ def test_other_routes_are_bounded_as_well(server: GunicornServer) -> None:
     assert response.status_code == 413
 
 
-# Objects that are kept
+# Objects that are stored
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_other_routes_are_bounded_as_well(server: GunicornServer) -> None:
         ("/agents/x/runs", "inputs", 262_144),
     ],
 )
-def test_an_object_that_is_kept_has_a_bound_that_the_refusal_names(
+def test_a_stored_object_has_a_limit_that_the_refusal_names(
     server: GunicornServer, path: str, name: str, most: int
 ) -> None:
     for size, is_refused in ((most - 20, False), (most, True)):
@@ -199,10 +199,10 @@ def test_an_object_that_is_kept_has_a_bound_that_the_refusal_names(
         assert response.status_code == 422 or not is_refused
 
 
-# Names of the server
+# Host names of the server
 
 
-def test_a_request_by_another_name_is_refused_before_any_door_but_probes_are_not(redis_server: RedisServer) -> None:
+def test_a_request_for_another_host_is_refused_everywhere_except_by_probes(redis_server: RedisServer) -> None:
     env = environment(redis_server.url, "http://127.0.0.1:9", redis_prefix="named")
     names = "localhost,.greenrun.example,[::1]"
 
@@ -219,7 +219,7 @@ def test_a_request_by_another_name_is_refused_before_any_door_but_probes_are_not
     assert asked["/v1/info", "evil.example:5050"].json()["status"] == 421
 
 
-def test_headers_of_a_forwarder_do_not_reroute_a_request(server: GunicornServer) -> None:
+def test_forwarding_headers_do_not_reroute_a_request(server: GunicornServer) -> None:
     for headers in ({"SCRIPT_NAME": "/elsewhere"}, {"SCRIPT-NAME": "/elsewhere"}, {"PATH_INFO": "/health"}):
         response = server.get("/elsewhere/health", headers=headers)
 
@@ -227,7 +227,7 @@ def test_headers_of_a_forwarder_do_not_reroute_a_request(server: GunicornServer)
 
 
 @pytest.mark.parametrize("trusted", ["192.0.2.1", "127.0.0.0/8"])
-def test_the_word_of_a_proxy_counts_where_the_operator_says_so(redis_server: RedisServer, trusted: str) -> None:
+def test_only_a_proxy_that_the_operator_trusts_is_believed(redis_server: RedisServer, trusted: str) -> None:
     env = environment(redis_server.url, "http://127.0.0.1:9", redis_prefix=f"trusting-{trusted}")
     settings = {"DIFY_AGENT_TRUSTED_PROXIES": trusted, "DIFY_AGENT_RATE_LIMIT": "0.001/1"}
 
@@ -310,12 +310,12 @@ def test_no_redirect_leads_to_another_host(server: GunicornServer, method: str, 
         assert "\\" not in location
 
 
-# Requests a second
+# Requests per second
 
 
 @pytest.fixture(scope="module")
 def limited(redis_server: RedisServer) -> Iterator[GunicornServer]:
-    """Three requests of one caller, and no fourth within a test. 127.0.0.1 is a trusted proxy by gunicorn's default."""
+    """Allows each caller three requests, no more within a test. gunicorn trusts 127.0.0.1 as a proxy by default."""
     env = environment(
         redis_server.url, "http://127.0.0.1:9", redis_prefix="limited", rate_limit="0.001/3", api_token="one,two"
     )
@@ -328,7 +328,7 @@ def statuses(server: GunicornServer, *, token: str, caller: str, count: int = 4)
     return [server.get(UNKNOWN_RUN, headers=headers).status_code for _ in range(count)]
 
 
-def test_each_token_may_be_used_so_often(limited: GunicornServer) -> None:
+def test_each_token_has_its_own_limit(limited: GunicornServer) -> None:
     assert statuses(limited, token="one", caller="198.51.100.1") == [404, 404, 404, 429]
     assert statuses(limited, token="one", caller="198.51.100.2", count=1) == [429]
     assert statuses(limited, token="two", caller="198.51.100.1") == [404, 404, 404, 429]
@@ -341,7 +341,7 @@ def test_tokens_cannot_be_tried_out_quickly(limited: GunicornServer) -> None:
     assert statuses(limited, token="guess", caller="198.51.100.4", count=1) == [401]
 
 
-def test_the_refusal_says_when_to_come_again(limited: GunicornServer) -> None:
+def test_the_refusal_says_when_to_retry(limited: GunicornServer) -> None:
     statuses(limited, token="none", caller="198.51.100.5", count=3)
 
     response = limited.get(UNKNOWN_RUN, headers={"X-Forwarded-For": "198.51.100.5"})
@@ -356,7 +356,7 @@ def test_health_and_readiness_are_never_limited(limited: GunicornServer, path: s
     assert {limited.get(path).status_code for _ in range(10)} == {200}
 
 
-def test_only_a_trusted_proxy_may_say_who_the_caller_is(redis_server: RedisServer) -> None:
+def test_only_a_trusted_proxy_may_name_the_caller(redis_server: RedisServer) -> None:
     env = environment(redis_server.url, "http://127.0.0.1:9", redis_prefix="untrusted", rate_limit="0.001/3")
     with running_server({**env, "FORWARDED_ALLOW_IPS": "192.0.2.1"}) as server:
         found = [statuses(server, token="", caller=f"198.51.100.{number}", count=1)[0] for number in range(4)]

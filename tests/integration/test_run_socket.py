@@ -1,4 +1,4 @@
-"""Following runs over WebSockets: the events of the stream, resumable, with cancels, pings and clear ends."""
+"""Following runs over WebSockets: the events of the stream, resuming, cancelling, pings, and how connections end."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_reader_that_stalls_gets_every_large_message_intact(client: RunClient,
     run_id = client.create(prompt(), *plugin_layers("large-messages"))
     gate = threading.Event()
     stalled = SocketClient(client.url, run_id, gate=gate)
-    # Frames that others write in between: answers to pings and to messages.
+    # Frames that other greenlets write in between: answers to pings and to messages.
     for _ in range(5):
         stalled.client.sock.sendall(stalled.client.ws.send(Ping(b"still there")))
         stalled.send("no JSON")
@@ -267,7 +267,9 @@ def test_an_idle_socket_is_pinged_within_fifteen_seconds(client: RunClient, daem
         ({"Sec-WebSocket-Key": None}, "upgrade_required"),
     ],
 )
-def test_what_is_no_handshake_is_told_to_upgrade(client: RunClient, change: dict[str, str | None], code: str) -> None:
+def test_a_request_without_a_handshake_gets_upgrade_required(
+    client: RunClient, change: dict[str, str | None], code: str
+) -> None:
     run_id = client.create(prompt())
     headers = {name: value for name, value in {**UPGRADE, **change}.items() if value is not None}
 
@@ -351,7 +353,7 @@ def test_a_socket_goes_on_within_the_grace_and_the_server_exits_in_time(start_se
     assert viewer.closed == (1000, "run_succeeded")
 
 
-def test_sockets_of_another_servers_run_are_told_to_come_back(
+def test_readers_of_another_servers_run_are_asked_to_reconnect(
     start_server: StartServer, daemon: ScriptedDaemon
 ) -> None:
     executing = RunClient(start_server(redis_prefix="socket-cut").url)
@@ -375,7 +377,7 @@ def test_sockets_of_another_servers_run_are_told_to_come_back(
 
 
 @pytest.mark.parametrize("how", ["close frame", "end", "reset"])
-def test_a_client_that_has_gone_is_no_viewer_any_more(
+def test_a_client_that_has_gone_is_no_subscriber_any_more(
     start_server: StartServer, daemon: ScriptedDaemon, how: str
 ) -> None:
     prefix = f"socket-gone-{how.replace(' ', '-')}"

@@ -1,4 +1,4 @@
-"""Runs of tenants: a run that a key started is there for its tenant and for the operator, and for nobody else."""
+"""Runs of tenants: a run started with a key is visible to its tenant and the operator, and to nobody else."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ READS = DOORS[:4]
 
 @dataclass(frozen=True)
 class Caller:
-    """One who calls ``/runs`` with a bearer token, or without one."""
+    """Calls ``/runs`` with a bearer token, or without one."""
 
     url: str
     token: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
     def ask(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
-        """The status, and the body where it is an error."""
+        """Returns the status, and the body where it is an error."""
         bearer = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
         headers = {**bearer, **self.headers, **options.pop("headers", {})}
-        # A connection of its own each time, so that either worker may get it.
+        # A new connection for each request, so that either worker may get it.
         with requests.Session() as session:
             session.trust_env = False
             url = f"{self.url}/runs{path}"
@@ -69,19 +69,19 @@ class Caller:
         return str(response.json()["run_id"])
 
     def doors(self, run_id: str, query: str = "") -> list[tuple[int, Any]]:
-        """What each door answers; the last one cancels the run."""
+        """Calls each route of the run and returns the answers; the last call cancels it."""
         return [self.ask(method, f"/{run_id}{door}{query}", headers=more) for method, door, more in DOORS]
 
 
 @dataclass(frozen=True)
 class Site:
-    """Two servers on the same Redis and database: where ``/runs`` is open, and where it wants a token."""
+    """Two servers on the same Redis and database: on one ``/runs`` is open, the other needs a token."""
 
     open: GunicornServer
     closed: GunicornServer
 
     def hidden_from(self, server: GunicornServer, stranger: str) -> list[Caller]:
-        """Who may not see a tenant's run, though the door lets him in."""
+        """The callers who may use ``/runs`` but not see this tenant's run."""
         callers = [Caller(server.url, stranger)]
         if server is self.open:
             callers += [Caller(server.url), Caller(server.url, "unknown")]
@@ -102,7 +102,7 @@ def site(redis_server: RedisServer, daemon: ScriptedDaemon, database_url: str) -
     )
     with ExitStack() as stack:
         opened = stack.enter_context(running_server(env, workers=2))
-        # One worker, so that it is asked for runs that it executes itself, of which it reads no record.
+        # One worker, so that it is asked about runs that it executes itself, whose records it does not read.
         closed = stack.enter_context(running_server({**env, "DIFY_AGENT_API_TOKEN": API_TOKEN}))
         yield Site(opened, closed)
 
@@ -119,7 +119,7 @@ def tenant() -> str:
 
 
 def make_key(server: GunicornServer, tenant: str, **body: Any) -> dict[str, Any]:
-    """A key of a workspace unless it is told otherwise."""
+    """Creates a key, of a workspace by default."""
     return AgentClient(server.url, tenant=tenant).json("POST", "/keys", 201, json={"kind": "workspace", **body})
 
 
@@ -148,7 +148,7 @@ STARTERS: dict[str, Callable[[str, str, str], str]] = {
 
 
 @pytest.mark.parametrize("starter", STARTERS)
-def test_a_run_of_a_tenant_is_there_for_it_and_the_operator_alone(
+def test_a_run_of_a_tenant_is_only_visible_to_it_and_the_operator(
     site: Site, server: GunicornServer, starter: str, tenant: str, key: str, stranger: str
 ) -> None:
     run_id = STARTERS[starter](server.url, tenant, key)
@@ -175,13 +175,13 @@ def test_a_run_of_a_tenant_is_there_for_it_and_the_operator_alone(
 
 
 def record(server: GunicornServer, run_id: str) -> dict[str, Any]:
-    """What the operator is told of a run."""
+    """The status of a run, as the operator reads it."""
     answer = server.get(f"/runs/{run_id}", headers={"Authorization": f"Bearer {ADMIN_TOKEN}"})
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
 
-def test_a_run_without_a_tenant_is_there_for_all_who_have_none(
+def test_a_run_without_a_tenant_is_visible_to_all_callers_without_one(
     site: Site, server: GunicornServer, key: str, tenant: str
 ) -> None:
     makers = [Caller(server.url, ADMIN_TOKEN)]
@@ -216,7 +216,7 @@ def test_a_status_says_nothing_of_the_tenant(server: GunicornServer, key: str) -
     Caller(server.url, key).ask("POST", f"/{run_id}/cancel")
 
 
-def test_a_run_of_before_there_were_tenants_has_none(
+def test_a_run_stored_before_there_were_tenants_has_none(
     site: Site, server: GunicornServer, key: str, redis_server: RedisServer
 ) -> None:
     run_id = Caller(server.url, key).create()
@@ -231,7 +231,7 @@ def test_a_run_of_before_there_were_tenants_has_none(
     assert Caller(site.closed.url, key).ask("GET", f"/{run_id}")[0] == 404
 
 
-def test_a_key_of_an_app_opens_no_runs(server: GunicornServer, tenant: str) -> None:
+def test_a_key_of_an_app_gives_no_access_to_runs(server: GunicornServer, tenant: str) -> None:
     agent = AgentClient(server.url, tenant=tenant).agent()
     app = Caller(server.url, make_key(server, tenant, kind="app", agent_id=agent["id"])["key"])
     run_id = Caller(server.url, ADMIN_TOKEN).create()
@@ -243,16 +243,14 @@ def test_a_key_of_an_app_opens_no_runs(server: GunicornServer, tenant: str) -> N
 
 
 @pytest.mark.parametrize("token", ["ws-", "app-", "ws-unknown", "app-unknown", "ws-" + "x" * 5000, "ws-\xff"])
-def test_what_looks_like_a_key_and_is_none_is_refused_also_where_everybody_may_pass(
-    server: GunicornServer, token: str
-) -> None:
+def test_an_invalid_key_is_refused_even_where_no_token_is_needed(server: GunicornServer, token: str) -> None:
     caller = Caller(server.url, token)
 
     for status, body in [*caller.doors(new_id()), (caller.post().status_code, caller.post().json())]:
         assert (status, body["code"]) == (401, "unauthorized")
 
 
-def test_a_key_in_another_scheme_is_no_key(site: Site, tenant: str) -> None:
+def test_a_key_in_another_scheme_does_not_count(site: Site, tenant: str) -> None:
     key = make_key(site.open, tenant)["key"]
     run_id = Caller(site.open.url, key).create()
     basic = Caller(site.open.url, None, {"Authorization": f"Basic {key}"})
@@ -268,13 +266,13 @@ def test_a_revoked_key_opens_nothing_any_more(server: GunicornServer, tenant: st
     AgentClient(server.url, tenant=tenant).call("DELETE", f"/keys/{made['id']}")
 
     caller = Caller(server.url, made["key"])
-    # Many in a row, so that every worker was asked.
+    # Many attempts in a row, so that every worker gets one.
     assert wait_until(lambda: all(caller.ask("GET", f"/{run_id}")[0] == 401 for _ in range(10)), REVOKED_SECONDS)
     assert caller.post().status_code == 401
     Caller(server.url, ADMIN_TOKEN).ask("POST", f"/{run_id}/cancel")
 
 
-def test_a_key_acts_for_its_own_tenant_alone(server: GunicornServer, key: str, tenant: str) -> None:
+def test_a_key_acts_only_for_its_own_tenant(server: GunicornServer, key: str, tenant: str) -> None:
     refused = Caller(server.url, key).post(**{"X-Tenant-Id": new_id()})
     run_id = Caller(server.url, key).create(**{"X-Tenant-Id": tenant})
 
@@ -283,7 +281,7 @@ def test_a_key_acts_for_its_own_tenant_alone(server: GunicornServer, key: str, t
 
 
 @pytest.mark.parametrize("type_id", ["dify.execution_context", "dify.plugin"])
-def test_a_key_speaks_to_the_plugin_daemon_for_its_own_tenant_alone(
+def test_a_key_calls_the_plugin_daemon_only_for_its_own_tenant(
     server: GunicornServer, key: str, tenant: str, type_id: str
 ) -> None:
     caller = Caller(server.url, key)
@@ -299,14 +297,14 @@ def test_a_key_speaks_to_the_plugin_daemon_for_its_own_tenant_alone(
 
 
 @pytest.mark.parametrize("value", ["", "../x", "a b", "t" * 65])
-def test_the_operator_names_tenants_that_can_be(server: GunicornServer, value: str) -> None:
+def test_an_invalid_tenant_of_the_operator_is_refused(server: GunicornServer, value: str) -> None:
     refused = Caller(server.url, ADMIN_TOKEN).post(**{"X-Tenant-Id": value})
 
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_param")
     assert refused.json()["detail"][0]["loc"] == ["header", "X-Tenant-Id"]
 
 
-def test_tenants_do_not_meet_at_their_idempotency_keys(site: Site, server: GunicornServer, key: str) -> None:
+def test_tenants_do_not_share_idempotency_keys(site: Site, server: GunicornServer, key: str) -> None:
     stranger, shared = make_key(server, new_id())["key"], {"Idempotency-Key": new_id()}
     nobody = Caller(server.url) if server is site.open else Caller(server.url, API_TOKEN)
     callers = [Caller(server.url, key), Caller(server.url, stranger), nobody]
@@ -323,7 +321,7 @@ def test_tenants_do_not_meet_at_their_idempotency_keys(site: Site, server: Gunic
         assert caller.ask("POST", f"/{run_id}/cancel")[0] == 200
 
 
-def test_a_stream_token_opens_the_run_that_its_maker_saw_and_no_other(server: GunicornServer, key: str) -> None:
+def test_a_stream_token_only_opens_the_run_it_was_made_for(server: GunicornServer, key: str) -> None:
     run_id, other = Caller(server.url, key).create(), Caller(server.url, key).create()
     bearer = {"Authorization": f"Bearer {key}"}
     token = server.post(f"/runs/{run_id}/stream-tokens", headers=bearer).json()["token"]

@@ -1,4 +1,4 @@
-"""What an app tells of itself below ``/v1``, on both databases."""
+"""What an app shows about itself below ``/v1``, on both databases."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ VARIABLES = [
 ]
 
 
-def test_an_app_without_features_has_all_parameters_switched_off(app: AppClient) -> None:
+def test_an_app_without_features_has_all_parameters_turned_off(app: AppClient) -> None:
     told = app.json("GET", "/v1/parameters")
 
     assert {name: told.pop(name) for name in SWITCHES} == {name: {"enabled": False} for name in SWITCHES}
@@ -75,7 +75,7 @@ def test_the_form_asks_for_the_app_variables(roster: AgentClient) -> None:
 
 
 @pytest.mark.parametrize("wrong", [5, [], "yes", None, {"enabled": "yes"}, {"enabled": 1}])
-def test_features_of_another_shape_count_as_none(roster: AgentClient, wrong: Any) -> None:
+def test_malformed_features_are_ignored(roster: AgentClient, wrong: Any) -> None:
     features = {"opening_statement": 5, "suggested_questions": wrong, "speech_to_text": wrong}
 
     told = AppClient(roster, app_features=features).get("/parameters")
@@ -101,7 +101,7 @@ def test_an_agent_that_was_never_published_has_no_parameters(app: AppClient, dat
     assert app.get("/site")["title"]
 
 
-def test_info_and_site_tell_of_the_agent(roster: AgentClient, app: AppClient) -> None:
+def test_info_and_site_describe_the_agent(roster: AgentClient, app: AppClient) -> None:
     changed = {
         "name": "Ada 🧭",
         "description": "Plans\ntrips",
@@ -119,16 +119,16 @@ def test_info_and_site_tell_of_the_agent(roster: AgentClient, app: AppClient) ->
     assert site["default_language"] == "en-US"
 
 
-def test_meta_tells_icons_of_tools(app: AppClient) -> None:
+def test_meta_has_the_icons_of_tools(app: AppClient) -> None:
     assert app.get("/meta") == {"tool_icons": {}}
 
 
 @pytest.mark.parametrize("path", ["parameters", "info", "meta", "site"])
-def test_other_parameters_and_users_do_not_matter(app: AppClient, path: str) -> None:
+def test_the_user_and_unknown_parameters_are_ignored(app: AppClient, path: str) -> None:
     assert app.json("GET", f"/v1/{path}", params={"user": "x" * 300, "limit": "no"}) == app.json("GET", f"/v1/{path}")
 
 
-def test_an_app_whose_key_is_gone_tells_nothing(roster: AgentClient, app: AppClient, database: Database) -> None:
+def test_with_a_revoked_key_an_app_shows_nothing(roster: AgentClient, app: AppClient, database: Database) -> None:
     with database.reading() as session:
         assert session.get_one(ApiKey, app.app.key_id).agent_id == app.agent_id
     fresh = AppClient(roster)

@@ -1,4 +1,4 @@
-"""Who is let in to ``/v1``, for which app and which end user, and how it refuses, on both databases."""
+"""Authentication of ``/v1``: which app and end user a request is for, and how it is refused, on both databases."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_an_unknown_key_lets_nobody_in(agent_server: GunicornServer, token: str)
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="api"'
 
 
-def test_the_scheme_is_told_in_any_case(app: AppClient) -> None:
+def test_the_scheme_may_be_in_any_case(app: AppClient) -> None:
     key = app._headers["Authorization"].removeprefix("Bearer ")
 
     assert app.call("GET", "/v1/info", headers={"Authorization": f"bEARER {key}"}).status_code == 200
@@ -84,7 +84,7 @@ def test_the_scheme_is_told_in_any_case(app: AppClient) -> None:
         ("DELETE", "", 405, "method_not_allowed"),
     ],
 )
-def test_what_is_not_served_is_told_in_the_same_shape(
+def test_an_unknown_route_is_refused_in_the_same_shape(
     app: AppClient, agent_server: GunicornServer, method: str, path: str, status: int, code: str
 ) -> None:
     answer = app.call(method, f"/v1{path}")
@@ -107,7 +107,7 @@ def test_beside_another_application_only_errors_of_this_one_have_this_shape(star
     assert server.get("/nothing").text == "<h1>Nothing here</h1>"
 
 
-def test_who_asks_too_often_is_told_when_to_come_back(start_server: StartServer) -> None:
+def test_a_caller_over_the_rate_limit_learns_when_to_retry(start_server: StartServer) -> None:
     server = start_server(rate_limit="0.001/1")
 
     answers = [server.get("/v1") for _ in range(2)]
@@ -117,7 +117,7 @@ def test_who_asks_too_often_is_told_when_to_come_back(start_server: StartServer)
     assert int(answers[1].headers["Retry-After"]) > 0
 
 
-def test_without_a_database_the_reason_is_told(start_server: StartServer) -> None:
+def test_without_a_database_the_error_gives_the_reason(start_server: StartServer) -> None:
     server = start_server(admin_token="operator")
 
     answer = server.get("/v1/info?app_id=Ada", headers={"Authorization": "Bearer operator"})
@@ -125,7 +125,7 @@ def test_without_a_database_the_reason_is_told(start_server: StartServer) -> Non
     checked_error(answer, 503, "migrations_pending")
 
 
-def test_an_apps_key_opens_its_own_agent_alone(app: AppClient, other_app: AppClient) -> None:
+def test_an_apps_key_only_opens_its_own_agent(app: AppClient, other_app: AppClient) -> None:
     own = app.get("/info")["name"]
 
     assert own != other_app.get("/info")["name"]
@@ -148,7 +148,7 @@ def test_a_workspaces_key_must_name_an_app(roster: AgentClient, query: str) -> N
     assert told["params"] == "app_id"
 
 
-def test_apps_that_are_not_there_are_not_found(roster: AgentClient, foreign_app: AppClient, database: Database) -> None:
+def test_unknown_apps_are_not_found(roster: AgentClient, foreign_app: AppClient, database: Database) -> None:
     inline = Agent(tenant_id=roster.tenant, name="of a node", scope=AgentScope.WORKFLOW_ONLY, source=AgentSource.SYSTEM)
     with database.transaction() as session:
         session.add(inline)
@@ -166,19 +166,19 @@ def test_an_archived_agent_is_forbidden(roster: AgentClient, app: AppClient) -> 
         checked_error(response, 403, "forbidden")
 
 
-def test_a_key_acts_for_its_own_tenant_alone(app: AppClient) -> None:
+def test_a_key_acts_only_for_its_own_tenant(app: AppClient) -> None:
     app.error("GET", "/info", 403, "tenant_not_allowed", headers={"X-Tenant-Id": new_id()})
     assert app.call("GET", "/v1/info", headers={"X-Tenant-Id": app.tenant}).status_code == 200
 
 
-def test_a_tenant_that_cannot_be_is_refused(roster: AgentClient) -> None:
+def test_an_invalid_tenant_is_refused(roster: AgentClient) -> None:
     told = checked_error(roster.call("GET", "/v1/info", headers={"X-Tenant-Id": "../x"}), 400, "invalid_param")
 
     assert told["params"] == "X-Tenant-Id"
 
 
 @pytest.mark.parametrize("path", [f"/conversations/{UNKNOWN}/name", f"/messages/{UNKNOWN}/feedbacks"])
-def test_bodies_that_are_no_object_of_json_are_refused(app: AppClient, path: str) -> None:
+def test_bodies_that_are_not_json_objects_are_refused(app: AppClient, path: str) -> None:
     as_json = {"Content-Type": "application/json"}
 
     app.error("POST", path, 400, "bad_request", data="{", headers=as_json)
@@ -198,7 +198,7 @@ def test_a_delete_with_a_body_of_another_type_is_refused(app: AppClient) -> None
     app.error("DELETE", f"/conversations/{new_id()}", 400, "bad_request", data="{", headers=as_json)
 
 
-def test_what_is_wrong_is_told_without_the_values(app: AppClient) -> None:
+def test_a_problem_is_reported_without_the_values(app: AppClient) -> None:
     body = {"user": ["sk-1234567890"], "rating": "sk-0987654321", "content": 5}
 
     told = app.error("POST", f"/messages/{new_id()}/feedbacks", 400, "invalid_param", json=body)
@@ -210,7 +210,7 @@ def test_what_is_wrong_is_told_without_the_values(app: AppClient) -> None:
 
 
 @pytest.mark.parametrize("user", ["u" * 256, "a\0b", True, 1.5, [], {}])
-def test_a_user_that_cannot_be_is_refused(app: AppClient, user: Any) -> None:
+def test_an_invalid_user_is_refused(app: AppClient, user: Any) -> None:
     for path, method in ((f"/conversations/{new_id()}", "DELETE"), (f"/messages/{new_id()}/feedbacks", "POST")):
         told = app.error(method, path, 400, "invalid_param", json={"user": user})
         assert told["params"] == "user"
@@ -233,7 +233,7 @@ def test_a_number_is_the_name_of_a_user_too(app: AppClient, stored: Stored) -> N
 
 
 @pytest.mark.parametrize("query", [{}, {"user": ""}])
-def test_without_a_user_the_default_one_is_meant(app: AppClient, stored: Stored, query: dict[str, str]) -> None:
+def test_without_a_user_the_default_one_is_used(app: AppClient, stored: Stored, query: dict[str, str]) -> None:
     mine = stored.conversation(app, DEFAULT_USER)
     stored.conversation(app, "ann")
 
@@ -244,7 +244,7 @@ def test_without_a_user_the_default_one_is_meant(app: AppClient, stored: Stored,
 
 
 @pytest.mark.parametrize("given", [{}, {"user": ""}, {"user": None}])
-def test_where_a_user_is_required_his_absence_is_told(app: AppClient, given: dict[str, Any]) -> None:
+def test_a_missing_user_is_refused_where_one_is_required(app: AppClient, given: dict[str, Any]) -> None:
     rated = app.error("POST", f"/messages/{new_id()}/feedbacks", 400, "invalid_param", json={**given, "rating": "like"})
     asked = app.error("GET", f"/messages/{new_id()}/suggested", 400, "invalid_param", params=given)
 
@@ -252,7 +252,7 @@ def test_where_a_user_is_required_his_absence_is_told(app: AppClient, given: dic
         assert (told["message"], told["params"]) == ("Arg user must be provided.", "user")
 
 
-def test_looking_makes_nobody(app: AppClient, database: Database) -> None:
+def test_reading_creates_no_user(app: AppClient, database: Database) -> None:
     app.get("/conversations", "somebody")
 
     with database.reading() as session:
@@ -260,7 +260,9 @@ def test_looking_makes_nobody(app: AppClient, database: Database) -> None:
     assert made == 0
 
 
-def test_a_user_is_made_once_however_many_make_him(app: AppClient, other_app: AppClient, database: Database) -> None:
+def test_a_user_is_created_once_even_by_concurrent_requests(
+    app: AppClient, other_app: AppClient, database: Database
+) -> None:
     services = [EndUserService(database) for _ in range(AT_ONCE)]
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -271,7 +273,7 @@ def test_a_user_is_made_once_however_many_make_him(app: AppClient, other_app: Ap
     assert services[0].find_or_make(app.app, "Ann") not in made
 
 
-def test_users_that_were_forgotten_are_found_again(
+def test_users_that_the_cache_has_dropped_are_found_again(
     app: AppClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(end_users, "MOST_REMEMBERED", 2)

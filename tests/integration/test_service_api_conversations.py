@@ -1,4 +1,4 @@
-"""``/v1/conversations`` on both databases: listed, named and deleted, each by its own end user alone."""
+"""``/v1/conversations`` on both databases: listing, renaming and deleting, by the conversation's end user alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AT_ONCE = 6
 
 
 def service(stored: Stored, *, delete: DeletesSession = lambda *_: None) -> ConversationService:
-    """Of this process, beside the server's."""
+    """A conversation service in this process, beside the server's."""
     users = EndUserService(stored.database)
     return ConversationService(stored.database, users, delete=delete, name=lambda _, query: query)
 
@@ -36,7 +36,7 @@ def ids(answer: dict[str, Any]) -> list[str]:
     return [row["id"] for row in answer["data"]]
 
 
-def test_a_conversation_is_told_as_clients_expect_it(roster: AgentClient, stored: Stored) -> None:
+def test_a_conversation_has_the_shape_that_clients_expect(roster: AgentClient, stored: Stored) -> None:
     app = AppClient(roster, app_features={"opening_statement": "Where to, {{name}}?"})
     mine = stored.conversation(
         app, name="Trip", inputs={"name": "Ann"}, created_at=FIRST_TIME, updated_at=FIRST_TIME + timedelta(seconds=9)
@@ -92,7 +92,7 @@ def test_nobody_sees_the_conversations_of_others(
     assert ids(app.get("/conversations")) == [mine]
 
 
-def test_a_session_of_nobody_in_particular_is_no_conversation(app: AppClient, roster: AgentClient) -> None:
+def test_a_session_without_an_end_user_is_no_conversation(app: AppClient, roster: AgentClient) -> None:
     made = roster.json("POST", "/sessions", 201, json={"agent_id": app.agent_id})
 
     assert app.get("/conversations")["data"] == []
@@ -165,13 +165,13 @@ def test_pages_are_right_whatever_the_time_zone_of_the_database(
         {"last_id": "\0"},
     ],
 )
-def test_a_query_that_cannot_be_is_refused(app: AppClient, query: dict[str, str]) -> None:
+def test_an_invalid_query_is_refused(app: AppClient, query: dict[str, str]) -> None:
     told = app.error("GET", "/conversations", 400, "invalid_param", params=query)
 
     assert told["params"] == next(iter(query))
 
 
-def test_parameters_that_nobody_knows_are_left_alone(app: AppClient, stored: Stored) -> None:
+def test_unknown_parameters_are_ignored(app: AppClient, stored: Stored) -> None:
     mine = stored.conversation(app)
 
     assert ids(app.get("/conversations", pinned="true", first_id="x", last_id="", other="1")) == [mine]
@@ -184,7 +184,7 @@ def test_an_id_may_be_written_in_another_way(app: AppClient, stored: Stored) -> 
     assert ids(app.get("/conversations", last_id=second.replace("-", ""))) == [first]
 
 
-def test_a_last_conversation_that_is_not_there_is_not_found(app: AppClient, stored: Stored) -> None:
+def test_an_unknown_last_conversation_is_not_found(app: AppClient, stored: Stored) -> None:
     stored.conversation(app)
 
     for user in (USER, "nobody"):
@@ -213,7 +213,7 @@ def test_a_conversation_is_renamed(app: AppClient, stored: Stored) -> None:
         ("\n", "New conversation"),
     ],
 )
-def test_a_name_is_made_of_the_first_question(
+def test_a_name_is_made_from_the_first_question(
     app: AppClient, stored: Stored, query: str, name: str, database_kind: str
 ) -> None:
     mine = stored.conversation(app, name="Old")
@@ -247,7 +247,7 @@ def test_a_conversation_without_a_question_keeps_its_name(app: AppClient, stored
         {"auto_generate": False},
     ],
 )
-def test_a_name_that_cannot_be_is_refused(app: AppClient, stored: Stored, body: dict[str, Any]) -> None:
+def test_an_invalid_name_is_refused(app: AppClient, stored: Stored, body: dict[str, Any]) -> None:
     mine = stored.conversation(app, name="Old")
 
     told = app.error("POST", f"/conversations/{mine}/name", 400, "invalid_param", json={"user": USER, **body})
@@ -257,7 +257,7 @@ def test_a_name_that_cannot_be_is_refused(app: AppClient, stored: Stored, body: 
 
 
 @pytest.mark.parametrize("wrong", ["x", "%00", "01a1f94a-3a0e-7e3d-b37d-a61260b77010", "' OR 1=1", "a" * 1000])
-def test_a_conversation_that_is_not_there_is_not_found(app: AppClient, stored: Stored, wrong: str) -> None:
+def test_an_unknown_conversation_is_not_found(app: AppClient, stored: Stored, wrong: str) -> None:
     stored.conversation(app)
 
     for told in (
@@ -267,7 +267,7 @@ def test_a_conversation_that_is_not_there_is_not_found(app: AppClient, stored: S
         assert told["message"] == CONVERSATION_NOT_FOUND
 
 
-def test_a_deleted_conversation_is_nowhere(app: AppClient, stored: Stored) -> None:
+def test_a_deleted_conversation_is_found_nowhere(app: AppClient, stored: Stored) -> None:
     mine, other = stored.conversation(app), stored.conversation(app)
     message = stored.turn(app, mine, status="succeeded")
 
@@ -283,7 +283,7 @@ def test_a_deleted_conversation_is_nowhere(app: AppClient, stored: Stored) -> No
     app.error("GET", f"/messages/{message}/suggested", 404, "not_found", params={"user": USER})
 
 
-def test_a_conversation_that_waits_for_its_end_is_nowhere_already(app: AppClient, stored: Stored) -> None:
+def test_a_conversation_whose_deletion_is_pending_is_found_nowhere(app: AppClient, stored: Stored) -> None:
     mine = stored.conversation(app)
     message = stored.turn(app, mine, status="succeeded")
     with stored.database.transaction() as session:
@@ -307,7 +307,7 @@ def test_two_deletions_at_once_are_one(app: AppClient, stored: Stored) -> None:
     assert codes == [204] + [404] * (AT_ONCE - 1)
 
 
-def test_who_deletes_too_late_is_told_that_nothing_is_there(app: AppClient, stored: Stored) -> None:
+def test_a_late_deletion_finds_nothing(app: AppClient, stored: Stored) -> None:
     mine = stored.conversation(app)
 
     def late(*_: str) -> None:
@@ -347,7 +347,7 @@ def test_introductions_of_a_page_take_one_query_for_all_versions(roster: AgentCl
 
 
 def queries(stored: Stored) -> list[str]:
-    """What the database is asked from now on."""
+    """A list of the statements sent to the database from now on."""
     asked: list[str] = []
     with stored.database.reading() as session:
         engine = session.connection().engine

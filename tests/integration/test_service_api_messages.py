@@ -1,4 +1,4 @@
-"""``/v1/messages`` on both databases: read, rated, and what may be asked next."""
+"""``/v1/messages`` on both databases: reading and rating messages, and suggested questions."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def only(app: AppClient, conversation_id: str) -> dict[str, Any]:
     return dict(item)
 
 
-def test_a_message_is_told_as_clients_expect_it(app: AppClient, stored: Stored, mine: str) -> None:
+def test_a_message_has_the_shape_that_clients_expect(app: AppClient, stored: Stored, mine: str) -> None:
     message = stored.turn(
         app,
         mine,
@@ -128,7 +128,7 @@ def test_without_usage_a_message_has_cost_nothing(app: AppClient, stored: Stored
         (TurnStatus.RUNNING, ("normal", None, "")),
     ],
 )
-def test_how_a_turn_ended_is_told(
+def test_a_message_shows_how_its_turn_ended(
     app: AppClient, stored: Stored, mine: str, status: TurnStatus, told: tuple[str, str | None, str]
 ) -> None:
     prepared: dict[str, Any] = {"answer": "Half an ans", "usage": USAGE, "thoughts": THOUGHTS, "error": "it broke"}
@@ -142,7 +142,7 @@ def test_how_a_turn_ended_is_told(
     assert bool(item["total_tokens"]) == bool(item["agent_thoughts"]) == (status is not TurnStatus.RUNNING)
 
 
-def test_a_turn_whose_run_is_lost_is_finalized_by_who_reads_it(app: AppClient, stored: Stored) -> None:
+def test_reading_a_turn_whose_run_is_lost_finalizes_it(app: AppClient, stored: Stored) -> None:
     mine = stored.conversation(app, unfinished=1, turns=1)
     stored.turn(app, mine, created_at=datetime.now(UTC) - timedelta(hours=1))
 
@@ -190,7 +190,7 @@ def test_the_conversation_must_be_named(app: AppClient) -> None:
         {"limit": "ten"},
     ],
 )
-def test_a_query_that_cannot_be_is_refused(app: AppClient, mine: str, query: dict[str, str]) -> None:
+def test_an_invalid_query_is_refused(app: AppClient, mine: str, query: dict[str, str]) -> None:
     params = {"user": USER, "conversation_id": mine, **query}
 
     told = app.error("GET", "/messages", 400, "invalid_param", params=params)
@@ -198,7 +198,7 @@ def test_a_query_that_cannot_be_is_refused(app: AppClient, mine: str, query: dic
     assert told["params"] == next(iter(query))
 
 
-def test_a_first_message_that_is_not_there_is_not_found(app: AppClient, stored: Stored, mine: str) -> None:
+def test_an_unknown_first_message_is_not_found(app: AppClient, stored: Stored, mine: str) -> None:
     stored.turn(app, mine)
     elsewhere = stored.turn(app, stored.conversation(app))
 
@@ -208,13 +208,13 @@ def test_a_first_message_that_is_not_there_is_not_found(app: AppClient, stored: 
         assert told["message"] == FIRST_NOT_FOUND
 
 
-def test_a_conversation_that_is_not_there_is_not_found(app: AppClient) -> None:
+def test_an_unknown_conversation_is_not_found(app: AppClient) -> None:
     told = app.error("GET", "/messages", 404, "not_found", params={"conversation_id": new_id()})
 
     assert told["message"] == CONVERSATION_NOT_FOUND
 
 
-def test_the_last_opinion_counts(app: AppClient, stored: Stored, mine: str, message: str) -> None:
+def test_the_last_feedback_counts(app: AppClient, stored: Stored, mine: str, message: str) -> None:
     def rate(**body: Any) -> Any:
         told = app.json("POST", f"/v1/messages/{message}/feedbacks", json={"user": USER, **body})
         assert told == {"result": "success"}
@@ -241,7 +241,7 @@ def test_the_last_opinion_counts(app: AppClient, stored: Stored, mine: str, mess
         ({"rating": "like", "content": "c" * 10_001}, "content"),
     ],
 )
-def test_an_opinion_that_cannot_be_is_refused(
+def test_invalid_feedback_is_refused(
     app: AppClient, mine: str, message: str, body: dict[str, Any], params: str
 ) -> None:
     told = app.error("POST", f"/messages/{message}/feedbacks", 400, "invalid_param", json={"user": USER, **body})
@@ -250,7 +250,7 @@ def test_an_opinion_that_cannot_be_is_refused(
     assert only(app, mine)["feedback"] is None
 
 
-def test_messages_of_others_do_not_exist(
+def test_messages_of_other_users_are_not_found(
     app: AppClient, other_app: AppClient, foreign_app: AppClient, mine: str, message: str
 ) -> None:
     for caller, user in ((app, "bob"), (other_app, USER), (foreign_app, USER)):
@@ -263,7 +263,7 @@ def test_messages_of_others_do_not_exist(
 
 
 @pytest.mark.parametrize("wrong", ["x", "%00", "01a1f94a-3a0e-7e3d-b37d-a61260b77010", "' OR 1=1", "a" * 1000])
-def test_a_message_that_is_not_there_is_not_found(app: AppClient, message: str, wrong: str) -> None:
+def test_an_unknown_message_is_not_found(app: AppClient, message: str, wrong: str) -> None:
     for told in (
         app.error("POST", f"/messages/{wrong}/feedbacks", 404, "not_found", json={"user": USER, "rating": "like"}),
         app.error("GET", f"/messages/{wrong}/suggested", 404, "not_found", params={"user": USER}),
@@ -271,7 +271,7 @@ def test_a_message_that_is_not_there_is_not_found(app: AppClient, message: str, 
         assert told["message"] == MESSAGE_NOT_FOUND
 
 
-def test_opinions_at_once_are_all_answered(app: AppClient, mine: str, message: str) -> None:
+def test_concurrent_feedback_is_all_answered(app: AppClient, mine: str, message: str) -> None:
     def rate(number: int) -> int:
         body = {"user": USER, "rating": ("like", "dislike")[number % 2]}
         return app.call("POST", f"/v1/messages/{message}/feedbacks", json=body).status_code
@@ -317,7 +317,7 @@ def messages(database: Database, suggests: Suggests) -> MessageService:
     return MessageService(database, EndUserService(database), finalizer=Finalizes(database), suggest=suggests)
 
 
-def test_who_reads_sees_what_has_become_of_a_turn(
+def test_reading_finalizes_a_turn_and_shows_the_result(
     app: AppClient, stored: Stored, mine: str, messages: MessageService
 ) -> None:
     stored.turn(app, mine)
@@ -337,7 +337,7 @@ def test_suggestions_are_made_for_a_finalized_turn(
     assert suggests.asked == [(app.app, message, TurnStatus.SUCCEEDED)]
 
 
-def test_suggestions_go_by_the_version_of_the_conversation(
+def test_suggestions_follow_the_version_of_the_conversation(
     roster: AgentClient, stored: Stored, messages: MessageService, suggests: Suggests
 ) -> None:
     app = AppClient(roster, app_features=ASKS_NEXT)

@@ -1,4 +1,4 @@
-"""The end of a session: its layers' delete hooks run, nothing of it stays, and no credential was ever told."""
+"""The end of a session: delete hooks run, nothing is left of it, and credentials never leave the server."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.support.redis_server import RedisServer
 from tests.support.session_client import SessionClient, says, scripted_soul
 
 NOTED = "test.noted"
-"""The layer type of ``tests.support.noted_app``, which only the server imports: it changes what layers there are."""
+"""The layer type of ``tests.support.noted_app``. Only the server imports that, because it registers the type."""
 
 CANARY = "sk-canary-of-a-session"
 
 
 @pytest.fixture
 def model(request: pytest.FixtureRequest) -> str:
-    """A model name of the test's own, so that no two tests share a script."""
+    """A model name for this test alone, so that no two tests share a script."""
     return str(request.node.name)
 
 
@@ -54,7 +54,7 @@ def is_empty(database: Database, session_id: str) -> bool:
 
 
 def cleanups(redis_server: RedisServer, tenant: str, known: set[str]) -> list[str]:
-    """Ids of the runs of a tenant that are none of the known ones."""
+    """The ids of a tenant's runs other than the known ones."""
     redis = redis_server.client()
     records = [json.loads(redis.get(key) or b"{}") for key in redis.scan_iter("agents:runs:*:record", count=1000)]
     return [one["run_id"] for one in records if one.get("tenant_id") == tenant and one["run_id"] not in known]
@@ -105,7 +105,7 @@ def test_a_cleanup_is_a_run_without_a_model(
     ],
     ids=["one more", "one less"],
 )
-def test_a_cleanup_leaves_what_is_remembered_though_a_turn_has_failed_on_other_layers(
+def test_a_cleanup_uses_the_remembered_layers_even_after_a_turn_failed_on_others(
     client: SessionClient,
     daemon: ScriptedDaemon,
     model: str,
@@ -141,7 +141,7 @@ def test_a_session_that_never_spoke_is_deleted_at_once(client: SessionClient, da
     assert is_empty(database, session)
 
 
-def test_a_credential_of_a_sessions_composition_is_told_to_the_model_alone(
+def test_a_credential_of_a_sessions_composition_is_only_sent_to_the_model(
     client: SessionClient,
     agent_server: GunicornServer,
     daemon: ScriptedDaemon,

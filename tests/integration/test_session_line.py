@@ -1,4 +1,4 @@
-"""The line of a session: turns that wait for those before them cost nothing, and are forgotten by nobody."""
+"""Turns in line: while they wait for those before them they cost nothing, and they are never forgotten."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_turn_that_has_waited_too_long_fails_and_the_one_behind_it_goes_on(
 def test_readers_that_came_while_a_turn_was_in_line_see_each_of_its_events_once(
     start_server: StartServer, tmp_path: Path, daemon: ScriptedDaemon, model: str
 ) -> None:
-    """They read on the worker that executes it as well."""
+    """The readers are on every worker, including the one that executes the turn."""
     client = start(start_server, tmp_path, "line-readers")
     daemon.script(model, says_and_waits("a", until=model), [{"stream": {"chunks": 200, "text": "word "}}])
     session = client.session(client.scripted_agent(model))
@@ -107,7 +107,7 @@ def test_the_record_of_a_turn_in_line_names_no_worker_and_its_run_begins(
     model: str,
     worker: str | None,
 ) -> None:
-    """Workers of an earlier version, in a cluster, can name the control stream of whatever stands there."""
+    """In a cluster, workers of an earlier version name a control stream after whatever worker stands in the record."""
     prefix = f"line-nobody-{worker is None}"
     client = start(start_server, tmp_path, prefix)
     daemon.script(model, says_and_waits("a1", until=model), says("a2"))

@@ -1,4 +1,4 @@
-"""``/sessions`` on both databases and two workers: what is remembered from one turn to the next."""
+"""``/sessions`` on both databases and two workers: turns, and what a session remembers between them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.session_client import SessionClient, says, says_and_waits, sc
 
 AT_ONCE = 12
 NOBODY = "01a1f94a-0000-7000-8000-000000000000"
-"""An id that is nobody's."""
+"""An id that nothing has."""
 
 
 @pytest.fixture
@@ -26,11 +26,11 @@ def client(agent_server: GunicornServer) -> SessionClient:
 
 @pytest.fixture
 def model(request: pytest.FixtureRequest) -> str:
-    """A model name of the test's own, so that no two tests share a script."""
+    """A model name for this test alone, so that no two tests share a script."""
     return str(request.node.name)
 
 
-def test_a_session_begins_with_the_active_version_and_nothing_remembered(client: SessionClient) -> None:
+def test_a_session_begins_with_the_active_version_and_an_empty_history(client: SessionClient) -> None:
     agent = client.agent()
 
     made = client.json(
@@ -70,10 +70,10 @@ def test_a_turn_is_shown_what_the_turns_before_it_said(
     ]
 
 
-def test_what_a_turn_has_learnt_is_stored_before_its_end_can_be_seen(
+def test_the_state_of_a_turn_is_stored_before_its_end_can_be_seen(
     client: SessionClient, daemon: ScriptedDaemon, model: str
 ) -> None:
-    """Each next turn starts the moment the last one's end is seen."""
+    """Each turn starts the moment the end of the one before is seen."""
     daemon.script(model, *[says(f"a{number}") for number in range(10)])
     session = client.session(client.scripted_agent(model))
 
@@ -236,7 +236,7 @@ def test_a_turn_that_did_not_succeed_leaves_the_last_good_state(
     assert shown(daemon.calls(model)[-1]) == [("user", "q1"), ("assistant", "good"), ("user", "q3")]
 
 
-def test_a_session_keeps_its_version_and_moves_when_told(
+def test_a_session_keeps_its_version_until_it_is_moved(
     client: SessionClient, daemon: ScriptedDaemon, model: str
 ) -> None:
     daemon.script(model, says("ok"))
@@ -274,7 +274,7 @@ def test_layers_that_change_between_turns_keep_the_history(
     assert shown(daemon.calls(model)[1]) == [("user", "q1"), ("assistant", "ok"), ("user", "q2")]
 
 
-def test_a_session_may_have_a_composition_in_the_place_of_an_agent(
+def test_a_session_may_have_a_composition_instead_of_an_agent(
     client: SessionClient, daemon: ScriptedDaemon, model: str
 ) -> None:
     daemon.script(model, says("one"), says("two"))
@@ -376,7 +376,7 @@ def test_the_same_idempotency_key_makes_one_session(client: SessionClient) -> No
     assert made[0] == made[1]
 
 
-def test_a_repeated_create_is_told_the_same_once_its_session_is_deleted(client: SessionClient) -> None:
+def test_a_repeated_create_gets_the_same_answer_after_its_session_was_deleted(client: SessionClient) -> None:
     body = {"agent_id": client.agent()["id"], "name": "Visit"}
     key = {"Idempotency-Key": "gone-1"}
     first = client.json("POST", "/sessions", 201, json=body, headers=key)
@@ -401,7 +401,7 @@ def test_a_repeated_create_is_told_the_same_once_its_session_is_deleted(client: 
         ("GET", f"/turns/{'0' * 8}-0000-7000-8000-{'0' * 12}"),
     ],
 )
-def test_a_session_of_another_tenant_is_not_there(
+def test_a_session_of_another_tenant_is_not_found(
     client: SessionClient, agent_server: GunicornServer, method: str, path: str
 ) -> None:
     session = client.session(client.agent())
@@ -492,19 +492,19 @@ def test_nul_characters_of_a_query_are_taken_out(client: SessionClient, daemon: 
 
 
 @pytest.mark.parametrize("query", ["after=%00", "agent_id=%00", "after=" + "x" * 37, "limit=0", "limit=101", "limit=x"])
-def test_a_query_of_a_list_that_cannot_be_is_refused(client: SessionClient, query: str) -> None:
+def test_an_invalid_query_of_a_list_is_refused(client: SessionClient, query: str) -> None:
     client.refused("GET", f"/sessions?{query}", 400, "invalid_param")
 
 
 @pytest.mark.parametrize("wrong", ["%00", "x", NOBODY])
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("DELETE", ""), ("PATCH", ""), ("GET", "/turns")])
-def test_a_session_that_is_not_there_is_not_found(client: SessionClient, method: str, path: str, wrong: str) -> None:
+def test_an_unknown_session_is_not_found(client: SessionClient, method: str, path: str, wrong: str) -> None:
     body: dict[str, Any] | None = {} if method == "PATCH" else None
 
     client.refused(method, f"/sessions/{wrong}{path}", 404, "session_not_found", json=body)
 
 
-def test_a_turn_that_is_not_there_is_not_found(client: SessionClient) -> None:
+def test_an_unknown_turn_is_not_found(client: SessionClient) -> None:
     agent = client.agent()
     session, other = client.session(agent), client.session(agent)
     client.say(other)
@@ -518,7 +518,7 @@ def test_a_turn_that_is_not_there_is_not_found(client: SessionClient) -> None:
     client.refused("GET", f"/sessions/{session}/turns?after=%00", 400, "invalid_param")
 
 
-def test_a_session_is_changed_in_what_is_sent_alone(client: SessionClient) -> None:
+def test_a_change_of_a_session_changes_only_the_fields_sent(client: SessionClient) -> None:
     agent = client.agent()
     session = client.session(agent, name="Old", metadata={"a": 1})
 
@@ -546,9 +546,7 @@ def test_a_session_is_changed_in_what_is_sent_alone(client: SessionClient) -> No
     ],
     ids=lambda value: None if isinstance(value, int | str) else str(value)[:40],
 )
-def test_a_change_that_cannot_be_is_refused_as_a_whole(
-    client: SessionClient, body: object, status: int, code: str
-) -> None:
+def test_an_invalid_change_is_refused_as_a_whole(client: SessionClient, body: object, status: int, code: str) -> None:
     session = client.session(client.agent(), name="Old")
 
     client.refused("PATCH", f"/sessions/{session}", status, code, json=body)

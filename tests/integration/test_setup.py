@@ -1,4 +1,4 @@
-"""dev/setup and dev/pin, in a checkout of a made-up project and with an index of this machine."""
+"""``dev/setup`` and ``dev/pin``, in a checkout of a made-up project, with a local package index."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ dev = [{ include-group = "start" }, "checking"]
 
 
 class Checkout:
-    """A checkout that asks only the test's index, whatever this machine's pip and uv are told."""
+    """A checkout that uses only the test's index, however this machine's pip and uv are configured."""
 
     def __init__(self, folder: Path, index: PackageIndex) -> None:
         self.folder = folder
@@ -50,20 +50,20 @@ class Checkout:
         )
 
     def setup(self, *arguments: str) -> str:
-        """What dev/setup prints. It must succeed."""
+        """Runs ``dev/setup``, which must succeed, and returns its output."""
         done = self.run("dev/setup", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def installed(self, name: str) -> str | None:
-        """The version of an installed package, None without."""
+        """The version of an installed package; None when it is not installed."""
         done = self.run(str(self.python), "-c", f"import {name}; print({name}.VERSION)")
         return done.stdout.strip() if done.returncode == 0 else None
 
 
 @pytest.fixture(scope="module")
 def pinned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, PackageIndex]]:
-    """A checkout whose pins are made, and its index, in which newer releases have come out since."""
+    """A checkout with pins, and its index, in which newer releases have been published since."""
     folder, files = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("index")
     with running_index(files) as index:
         index.add_installed("uv")
@@ -102,7 +102,7 @@ def test_pip_alone_installs_the_pins_as_the_readme_says_whatever_is_newer(checko
     assert [checkout.installed(name) for name in ("asking", "optional", "helping")] == ["1.0"] * 3
 
 
-def test_what_is_newer_in_the_index_changes_nothing_and_starting_needs_less_than_testing(checkout: Checkout) -> None:
+def test_newer_releases_in_the_index_change_nothing_and_starting_needs_less_than_testing(checkout: Checkout) -> None:
     first = checkout.setup("start")
     has_checking = checkout.installed("checking")
     mark = checkout.folder / ".venv" / "kept"
@@ -121,7 +121,7 @@ def test_what_is_newer_in_the_index_changes_nothing_and_starting_needs_less_than
     assert checkout.setup() == checkout.setup("start") == ""
 
 
-def test_what_was_cut_off_or_made_of_other_pins_is_made_anew_and_what_is_not_as_pinned_is_refused(
+def test_an_interrupted_or_outdated_environment_is_made_anew_and_a_wrong_hash_is_refused(
     checkout: Checkout,
 ) -> None:
     cut_off = checkout.run("env", "UV_OFFLINE=1", "dev/setup", "start")

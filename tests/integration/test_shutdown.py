@@ -21,7 +21,7 @@ EXIT_MARGIN_SECONDS = 4.0
 Settings = dict[str, str | int | float]
 
 
-def test_an_active_run_and_its_stream_go_on_within_the_grace(start_server: StartServer) -> None:
+def test_an_active_run_and_its_stream_continue_within_the_grace(start_server: StartServer) -> None:
     server = start_server(redis_prefix="grace", shutdown_grace_seconds=20)
     client = RunClient(server.url)
     run_id = client.create(prompt(), demo_llm(answer="word " * 20, delay_ms=100))
@@ -79,7 +79,7 @@ def test_a_run_that_outlasts_the_grace_fails_with_reason_shutdown(
         assert rest.result()[-1].data == terminal
 
 
-def test_new_runs_are_refused_once_the_door_is_closed(start_server: StartServer) -> None:
+def test_new_runs_are_refused_while_the_server_drains(start_server: StartServer) -> None:
     server = start_server(redis_prefix="refused", shutdown_grace_seconds=20)
     client = RunClient(server.url)
     run_id = client.create(prompt(), demo_llm(answer="word " * 80, delay_ms=100))
@@ -127,7 +127,7 @@ def test_a_quick_shutdown_ends_runs_without_a_grace(start_server: StartServer, d
     assert RunClient(start_server(settings).url).finish(run_id)["data"]["reason"] == "shutdown"
 
 
-def test_a_viewer_of_another_servers_run_is_told_to_come_back(start_server: StartServer) -> None:
+def test_a_reader_of_another_servers_run_is_asked_to_reconnect(start_server: StartServer) -> None:
     settings: Settings = {"redis_prefix": "viewer", "shutdown_grace_seconds": 1}
     executing, viewing = start_server(settings), start_server(settings)
     run_id = RunClient(executing.url).create(prompt(), demo_llm(answer="word " * 100, delay_ms=100))

@@ -1,4 +1,4 @@
-"""Stream tokens: leave to read one run for a while, and nothing else."""
+"""Stream tokens: permission to read one run for a while, and nothing else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CLOCKS_APART = timedelta(seconds=60)
 
 @pytest.fixture(scope="module")
 def protected(redis_server: RedisServer, daemon: ScriptedDaemon) -> Iterator[GunicornServer]:
-    """Two workers that want a bearer token."""
+    """A server with two workers that needs a bearer token."""
     env = environment(
         redis_server.url, daemon.url, redis_prefix=PREFIX, api_token=API_TOKEN, secret_keys=f"{KEY},{OTHER_KEY}"
     )
@@ -38,13 +38,13 @@ def protected(redis_server: RedisServer, daemon: ScriptedDaemon) -> Iterator[Gun
 
 @pytest.fixture
 def owner(protected: GunicornServer) -> RunClient:
-    """One who has the bearer token."""
+    """A client with the bearer token."""
     return RunClient(protected.url, token=API_TOKEN)
 
 
 @pytest.fixture
 def reader(protected: GunicornServer) -> RunClient:
-    """One who has no bearer token."""
+    """A client without the bearer token."""
     return RunClient(protected.url)
 
 
@@ -63,7 +63,7 @@ def read(client: RunClient, run_id: str, what: str = "", **query: str) -> reques
 
 
 def assert_invalid(response: requests.Response) -> None:
-    """The one answer to every token that does not open."""
+    """Asserts the answer that every invalid token gets."""
     message = "the stream token is not valid here, or no longer"
     assert response.status_code == 401
     assert response.json() == {"code": "invalid_token", "message": message, "status": 401, "detail": message}
@@ -71,20 +71,20 @@ def assert_invalid(response: requests.Response) -> None:
 
 
 def tamper(token: str) -> str:
-    """The token with another character in the middle of what is signed."""
+    """The token with one character changed in the middle of its signed part."""
     middle = token.index(".") // 2
     return token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :]
 
 
 def send_raw(server: GunicornServer, request_line: str) -> str:
-    """Send what no client library would; the status of the answer."""
+    """Sends a request that no client library would send, and returns the status of the answer."""
     address = urlsplit(server.url)
     with socket.create_connection((address.hostname, address.port), timeout=DEADLINE_SECONDS) as connection:
         connection.sendall(f"{request_line}\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode("latin-1"))
         return connection.makefile("rb").readline().decode("latin-1").split()[1]
 
 
-def test_a_token_says_what_it_opens_and_until_when(owner: RunClient) -> None:
+def test_a_token_comes_with_its_run_and_its_expiry(owner: RunClient) -> None:
     run_id = owner.create(prompt())
 
     response = ask_token(owner, run_id, json={"ttl_seconds": 3600})
@@ -99,7 +99,7 @@ def test_a_token_says_what_it_opens_and_until_when(owner: RunClient) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"json": {}}, {"json": {"ttl_seconds": 300}}])
-def test_a_token_lasts_five_minutes_unless_it_is_told_otherwise(owner: RunClient, options: dict[str, Any]) -> None:
+def test_a_token_lasts_five_minutes_by_default(owner: RunClient, options: dict[str, Any]) -> None:
     response = ask_token(owner, owner.create(prompt()), **options)
 
     remaining = datetime.fromisoformat(response.json()["expires_at"]) - datetime.now(UTC)
@@ -228,7 +228,7 @@ def test_a_token_is_no_bearer_token(owner: RunClient) -> None:
 
 
 @pytest.mark.parametrize("ttl", [0, -1, 3601, 10**30, True, None, "300", 1.5, 300.0, [300], {}])
-def test_a_lifetime_that_cannot_be_is_refused(owner: RunClient, ttl: object) -> None:
+def test_an_invalid_lifetime_is_refused(owner: RunClient, ttl: object) -> None:
     response = ask_token(owner, owner.create(prompt()), json={"ttl_seconds": ttl})
 
     assert response.status_code == 422
@@ -237,7 +237,7 @@ def test_a_lifetime_that_cannot_be_is_refused(owner: RunClient, ttl: object) -> 
 
 
 @pytest.mark.parametrize("body", ["[]", '"300"', "null", "{", '{"ttl": 300}', '{"ttl_seconds": NaN}', "\xff"])
-def test_a_body_that_is_no_request_for_a_token_is_refused(owner: RunClient, body: str) -> None:
+def test_a_malformed_request_for_a_token_is_refused(owner: RunClient, body: str) -> None:
     headers = {"Content-Type": "application/json"}
 
     response = ask_token(owner, owner.create(prompt()), data=body.encode("latin-1"), headers=headers)

@@ -1,4 +1,4 @@
-"""POST /structured-output/validate, over HTTP."""
+"""``POST /structured-output/validate``, over HTTP."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def validate(server: GunicornServer, **body: Any) -> dict[str, Any]:
 
 
 def error(response: requests.Response, status: int, code: str) -> Any:
-    """The detail of an error in the one shape of the service."""
+    """Returns the detail of an error, which must have the shape of all errors of the service."""
     body = response.json()
     assert (response.status_code, body["status"], body["code"]) == (status, status, code), response.text
     assert set(body) == {"code", "message", "status", "detail"}
@@ -67,7 +67,7 @@ def error(response: requests.Response, status: int, code: str) -> Any:
 
 
 def large() -> str:
-    """Work for most of a second: on a busy machine that is still far from the longest that a check may take."""
+    """A text that takes most of a second to check: even on a busy machine far less than a check may take."""
     return json.dumps({"n": list(range(40_000))})
 
 
@@ -75,7 +75,7 @@ def large() -> str:
 
 
 @pytest.mark.parametrize("given", [{"text": '{"n": [1]}'}, {"value": {"n": [1]}}, {"text": None, "value": {"n": [1]}}])
-def test_a_valid_output_is_told_as_it_is(guarded: GunicornServer, given: dict[str, Any]) -> None:
+def test_a_valid_output_is_returned_as_it_is(guarded: GunicornServer, given: dict[str, Any]) -> None:
     answer = validate(guarded, **given)
 
     assert answer == {"valid": True, "value": {"n": [1]}, "source": "direct", "repairs": [], "errors": []}
@@ -97,7 +97,7 @@ def test_a_repaired_output_says_what_was_repaired(guarded: GunicornServer) -> No
         ({"value": '{"n": [1]}'}, 0),
     ],
 )
-def test_what_is_a_string_of_its_json_is_unwrapped_safely_and_not_otherwise(
+def test_a_string_of_json_is_unwrapped_by_safe_repair_and_not_without(
     guarded: GunicornServer, given: dict[str, Any], offset: int
 ) -> None:
     unwrapped = validate(guarded, **given, repair="safe")
@@ -115,7 +115,7 @@ def test_an_invalid_output_has_no_value(guarded: GunicornServer) -> None:
     assert answer == {"valid": False, "source": None, "repairs": [], "errors": [problem]}
 
 
-def test_a_text_that_cannot_be_read_is_no_fault_of_the_schema(guarded: GunicornServer) -> None:
+def test_an_unreadable_text_does_not_blame_the_schema(guarded: GunicornServer) -> None:
     answer = validate(guarded, text="{")
 
     (problem,) = answer["errors"]
@@ -181,7 +181,7 @@ def test_a_value_of_any_other_kind_is_invalid(guarded: GunicornServer, schema: A
     assert "value" not in answer
 
 
-def test_a_large_list_is_checked_and_guessed_like_an_object(guarded: GunicornServer) -> None:
+def test_a_large_list_is_checked_and_repaired_like_an_object(guarded: GunicornServer) -> None:
     schema = {"type": "array", "items": {"type": "integer"}}
     numbers = list(range(20_000))
 
@@ -195,7 +195,7 @@ def test_a_large_list_is_checked_and_guessed_like_an_object(guarded: GunicornSer
     assert refused["errors"] == [place]
 
 
-def test_a_default_does_not_look_like_a_success(guarded: GunicornServer) -> None:
+def test_a_default_is_marked_and_does_not_look_valid(guarded: GunicornServer) -> None:
     answer = validate(guarded, text="no", default={"n": []})
 
     assert answer["errors"]
@@ -221,7 +221,7 @@ def test_keys_keep_their_order_and_numbers_their_digits(guarded: GunicornServer)
     assert f'"value": {text},' in response.text
 
 
-# Who may ask
+# Who may call it
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_each_admin_key_is_answered(guarded: GunicornServer, header: str) -> Non
     assert response.status_code == 200
 
 
-def test_a_key_of_a_workspace_is_answered_until_it_is_ended(guarded: GunicornServer) -> None:
+def test_a_key_of_a_workspace_is_answered_until_it_is_revoked(guarded: GunicornServer) -> None:
     made = guarded.post("/keys", json={"kind": "workspace"}, headers=KEY).json()
     headers = {"Authorization": f"Bearer {made['key']}"}
     body = {"schema": SCHEMA, "value": {"n": [1]}}
@@ -328,7 +328,7 @@ def test_a_malformed_body_is_refused_with_400_and_the_place(
     "body",
     [b"", b"{", b"\xff", b'{"schema": NaN}', b'{"text": "\\ud800"}', b"[" * 100_000, b'{"a": 1' + b"0" * 5000 + b"}"],
 )
-def test_a_body_that_is_no_json_is_refused_with_400(guarded: GunicornServer, body: bytes) -> None:
+def test_a_body_that_is_not_json_is_refused_with_400(guarded: GunicornServer, body: bytes) -> None:
     headers = {**KEY, "Content-Type": "application/json"}
 
     error(guarded.post(PATH, data=body, headers=headers), 400, "invalid_param")
@@ -385,7 +385,7 @@ def test_a_schema_or_default_that_cannot_be_used_is_refused_without_its_values(
     assert CANARY not in guarded.log
 
 
-# What is large, hostile or all at once
+# Large, hostile and concurrent requests
 
 
 def test_an_output_above_a_megabyte_is_invalid(guarded: GunicornServer) -> None:
@@ -408,7 +408,7 @@ def test_the_same_request_twice_at_once_is_answered_twice(guarded: GunicornServe
 
 def test_other_requests_stay_quick_while_a_large_text_is_repaired(guarded: GunicornServer) -> None:
     text = large().replace('"n"', "n")
-    validate(guarded, text="{n: []}", repair="lenient")  # the process is there
+    validate(guarded, text="{n: []}", repair="lenient")  # so that the process exists
     waits: list[float] = []
     done = threading.Event()
 

@@ -1,4 +1,4 @@
-"""dev/try-provider: what a person at a terminal sees of it, with the real server and a scripted model."""
+"""``dev/try-provider`` as a person at a terminal sees it, with the real server and a scripted model."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.support.ports import free_port
 
 CHECKOUT = Path(__file__).parents[2]
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "docs", "tests", "benchmarks")
-# Starting takes seconds; this is for a busy machine.
+# Starting takes seconds; a busy machine may need this long.
 PATIENCE = 300.0
 KEY = "sk-canary-of-the-trial"
 
@@ -46,7 +46,7 @@ def says(text: str, *, split: int | None = None) -> list[Step]:
 
 
 def calls(*arguments: dict[str, Any], tool: str = "code_of_box") -> list[Step]:
-    """An answer that calls a tool so many times at once."""
+    """An answer that calls a tool several times at once."""
     steps: list[Step] = [
         {"tool_call": {"index": index, "id": f"call-{index}", "name": tool, "arguments": json.dumps(given)}}
         for index, given in enumerate(arguments)
@@ -55,7 +55,7 @@ def calls(*arguments: dict[str, Any], tool: str = "code_of_box") -> list[Step]:
 
 
 def thinks(text: str) -> list[Step]:
-    """What some servers stream before the answer."""
+    """The thinking that some servers stream before the answer."""
     delta = {"choices": [{"index": 0, "delta": {"reasoning_content": text}, "finish_reason": None}]}
     chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1_795_000_000, "model": "m", **delta}
     return [{"write": f"data: {json.dumps(chunk)}\n\n"}]
@@ -96,7 +96,7 @@ ODD: list[list[Step]] = [
 
 
 class Trials:
-    """Runs dev/try-provider in a copy of the checkout, so that the developer's own .env stays out of it."""
+    """Runs ``dev/try-provider`` in a copy of the checkout, apart from the developer's own .env."""
 
     def __init__(self, checkout: Path) -> None:
         self._checkout = checkout
@@ -130,7 +130,7 @@ def provider() -> Iterator[ScriptedDaemon]:
 
 
 def table(output: str) -> dict[str, tuple[str, str]]:
-    """The verdicts and what is told beside them, by the names of the rows."""
+    """The verdicts and their remarks, by the names of the rows."""
     rows: dict[str, tuple[str, str]] = {}
     for line in output.splitlines():
         name, _, rest = line.strip().partition("  ")
@@ -140,7 +140,7 @@ def table(output: str) -> dict[str, tuple[str, str]]:
     return rows
 
 
-def test_of_a_good_server_all_hold(try_provider: Trials, provider: ScriptedDaemon) -> None:
+def test_with_a_good_server_all_checks_hold(try_provider: Trials, provider: ScriptedDaemon) -> None:
     provider.script("good", *GOOD)
 
     config, effort = '{"compatibility": "openai"}', '{"reasoning_effort": "low"}'
@@ -162,7 +162,7 @@ def test_of_a_good_server_all_hold(try_provider: Trials, provider: ScriptedDaemo
     assert KEY not in ended.stdout + ended.stderr
 
 
-def test_of_an_odd_server_it_says_what_does_not_hold(try_provider: Trials, provider: ScriptedDaemon) -> None:
+def test_with_an_odd_server_it_says_which_checks_do_not_hold(try_provider: Trials, provider: ScriptedDaemon) -> None:
     provider.script("odd", *ODD)
 
     ended = try_provider("openai", "odd", "--url", f"{provider.url}/v1", key=None)
@@ -183,7 +183,7 @@ def test_of_an_odd_server_it_says_what_does_not_hold(try_provider: Trials, provi
     assert ended.returncode == 1
 
 
-def test_of_a_server_that_is_not_there_only_one_request_is_made(try_provider: Trials) -> None:
+def test_an_unreachable_server_gets_only_one_request(try_provider: Trials) -> None:
     ended = try_provider("openai", "nowhere", "--url", f"http://127.0.0.1:{free_port()}/v1")
 
     rows = table(ended.stdout)
@@ -202,7 +202,7 @@ def test_of_a_server_that_is_not_there_only_one_request_is_made(try_provider: Tr
         (["openai", "m", "--thinking", "[]"], "invalid _object value"),
     ],
 )
-def test_what_cannot_be_tried_is_refused_at_once(try_provider: Trials, arguments: list[str], told: str) -> None:
+def test_wrong_arguments_are_refused_at_once(try_provider: Trials, arguments: list[str], told: str) -> None:
     ended = try_provider(*arguments)
 
     assert ended.returncode == 2
@@ -210,7 +210,7 @@ def test_what_cannot_be_tried_is_refused_at_once(try_provider: Trials, arguments
     assert "Redis" not in ended.stdout
 
 
-def test_what_the_layer_does_not_know_is_told(try_provider: Trials) -> None:
+def test_an_unknown_config_key_is_named(try_provider: Trials) -> None:
     ended = try_provider("openai", "m", "--url", "http://127.0.0.1:9/v1", "--config", '{"colour": "green"}')
 
     assert ended.returncode == 2

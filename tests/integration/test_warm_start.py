@@ -1,4 +1,4 @@
-"""A server that the warm parent of the tests has forked is like one that has imported everything itself."""
+"""A server forked by the tests' warm parent is like one that has imported everything itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.redis_server import RedisServer
 
 @pytest.fixture(scope="module")
 def told(redis_server: RedisServer) -> list[dict[str, Any]]:
-    """What a worker of a cold server says of itself, and one of a warm one."""
+    """The state of a worker of a cold server, and of one of a warm server."""
     env = environment(redis_server.url, "http://127.0.0.1:9", redis_prefix="told")
     answers = []
     for cold in (True, False):
@@ -22,14 +22,16 @@ def told(redis_server: RedisServer) -> list[dict[str, Any]]:
     return answers
 
 
-def test_its_worker_has_replaced_the_same_in_the_standard_library(told: list[dict[str, Any]]) -> None:
+def test_a_warm_worker_has_patched_the_same_in_the_standard_library(told: list[dict[str, Any]]) -> None:
     cold, warm = (answer["patched"] for answer in told)
 
     assert {"time.sleep", "socket.socket", "threading.Thread", "os.fork"} <= cold.keys()
     assert {place: warm.get(place) for place in cold} == cold
 
 
-def test_its_modules_have_taken_the_same_from_the_standard_library(told: list[dict[str, Any]]) -> None:
+def test_the_modules_of_a_warm_worker_have_imported_the_same_from_the_standard_library(
+    told: list[dict[str, Any]],
+) -> None:
     cold, warm = (answer["taken"] for answer in told)
 
     assert {"app", "runtime.runtime", "services.database", "pydantic_ai", "sqlalchemy", "redis"} <= cold.keys()
@@ -37,7 +39,7 @@ def test_its_modules_have_taken_the_same_from_the_standard_library(told: list[di
     assert {module: warm.get(module) for module in cold} == cold
 
 
-def test_its_worker_begins_alike(told: list[dict[str, Any]]) -> None:
+def test_a_warm_worker_starts_in_the_same_state(told: list[dict[str, Any]]) -> None:
     cold, warm = (answer["beginning"] for answer in told)
 
     assert warm == cold

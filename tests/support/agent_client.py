@@ -25,7 +25,7 @@ def soul(prompt: str = "You are concise.", **rest: Any) -> dict[str, Any]:
 
 
 class AgentClient:
-    """Calls as the operator, for a tenant of its own unless one is named, or with a key."""
+    """Calls as the operator, for a new tenant unless one is named, or with a key."""
 
     def __init__(self, url: str, *, tenant: str | None = None, key: str | None = None) -> None:
         self.url = url
@@ -41,14 +41,14 @@ class AgentClient:
             return session.request(method, self.url + path, headers=headers, timeout=TIMEOUT_SECONDS, **options)
 
     def json(self, method: str, path: str, status: int = 200, **options: Any) -> dict[str, Any]:
-        """The answer, which must have this status."""
+        """Returns the body of the answer, which must have this status."""
         response = self.call(method, path, **options)
         assert response.status_code == status, response.text
         answer: dict[str, Any] = response.json()
         return answer
 
     def refused(self, method: str, path: str, status: int, code: str, **options: Any) -> dict[str, Any]:
-        """The error, which must be this one."""
+        """Returns the error body, which must have this status and code."""
         answer = self.json(method, path, status, **options)
         assert answer["code"] == code
         return answer

@@ -1,4 +1,4 @@
-"""Fixtures of a server with agents, on both databases."""
+"""Fixtures for tests of agents: a server and its clients, on both databases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECRET_KEYS = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
 @pytest.fixture(scope="module")
 def agent_server(redis_server: RedisServer, daemon: ScriptedDaemon, database_url: str) -> Iterator[GunicornServer]:
-    """Two workers, for all tests of a file."""
+    """A server with two workers, shared by all tests of a file."""
     env = environment(
         redis_server.url,
         daemon.url,
@@ -32,7 +32,7 @@ def agent_server(redis_server: RedisServer, daemon: ScriptedDaemon, database_url
 
 @pytest.fixture
 def roster(agent_server: GunicornServer) -> AgentClient:
-    """A client for a tenant of its own."""
+    """A client for a new tenant."""
     return AgentClient(agent_server.url)
 
 

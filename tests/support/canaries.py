@@ -1,4 +1,4 @@
-"""Canaries: secrets of tests, how programs may write them, and the places to look for them."""
+"""Canaries: made-up secrets, the ways in which programs may write them, and the places to search for them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.support.process_tree import descendants
 
 
 def new_canary() -> str:
-    """A secret with characters that every encoding treats in its own way."""
+    """Returns a secret with characters that each encoding writes differently."""
     return f'cnry+{secrets.token_hex(8)}/"&={secrets.token_hex(8)}'
 
 
 def spellings(canary: str) -> list[str]:
-    """The credential as a program may write it; the parts alone would be found in all of them but base64."""
+    """The ways in which a program may write the credential. Its two ends alone are found in all of them but base64."""
     return [
         canary,
         canary.partition("/")[0].removeprefix("cnry+"),
@@ -35,7 +35,7 @@ def spellings(canary: str) -> list[str]:
 
 
 def echoes(canary: str) -> str:
-    """An error text that repeats a credential in every way."""
+    """An error text that repeats a credential in every spelling."""
     nested = json.dumps({"sent": json.dumps({"key": canary})})
     basic = base64.b64encode(f"user:{canary}".encode()).decode()
     return f"bad key {canary} {quote(canary)} {quote(canary, safe='')} {basic} {nested} {canary!r} Bearer {canary}"
@@ -59,13 +59,13 @@ def stored(redis: Redis) -> Iterator[str]:
             case b"list":
                 yield repr(redis.lrange(key, 0, -1))
             case b"none":
-                pass  # it has expired since
+                pass  # it has expired in the meantime
             case kind:
                 raise AssertionError(f"what is in a {kind!r} is not looked at")
 
 
 def processes(server: GunicornServer) -> Iterator[str]:
-    """The command line, title and variables of every process of the server."""
+    """The command line, title and environment variables of every process of the server."""
     for pid in {server.pid, *descendants(server.pid)}:
         for name in ("cmdline", "comm", "environ"):
             yield Path(f"/proc/{pid}/{name}").read_bytes().decode(errors="replace")
@@ -82,5 +82,5 @@ def rows(database: Database) -> Iterator[str]:
 
 
 def found(canary: str, places: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Where the canary is, and how it is written there."""
+    """The places where the canary is found, each with the spelling found there."""
     return [(place, spelling) for place, text in places.items() for spelling in spellings(canary) if spelling in text]

@@ -1,4 +1,4 @@
-"""A client of ``/v1/chat-messages``, as strict about the wire as Dify's own."""
+"""A client of ``/v1/chat-messages``, as strict about the wire format as Dify's own."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ PING = "event: ping"
 
 @dataclass(frozen=True)
 class Answer:
-    """All frames of a turn."""
+    """The answer to one message: all frames of its turn."""
 
     frames: list[dict[str, Any]]
 
     @property
     def text(self) -> str:
-        """The answer as a client puts it together."""
+        """The text of the answer, put together from the frames as a client does it."""
         text = ""
         for frame in self.frames:
             if frame["event"] in ("message", "agent_message"):
@@ -50,13 +50,13 @@ class Answer:
 
 
 class ChatClient(AppClient):
-    """Speaks with an agent whose model is scripted under a name."""
+    """Chats with an agent whose model is scripted under a given name."""
 
     def __init__(self, roster: AgentClient, model: str, **of_soul: Any) -> None:
         super().__init__(roster, **{"model": scripted_soul(model)["model"], **of_soul})
 
     def post(self, query: str = "Hello?", user: str = USER, **body: Any) -> requests.Response:
-        """A message whose answer is to be streamed; the response is open."""
+        """Posts a message whose answer is streamed, and returns the open response."""
         sent = {"inputs": {}, "query": query, "user": user, "response_mode": "streaming", **body}
         with requests.Session() as session:
             session.trust_env = False
@@ -64,14 +64,14 @@ class ChatClient(AppClient):
             return session.post(url, json=sent, headers=self._headers, timeout=TIMEOUT_SECONDS, stream=True)
 
     def frames(self, query: str = "Hello?", user: str = USER, **body: Any) -> Iterator[dict[str, Any]]:
-        """The frames of an answer as they come."""
+        """Yields the frames of an answer as they arrive."""
         with self.post(query, user, **body) as response:
             assert response.status_code == 200, response.text
             assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
             yield from parse_chat(response.iter_content(None))
 
     def say(self, query: str = "Hello?", user: str = USER, **body: Any) -> Answer:
-        """Send a message and read its answer to the end."""
+        """Sends a message and reads its answer to the end."""
         return Answer(list(self.frames(query, user, **body)))
 
     def blocking(self, query: str = "Hello?", status: int = 200, **body: Any) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class ChatClient(AppClient):
 
 
 def parse_chat(chunks: Iterator[bytes]) -> Iterator[dict[str, Any]]:
-    """Frames of one line each. Pings are skipped; anything else is an error."""
+    """Parses frames of one line each. Pings are skipped; anything else is an error."""
     buffer = b""
     for chunk in chunks:
         buffer += chunk

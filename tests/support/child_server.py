@@ -1,4 +1,4 @@
-"""A scripted server in a process of its own."""
+"""Runs a scripted server in a separate process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ START_SECONDS = 30.0
 
 @contextmanager
 def running_child(module: str, *arguments: str) -> Iterator[int]:
-    """The port that ``python -m module`` prints. It ends with the context, and with this process at the latest."""
+    """Runs ``python -m module`` for the time of the block and yields the port that it prints. It never outlives us."""
     command = [sys.executable, "-m", module, "--port", "0", "--stop-with-stdin", *arguments]
     process = subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None

@@ -1,4 +1,4 @@
-"""A client of the run API, as strict as Dify's own: it reads the wire and nothing else."""
+"""A client of the run API, as strict as Dify's own: it accepts only what the wire format allows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Frame:
 
 
 class RunClient:
-    """Talks to one server."""
+    """A client of one server."""
 
     def __init__(self, url: str, *, token: str | None = None) -> None:
         self.url = url
@@ -37,7 +37,7 @@ class RunClient:
         return self.session.post(f"{self.url}/runs", json=body, timeout=DEADLINE_SECONDS)
 
     def create(self, *layers: dict[str, Any], **rest: Any) -> str:
-        """Post a run that must be accepted; its id."""
+        """Posts a run that must be accepted, and returns its id."""
         response = self.post({"composition": {"layers": list(layers)}, **rest})
         assert response.status_code == 202, response.text
         assert response.json()["status"] == "running"
@@ -66,7 +66,7 @@ class RunClient:
         last_event_id: str | None = None,
         timeout: float = DEADLINE_SECONDS,
     ) -> Iterator[Frame]:
-        """The run's events until the server ends the stream. Each read may take up to ``timeout`` seconds."""
+        """Yields the run's events until the server ends the stream. Each read may take up to ``timeout`` seconds."""
         headers = {"Last-Event-ID": last_event_id} if last_event_id is not None else {}
         params = {"after": after} if after is not None else {}
         url = f"{self.url}/runs/{run_id}/events/sse"
@@ -78,11 +78,11 @@ class RunClient:
                 yield from parse_frames(response.iter_content(None))
 
     def follow(self, run_id: str, **cursor: str) -> list[Frame]:
-        """All events of a run, to its end."""
+        """Returns all events of a run, once it has ended."""
         return list(self.stream(run_id, **cursor))  # type: ignore[arg-type]
 
     def finish(self, run_id: str) -> dict[str, Any]:
-        """Wait for a run's end; its terminal event."""
+        """Waits for a run's end and returns its terminal event."""
         last = self.follow(run_id)[-1]
         assert last.event in TERMINAL_TYPES
         return last.data
@@ -93,7 +93,7 @@ class RunClient:
 
 
 def parse_frames(chunks: Iterator[bytes]) -> Iterator[Frame]:
-    """Frames of an event stream. Comments are skipped; anything else that is not a whole frame is an error."""
+    """Parses an event stream. Comments are skipped; anything else that is not a whole frame is an error."""
     buffer = b""
     for chunk in chunks:
         buffer += chunk
@@ -109,7 +109,7 @@ def parse_frames(chunks: Iterator[bytes]) -> Iterator[Frame]:
 
 
 def wait_until(condition: Any, *, timeout: float = DEADLINE_SECONDS) -> None:
-    """Wait for a condition that must come true."""
+    """Waits for a condition that must come true."""
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, "waited too long"
@@ -117,12 +117,12 @@ def wait_until(condition: Any, *, timeout: float = DEADLINE_SECONDS) -> None:
 
 
 def prompt(user: str = "Summarize the current state.", **config: Any) -> dict[str, Any]:
-    """A prompt layer."""
+    """A prompt layer, as JSON."""
     return {"name": "prompt", "type": "plain.prompt", "config": {"user": user, **config}}
 
 
 def demo_llm(**config: Any) -> dict[str, Any]:
-    """A demo model layer."""
+    """A layer with the demo model, as JSON."""
     return {"name": "llm", "type": "greenrun.demo_llm", "config": config}
 
 

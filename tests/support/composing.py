@@ -1,4 +1,4 @@
-"""A composer's client, and what it has made as the database has it."""
+"""A client of the composers, and a view of the rows that its saves have written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Composer:
         self.tenant = tenant
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
-        # A connection of its own each time, so that any worker may get it.
+        # A new connection for each request, so that any worker may get it.
         with requests.Session() as session:
             session.trust_env = False
             headers = {**self._headers, **options.pop("headers", {})}
@@ -41,7 +41,7 @@ class Composer:
 
 
 class Place:
-    """What is edited by one composer."""
+    """One node or app, as its composer reads and saves it."""
 
     variant = ""
 
@@ -61,7 +61,7 @@ class Place:
         return self._composer.call("POST", f"{self.path}/{route}", json=body)
 
     def saved(self, strategy: str, **body: Any) -> dict[str, Any]:
-        """The state after a save that must be accepted."""
+        """Saves, which must succeed, and returns the new state."""
         response = self.put(strategy, **body)
         assert response.status_code == 200, response.text
         return dict(response.json())
@@ -92,14 +92,14 @@ def prompt_of(state: dict[str, Any]) -> str:
 
 
 class Stored:
-    """The rows of a tenant."""
+    """The agents, versions, revisions and bindings of a tenant, as they are stored."""
 
     def __init__(self, database: Database, tenant: str) -> None:
         self._database = database
         self._tenant = tenant
 
     def roster_agent(self, name: str = "Ada", **soul: Any) -> Agent:
-        """An agent of the roster with one version."""
+        """Stores an agent of the roster with one version."""
         agent = Agent(tenant_id=self._tenant, name=name, scope=AgentScope.ROSTER, source=AgentSource.ROSTER)
         with self._database.transaction() as session:
             session.add(agent)
@@ -140,7 +140,7 @@ class Stored:
         return self._all(WorkflowAgentNodeBinding)
 
     def counts(self) -> list[int]:
-        """How many rows there are of each kind: equal when nothing was stored."""
+        """The number of rows of each kind; unchanged counts mean that nothing was stored."""
         kinds = (Agent, AgentConfigSnapshot, AgentConfigRevision, WorkflowAgentNodeBinding)
         return [len(self._all(kind)) for kind in kinds]
 

@@ -1,4 +1,4 @@
-"""The server, and beside it a route that counts what its worker holds."""
+"""The server with an extra route that counts what its worker holds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ app = create_app()
 
 @app.get("/counts")
 def count() -> Response:
-    """Counts after a collection; ``objects`` are those of our own classes, by class."""
+    """Returns the counts after a garbage collection; ``objects`` counts instances of our own classes, by class."""
     gc.collect()
     objects = gc.get_objects()
     runtime = app.extensions[EXTENSION]

@@ -13,7 +13,7 @@ STOP_SECONDS = 10.0
 
 
 class CuttingProxy:
-    """Forwards connections to one server and cuts each after so many bytes of what the server says.
+    """Forwards connections to one server and cuts each after a number of bytes from the server.
 
     ``cuts`` counts the connections that were cut; ``url`` is where to connect.
     """
@@ -30,7 +30,7 @@ class CuttingProxy:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def close(self) -> None:
-        """Cut what is open and stop."""
+        """Cuts open connections and stops."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._threads[0].join(STOP_SECONDS)
@@ -42,7 +42,7 @@ class CuttingProxy:
             one.close()
 
     def _accept(self) -> None:
-        with suppress(OSError):  # the listener was shut
+        with suppress(OSError):  # the listener was closed
             while True:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(self._target)
@@ -71,7 +71,7 @@ class CuttingProxy:
 
 @contextmanager
 def cutting_proxy(target: str, *, cut_after: int) -> Iterator[CuttingProxy]:
-    """Run a proxy before the server at the URL ``target`` for the time of the block."""
+    """Runs a proxy in front of the server at the URL ``target`` for the time of the block."""
     proxy = CuttingProxy(target, cut_after)
     try:
         yield proxy

@@ -1,6 +1,6 @@
-"""Fixtures of databases: each test that asks for one runs on SQLite and on a real PostgreSQL.
+"""Database fixtures: each test that asks for one runs on SQLite and on a real PostgreSQL.
 
-They live as long as the tests of one file: tests keep apart by tenants of their own, or take an empty one.
+A database is shared by the tests of one file: each test uses a new tenant, or asks for an empty database.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def database_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def new_database(database_kind: str, request: pytest.FixtureRequest) -> Iterator[NewDatabase]:
-    """Makes empty databases, and returns their URLs."""
+    """A function that makes an empty database and returns its URL."""
     if database_kind == POSTGRESQL:
         server: PostgresServer = request.getfixturevalue("postgres_server")
         yield server.create_database
@@ -53,7 +53,7 @@ def empty_database_url(new_database: NewDatabase) -> str:
 
 @pytest.fixture(scope="module")
 def database_url(new_database: NewDatabase) -> str:
-    """A database that is migrated."""
+    """The URL of a migrated database."""
     url = new_database()
     migrate(url)
     return url
@@ -71,7 +71,7 @@ def open_database(url: str, *, timeout_seconds: float = 10, pool_size: int = 5) 
 
 
 def migrate(url: str) -> None:
-    """Bring a database up to date."""
+    """Migrates a database to the newest revision."""
     with open_database(url).migrating() as connection:
         migrations.upgrade(connection, told=lambda _: None)
 

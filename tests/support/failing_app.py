@@ -1,4 +1,4 @@
-"""The server, and beside it routes that fail: at once, or in gunicorn's hands, which then logs the request."""
+"""The server with extra routes that fail: at once, or later in gunicorn, which then logs the request."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def fail_at_once() -> Response:
 
 @app.get("/failing/early")
 def fail_early() -> Response:
-    """Fail after Flask has let go of the answer, and before its first byte."""
+    """Fails after Flask has returned the answer, and before its first byte."""
     return Response(_fail())
 
 
 @app.get("/failing/beside")
 def fail_beside() -> str:
-    """Fail everywhere but in the view, each time with the words of the query: whoever prints them tells them."""
+    """Fails everywhere but in the view, each time with the text of the query, so that any log of the error shows it."""
     words = request.args["words"]
     gevent.spawn(_raise, words)
     runtime = app.extensions[EXTENSION]

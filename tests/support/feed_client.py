@@ -19,9 +19,9 @@ EVENT_TYPES = {"run_started", "pydantic_ai_event", *TERMINAL_TYPES}
 
 
 class FeedClient:
-    """One connection to the feed. ``messages`` are all that were received, ``closed`` the code and reason of the end.
+    """One connection to the feed. ``messages`` has all messages received, ``closed`` the code and reason of the end.
 
-    With a ``gate`` it receives nothing, not even into its own memory, until the gate is set.
+    With a ``gate`` it reads nothing from the socket until the gate is set.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class FeedClient:
         self.closed: tuple[int, str] | None = None
 
     def send(self, message: object) -> None:
-        """Send text as it is, bytes as a binary message, and anything else as JSON."""
+        """Sends text as it is, bytes as a binary message, and anything else as JSON."""
         self.client.send(message if isinstance(message, str | bytes) else json.dumps(message))
 
     def subscribe(self, run_id: str, **more: Any) -> None:
         self.send({"type": "subscribe", "run_id": run_id, **more})
 
     def receive(self) -> Message:
-        """The next message. Raises ConnectionClosed."""
+        """Returns the next message. Raises ``ConnectionClosed`` when the connection has ended."""
         try:
             text = self.client.receive(timeout=DEADLINE_SECONDS)
         except ConnectionClosed as closed:
@@ -64,12 +64,12 @@ class FeedClient:
         return message
 
     def wait_for(self, kind: str, **fields: Any) -> Message:
-        """Receive up to a message of this type with these fields."""
+        """Receives messages up to the first of this type with these fields, and returns that one."""
         fields["type"] = kind
         return self.receive_until(lambda message: fields.items() <= message.items())
 
     def wait_for_run(self, run_id: str, status: str) -> Message:
-        """Receive up to the message of the list that says so of a run."""
+        """Receives messages up to the list's message of this type about this run."""
         return self.receive_until(
             lambda message: (
                 message["type"] == "run" and (message["run"]["run_id"], message["run"]["status"]) == (run_id, status)
@@ -77,7 +77,7 @@ class FeedClient:
         )
 
     def follow_runs(self, **after: Any) -> list[Message]:
-        """Subscribe to the list; the runs of the snapshot."""
+        """Subscribes to the list and returns the runs of its snapshot."""
         self.send({"type": "subscribe_runs", **after})
         assert self.wait_for("subscribed_runs")["resumed"] is False
         runs: list[Message] = []
@@ -88,14 +88,14 @@ class FeedClient:
                 return runs
 
     def rest(self) -> list[Message]:
-        """All messages to the end of the connection."""
+        """Receives all messages until the connection ends."""
         begun = len(self.messages)
         with suppress(ConnectionClosed):
             self.receive_until(lambda _: False)
         return self.messages[begun:]
 
     def events_of(self, run_id: str) -> list[Message]:
-        """The events of a run among the messages received."""
+        """The events of one run among the messages received."""
         return [one for one in self.messages if one["type"] in EVENT_TYPES and one["run_id"] == run_id]
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""An MCP server over HTTP that loses its sessions, as one does that is started anew or has several replicas."""
+"""An MCP server over HTTP that loses its sessions, as after a restart or with several replicas."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ SESSION = b"mcp-session-id"
 
 
 class ForgetfulServer:
-    """Middleware in front of a server of the SDK's.
+    """Middleware in front of the SDK's server.
 
-    It refuses the newest protocol, which has no sessions. A call of ``tool`` makes it forget the session that it comes
-    in, ``sessions`` times: every request in that one is answered with ``status`` and ``body``. From then on so many
-    new ``handshakes`` work.
+    It refuses the newest protocol, which has no sessions. A call of ``tool`` makes it forget the session of that call,
+    up to ``sessions`` times: every request of a forgotten session is answered with ``status`` and ``body``. From then
+    on it accepts ``handshakes`` more handshakes.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Starts processes that have everything imported: children of ours that ``tests/support/warm_parent.py`` forks."""
+"""Starts processes with all imports already done: ``tests/support/warm_parent.py`` forks them for us."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ POLL_SECONDS = 0.02
 ANSWER_BYTES = 64
 PR_SET_CHILD_SUBREAPER = 36
 KEPT = 3
-"""The descriptor that a third one becomes in the forked process."""
+"""The number that a third descriptor gets in the forked process."""
 
 
 class ForkedProcess:
-    """A child of ours that another process has forked."""
+    """A child process of ours that the warm parent has forked."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -45,7 +45,7 @@ class ForkedProcess:
             return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Raises subprocess.TimeoutExpired."""
+        """Returns the exit code. Raises ``subprocess.TimeoutExpired`` when the process runs for longer."""
         begun = time.monotonic()
         while (code := self.poll()) is None:
             if timeout is not None and time.monotonic() - begun > timeout:
@@ -59,7 +59,7 @@ class ForkedProcess:
 
 
 class WarmParent:
-    """The warm parent of this process. It ends when we do."""
+    """The process that forks for this one. It ends when this one does."""
 
     def __init__(self) -> None:
         self._one_at_a_time = threading.Lock()
@@ -77,7 +77,7 @@ class WarmParent:
     def fork(
         self, module: str, arguments: Sequence[str], descriptors: Sequence[int], folder: Path, env: Mapping[str, str]
     ) -> ForkedProcess:
-        """Run ``python -m module`` in a session of its own; see ``warm_parent.take_descriptors``."""
+        """Runs ``python -m module`` in a new session. ``descriptors``: see ``warm_parent.take_descriptors``."""
         request = {"module": module, "arguments": arguments, "folder": str(folder), "env": env, "parent": os.getpid()}
         with self._one_at_a_time:
             _adopt_orphans(True)
@@ -102,12 +102,12 @@ def warm_parent() -> WarmParent:
 
 
 def plain_env() -> dict[str, str]:
-    """What a process needs of our environment to import from the checkout."""
+    """The variables of our environment that a process needs to import from the checkout."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return {**inherited, "PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"}
 
 
 def _adopt_orphans(adopts: bool) -> None:
-    """Whether we, and not init, are the parent of what our descendants leave behind."""
+    """Makes this process, instead of init, the parent of its orphaned descendants, or stops doing so."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, adopts, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "cannot adopt processes")

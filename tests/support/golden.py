@@ -1,6 +1,6 @@
-"""Requests as the code of Dify's releases sends them, and the JSON schemas of what it accepts back.
+"""Requests exactly as Dify's releases send them, and the JSON schemas of the answers that they accept.
 
-``tests/golden/<date>/`` has a file a request: where its body comes from, and method, path, headers and body as they are
+``tests/golden/<date>/`` has one file per request: the source of its body, and method, path, headers and body as
 sent. ``schemas/`` beside them is named by Dify's models.
 """
 
@@ -32,7 +32,7 @@ EVENT_MODELS = {
 
 @dataclass(frozen=True)
 class Golden:
-    """One request of one date."""
+    """One request of the release of one date."""
 
     date: str
     name: str
@@ -58,7 +58,7 @@ class Golden:
         return "cleanup" in self.name
 
     def send(self, url: str, *, run_id: str = RUN_ID) -> requests.Response:
-        """Send it as it is, for another run where it names one."""
+        """Sends the request unchanged, except for the run id where it names a run."""
         data = None if self.content["body"] is None else json.dumps(self.content["body"])
         address = url + self.content["path"].replace(RUN_ID, run_id)
         with requests.Session() as session:
@@ -75,7 +75,7 @@ def run_requests(*dates: str) -> list[Golden]:
 
 
 def knows(date: str, model: str) -> bool:
-    """Whether the code of a date has a model."""
+    """Whether the release of this date has a model of this name."""
     return (FOLDER / date / "schemas" / f"{model}.json").exists()
 
 
@@ -87,7 +87,7 @@ def _validator(date: str, model: str) -> Draft202012Validator:
 
 
 def check(date: str, model: str, value: Any) -> None:
-    """Fail unless the model of a date accepts the value."""
+    """Fails unless the model of the release accepts the value."""
     problems = [f"{error.json_path}: {error.message[:500]}" for error in _validator(date, model).iter_errors(value)]
     assert problems == [], f"{model} of {date}: {value}"
 

@@ -1,4 +1,4 @@
-"""The real gunicorn for tests."""
+"""Runs the real gunicorn for tests."""
 
 import shutil
 import signal
@@ -26,11 +26,10 @@ PREFIX = "DIFY_AGENT_"
 
 
 class GunicornServer:
-    """A gunicorn in a process group and a working folder of its own.
+    """A gunicorn with its own process group and working folder.
 
-    Attributes:
-        url: its address, without a slash at the end.
-        session: what `get` and `post` use; it ignores the proxies of the environment.
+    ``url`` is its address, without a slash at the end. ``session`` is what ``get`` and ``post`` use; it ignores the
+    proxies of the environment.
     """
 
     def __init__(
@@ -43,10 +42,10 @@ class GunicornServer:
         with listen_on(port) as listener, self._log.open("wb") as log:
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             arguments = ["-c", str(CHECKOUT / conf), "--no-control-socket", "-w", str(workers), app, "-b"]
-            # What is no setting may be looked at by an import, as gunicorn's own variables are.
+            # A variable that is not one of our settings may be read during an import, as gunicorn's are.
             cold = cold or not all(name.startswith(PREFIX) for name in env)
             start = _start_cold if cold else _start_warm
-            # The working folder is an empty one, so that no .env of the checkout is read.
+            # The working folder is empty, so that no .env of the checkout is read.
             self._process = start(arguments, listener.fileno(), log.fileno(), folder, {**plain_env(), **env})
 
     @property
@@ -56,11 +55,11 @@ class GunicornServer:
 
     @property
     def log(self) -> str:
-        """What it has written so far."""
+        """All that it has logged so far."""
         return self._log.read_text(errors="replace")
 
     def workers(self) -> list[int]:
-        """Return the process ids of the workers that run."""
+        """Returns the process ids of the running workers."""
         return sorted(still_running(children(self.pid)))
 
     def get(self, path: str, **options: Any) -> requests.Response:
@@ -73,14 +72,13 @@ class GunicornServer:
         return self._process.poll() is None
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal to the arbiter and return at once."""
+        """Sends a signal to the arbiter and returns at once."""
         self._process.send_signal(number)
 
     def wait(self, seconds: float = STOP_SECONDS) -> int:
-        """Wait for gunicorn to end and return its exit code; negative when a signal ended it.
+        """Waits for gunicorn to end and returns its exit code, which is negative when a signal ended it.
 
-        Raises:
-            AssertionError: it still runs after so many seconds.
+        Raises ``AssertionError`` when it still runs after ``seconds``.
         """
         try:
             return self._process.wait(seconds)
@@ -88,16 +86,15 @@ class GunicornServer:
             raise AssertionError(f"gunicorn still runs after {seconds:g} s:\n{self.log}") from None
 
     def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = STOP_SECONDS) -> int:
-        """Send a signal to the arbiter (if it still runs) and `wait`."""
+        """Sends a signal to the arbiter, if it still runs, and calls ``wait``."""
         if self.is_running():
             self.send_signal(number)
         return self.wait(seconds)
 
     def wait_until_ready(self) -> None:
-        """Wait for GET /ready to answer 200.
+        """Waits until ``GET /ready`` answers 200.
 
-        Raises:
-            RuntimeError: it ended or is not ready in time; with all it wrote.
+        Raises ``RuntimeError``, with the log, when gunicorn has ended or is not ready in time.
         """
         ready = wait_until(lambda: not self.is_running() or self._is_ready(), START_SECONDS)
         if not ready or not self.is_running():
@@ -105,7 +102,7 @@ class GunicornServer:
             raise RuntimeError(f"gunicorn {what}:\n{self.log}")
 
     def close(self) -> None:
-        """End it at once, with all of its processes."""
+        """Kills gunicorn and all of its processes."""
         self.session.close()
         kill_session(self._process)
 
@@ -126,18 +123,16 @@ def running_server(
     *,
     cold: bool = False,
 ) -> Iterator[GunicornServer]:
-    """Run gunicorn, ready, for the time of the block. Call `stop` for a graceful end; leaving the block kills it.
+    """Runs gunicorn, ready, for the time of the block. Call ``stop`` for a graceful end; leaving the block kills it.
 
-    Args:
-        env: its environment, besides the likes of PATH. No DIFY_AGENT_ variable is inherited and no .env is read.
-        port: of 127.0.0.1; 0 is a free one.
-        conf: gunicorn's configuration file, from the checkout.
-        app: the application, importable from the checkout.
-        cold: import everything anew, as every real start does, instead of being forked by the `warm_parent`: for tests
-            of starting, reloading and memory. A server with variables that are no settings of ours always does.
+    ``env`` is its environment, besides basic variables such as PATH: no DIFY_AGENT_ variable is inherited and no .env
+    is read. ``port`` is a port of 127.0.0.1; 0 chooses a free one. ``conf`` is gunicorn's configuration file, in the
+    checkout; ``app`` is the application, importable from the checkout.
 
-    Raises:
-        RuntimeError: it did not become ready.
+    A ``cold`` server imports everything anew, as every real start does, instead of being forked by ``warm_parent``;
+    tests of starting, reloading and memory need that. A server with variables that are not our settings is always cold.
+
+    Raises ``RuntimeError`` when it does not become ready.
     """
     folder = Path(tempfile.mkdtemp(prefix="gunicorn-"))
     try:
@@ -157,6 +152,6 @@ def _start_cold(arguments: list[str], listener: int, log: int, folder: Path, env
 
 
 def _start_warm(arguments: list[str], listener: int, log: int, folder: Path, env: dict[str, str]) -> Process:
-    # Where to be is a default that gunicorn has from its import, which was elsewhere.
+    # gunicorn takes the default of --chdir when it is imported, which happened in another folder.
     arguments = [*arguments, f"fd://{KEPT}", "--chdir", str(folder)]
     return warm_parent().fork("gunicorn", arguments, (log, log, listener), folder, env)

@@ -1,4 +1,4 @@
-"""The server, and beside it a route that holds up its whole worker in C code, as a bad regular expression does."""
+"""The server with an extra route that blocks its whole worker in C code, as a bad regular expression does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BAD = re.compile(r"(a|a)*b")
 
 @app.post("/holding/<int:seconds>")
 def hold(seconds: int) -> str:
-    """Let nothing else run on this worker, no greenlet and no event loop."""
+    """Blocks every greenlet and the event loop of this worker."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         _BAD.match("a" * 22)

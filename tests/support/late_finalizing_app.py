@@ -1,4 +1,4 @@
-"""The server, whose workers finalize turns that succeed only when somebody needs them, or at their end."""
+"""The server, with workers that finalize a successful turn only when a caller needs it, or when they stop."""
 
 from __future__ import annotations
 

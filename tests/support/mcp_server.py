@@ -1,8 +1,8 @@
 """An MCP server built with the official SDK.
 
-As a process of its own over streamable HTTP: ``python -m tests.support.mcp_server --http`` (prints its port), or from
-a test with ``running_mcp_server()``. Over its pipes: ``python -m tests.support.mcp_server``, which is what a test
-allows as a command.
+Over streamable HTTP: ``python -m tests.support.mcp_server --http`` (prints its port), or from a test with
+``running_mcp_server()``. Over standard input and output: ``python -m tests.support.mcp_server``, for tests that allow
+it as a command.
 
 Its tools: ``echo`` gives back a text, ``silent`` returns nothing, ``slow`` takes some seconds, ``big`` returns many
 characters, ``fail`` raises, ``die`` ends the process in the middle of the call, ``picture`` returns an image,
@@ -61,7 +61,7 @@ COMMAND = ["env", f"PYTHONPATH={PROJECT}", sys.executable, "-m", "tests.support.
 
 
 class RunningMcpServer:
-    """A server of its own process over HTTP."""
+    """A server over HTTP, in a separate process."""
 
     def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
         self.port = port
@@ -72,7 +72,7 @@ class RunningMcpServer:
         return f"http://127.0.0.1:{self.port}/mcp"
 
     def freeze(self) -> None:
-        """Let it accept connections and answer nothing."""
+        """Stops the process: connections are accepted and nothing is answered."""
         self._process.send_signal(signal.SIGSTOP)
 
     def kill(self) -> None:
@@ -82,7 +82,7 @@ class RunningMcpServer:
 
 @contextmanager
 def running_mcp_server(*options: str) -> Iterator[RunningMcpServer]:
-    """A server in a process of its own, which ends with the context."""
+    """Runs a server in a separate process for the time of the block."""
     command = [sys.executable, "-m", "tests.support.mcp_server", "--http", *options]
     process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -199,7 +199,7 @@ async def _serve_http(server: MCPServer, *, json_response: bool, forget: str | N
     import uvicorn
 
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does it only for sockets it has made
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does it only for its own sockets
     app: Any = server.streamable_http_app(json_response=json_response)
     if forget is not None:
         app = ForgetfulServer(app, **json.loads(forget))

@@ -1,6 +1,6 @@
-"""In CI a skipped test is a failed one: there everything a test may need is installed.
+"""Makes skipped tests fail in CI, where everything that a test may need is installed.
 
-A pytest plugin, on when the environment has CI=true. Expected failures (xfail) stay what they are.
+A pytest plugin, on when the environment has CI=true. Expected failures (xfail) are left alone.
 """
 
 import os

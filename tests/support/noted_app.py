@@ -1,4 +1,4 @@
-"""The server with one layer type more, which notes what is done to it, and a route that tells the notes."""
+"""The server with an extra layer type that notes which of its hooks are called, and a route that shows the notes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ notes: list[list[Any]] = []
 
 
 class NotedState(BaseModel):
-    """What a layer of an earlier run has left."""
+    """What a layer remembers from earlier runs."""
 
     entered: int = 0
 
@@ -50,5 +50,5 @@ app = create_app()
 
 @app.get("/notes")
 def show_notes() -> Response:
-    """Each hook with how often the layer had been entered, of this worker."""
+    """Returns the hooks called on this worker, each with the number of times that its layer had been entered."""
     return jsonify(notes)

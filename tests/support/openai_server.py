@@ -1,8 +1,8 @@
-"""An OpenAI-compatible server that answers by script, in a process of its own.
+"""An OpenAI-compatible server that answers by script, in a separate process.
 
 Start it with ``python -m tests.support.openai_server --port 0`` (prints its port), or from a test with
-``running_openai_server()``. What it writes is Chat Completions as OpenAI streams it: a chunk with the role first, one
-server-sent event a delta, ``[DONE]`` last. Every event is written to the socket by itself, so that splits happen.
+``running_openai_server()``. It streams Chat Completions as OpenAI does: a chunk with the role first, one server-sent
+event per delta, ``[DONE]`` last. Every event is written to the socket separately, so that splits happen.
 
 A script belongs to a model name and is a list of answers, one for each consecutive call; the last one repeats. An
 answer is a list of steps:
@@ -10,16 +10,17 @@ answer is a list of steps:
     {"text": "hello", "split": 3, "pause": 0.01}   text deltas of 3 characters each (without split: one)
     {"tool_call": {"id": "1", "name": "f", "arguments": "{}"}, "split": 2}   its name, then fragments of its arguments
     {"finish": "stop", "usage": {...}}             the last deltas, and [DONE]
-    {"event": "name", "data": {...}}               one event of another wire; no role chunk is written before it
+    {"event": "name", "data": {...}}               one event of another wire format; without a role chunk before it
     {"write": "data: ..."}                         raw body bytes
-    {"pause": 0.5}, {"hang": true}                 wait, for a while or for ever
+    {"pause": 0.5}, {"hang": true}                 wait, for a while or forever
     {"status": 429, "body": {...}, "headers": {}}  an HTTP answer instead of a stream; must come first
     {"wait": "go"}                                 wait for POST /_releases/go
     {"silence": true}                              no answer at all; must come first
     {"abort": true}                                cut the connection in the middle of the body
-    {"end": true}                                  end the body well, without [DONE]
+    {"end": true}                                  end the body properly, without [DONE]
 
-A model is named in the body, or in the path as Google's API has it. The control routes are the plugin daemon's.
+The model is named in the body, or in the path as in Google's API. The control routes are those of
+``plugin_daemon.py``.
 """
 
 from __future__ import annotations
@@ -55,13 +56,13 @@ _GOOGLE_PATH = re.compile(r"/models/([^:/]+):")
 
 @contextmanager
 def running_openai_server() -> Iterator[ScriptedDaemon]:
-    """A server in a process of its own, which ends with the context, and with this process at the latest."""
+    """Runs a server in a separate process for the time of the block. It never outlives this process."""
     with running_child("tests.support.openai_server") as port:
         yield ScriptedDaemon(port, None)
 
 
 class OpenAIServer(Daemon):
-    """The scripts, the calls, and how they are answered."""
+    """The scripts and the recorded calls; answers each call by its script."""
 
     async def _answer(
         self, path: str, headers: dict[str, str], raw: bytes, reader: WatchedReader, writer: asyncio.StreamWriter
@@ -98,7 +99,7 @@ async def _play(
     writer: asyncio.StreamWriter,
     releases: Mapping[str, asyncio.Event],
 ) -> str:
-    """Write one answer; how it ended."""
+    """Writes one answer and returns how it ended."""
     body = Body(reader, writer)
     first = answer[0] if answer else {}
     if "silence" in first:
@@ -129,7 +130,7 @@ async def _play(
 
 
 def _written(step: Step, request: dict[str, Any]) -> Iterator[bytes]:
-    """What a step writes, event by event."""
+    """Yields what a step writes, event by event."""
     if "text" in step:
         for text in _split(step["text"], step.get("split")):
             yield _chunk(request, {"content": text})
@@ -147,7 +148,7 @@ def _written(step: Step, request: dict[str, Any]) -> Iterator[bytes]:
 
 
 def _tool_call(step: Step, request: dict[str, Any]) -> Iterator[bytes]:
-    """A fragment with the id and the name, then the arguments bit by bit, told apart by nothing but the index."""
+    """A fragment with the id and the name, then fragments of the arguments that carry only the index."""
     call = step["tool_call"]
     index = call.get("index", 0)
     opening = {
@@ -200,7 +201,7 @@ async def _main(port: int, stop_with_stdin: bool) -> None:
 
 
 def main() -> None:
-    """Serve until stopped."""
+    """Serves until stopped."""
     parser = argparse.ArgumentParser(prog="python -m tests.support.openai_server", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")
     parser.add_argument("--stop-with-stdin", action="store_true", help="stop when standard input ends")

@@ -1,4 +1,4 @@
-"""A package index of this machine, with packages that a test makes up."""
+"""A local package index, with packages that a test makes up."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from pathlib import Path
 
 
 class PackageIndex:
-    """Wheels in folders, as both pip and uv read them. ``url`` is what they are told."""
+    """Wheels in folders, as both pip and uv read them. ``url`` is the index URL to configure."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.url = url
         self._folder = folder
 
     def add(self, name: str, version: str, requires: Sequence[str] = (), extras: Sequence[str] = ()) -> None:
-        """Publish a package of one module, whose ``VERSION`` tells which release was installed."""
+        """Publishes a package of one module, whose ``VERSION`` shows which release was installed."""
         lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
         lines += [f"Provides-Extra: {extra}" for extra in extras]
         lines += [f"Requires-Dist: {requirement}" for requirement in requires]
         self._publish(name, version, {f"{name}.py": f'VERSION = "{version}"\n'.encode()}, "\n".join(lines) + "\n")
 
     def add_installed(self, name: str) -> None:
-        """Publish a package that this Python has installed, its scripts included."""
+        """Publishes a package that this Python has installed, including its scripts."""
         installed = distribution(name)
         own = f"{name}-{installed.version}.dist-info"
         files = {}
@@ -58,7 +58,7 @@ class PackageIndex:
 
 @contextmanager
 def running_index(folder: Path) -> Iterator[PackageIndex]:
-    """An index without packages, over HTTP."""
+    """Serves an empty index over HTTP for the time of the block."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -68,7 +68,7 @@ def running_index(folder: Path) -> Iterator[PackageIndex]:
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """The listing of a folder is a page of an index as it is."""
+    """Serves folder listings, which are valid pages of an index as they are."""
 
     def log_message(self, format: str, *args: object) -> None:
         pass

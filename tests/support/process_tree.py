@@ -1,4 +1,4 @@
-"""Processes as the machine sees them."""
+"""The machine's processes, as ``/proc`` shows them."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -10,15 +10,14 @@ PROCESSES = Path("/proc")
 
 
 def children(pid: int) -> set[int]:
-    """Return the ids of the processes that this one started itself."""
+    """Returns the ids of the processes that this one has started itself."""
     return {child for child, parent in _parents().items() if parent == pid}
 
 
 def descendants(pid: int, *, command: str = "") -> set[int]:
-    """Return the ids of the processes that this one started, and of those they started; or those with such a command.
+    """Returns the ids of the processes that this one has started, of those that they have started, and so on.
 
-    Args:
-        command: a part of the command line, such as `LEASES`.
+    ``command`` is a part of the command line that they must have, such as ``LEASES``.
     """
     found: set[int] = set()
     pending = [pid]
@@ -32,20 +31,20 @@ def descendants(pid: int, *, command: str = "") -> set[int]:
 
 
 def still_running(pids: set[int]) -> set[int]:
-    """Return which of these processes run; one that ended and was not collected does not."""
+    """Returns those of these processes that still run; a zombie does not count."""
     return {pid for pid in pids if (fields := _fields(pid)) and fields[0] != "Z"}
 
 
 def _parents() -> dict[int, int]:
-    """The parent of each process."""
+    """The id of each process's parent."""
     pids = [int(path.name) for path in PROCESSES.iterdir() if path.name.isdigit()]
     return {pid: int(fields[1]) for pid in pids if (fields := _fields(pid))}
 
 
 def _fields(pid: int) -> list[str]:
-    """The state of a process, its parent and so on; nothing when there is none."""
+    """The state of a process, its parent and so on; empty when there is no such process."""
     with suppress(FileNotFoundError, ProcessLookupError):
-        # The name comes before, in brackets, and may have some in it.
+        # The name stands before them, in brackets, and may itself contain brackets.
         return (PROCESSES / str(pid) / "stat").read_text().rpartition(")")[2].split()
     return []
 

@@ -1,4 +1,4 @@
-"""The same short answer, of 7 and 5 tokens, as each provider streams it: steps for the scripted server."""
+"""The same short answer (7 tokens in, 5 out) as each provider streams it: steps for the scripted server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP for many connections in one thread: one request a connection, and streams that may break off anywhere."""
+"""HTTP over many connections in one thread: one request per connection, and streams that may break off anywhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ANSWER_SECONDS = 60.0
 
 
 class Lost(Exception):
-    """The connection was refused, or ended before the answer did. ``had_begun`` once there was a status."""
+    """The connection was refused, or ended before the answer did. ``had_begun`` says whether there was a status."""
 
     def __init__(self, error: BaseException, *, had_begun: bool) -> None:
         super().__init__(f"{type(error).__name__}: {error}")
@@ -33,7 +33,7 @@ class Answer:
 
 
 class OpenAnswer:
-    """An answer whose status has come; ``chunks`` are its body."""
+    """An answer whose status has arrived; ``chunks`` reads its body."""
 
     def __init__(self, status: int, headers: Mapping[str, str], reader: asyncio.StreamReader) -> None:
         self.status = status
@@ -41,7 +41,7 @@ class OpenAnswer:
         self._reader = reader
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Raises Lost when the connection ends too early."""
+        """Yields the body as it arrives. Raises ``Lost`` when the connection ends too early."""
         try:
             if self._headers.get("transfer-encoding") != "chunked":
                 yield await self._reader.readexactly(int(self._headers["content-length"]))
@@ -53,7 +53,7 @@ class OpenAnswer:
 
 
 def request_bytes(method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> bytes:
-    """A request after whose answer the server closes the connection."""
+    """The bytes of a request after which the server closes the connection."""
     content = b"" if body is None else json.dumps(body).encode()
     fields = {"Host": "test", "Connection": "close", **(headers or {})}
     if body is not None:

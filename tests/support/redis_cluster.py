@@ -21,7 +21,7 @@ FORM_SECONDS = 60.0
 
 
 class ClusterNode(RedisServer):
-    """One node. Its bus is on a port 10,000 above its own, so a start with a high port fails and takes another one."""
+    """One node. Its cluster bus uses a port 10,000 above its own, so a start on a high port fails and is repeated."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, unix_socket=False, persistent=False, password=PASSWORD)
@@ -33,11 +33,11 @@ class ClusterNode(RedisServer):
         return self._port
 
     def ask(self, *command: str | int) -> Any:
-        """The answer as it is. The name of a redis-py command is one word or two."""
+        """Returns the raw answer. The command's name is one word or two, as in redis-py."""
         return self.redis.execute_command(*command)
 
     def info(self) -> dict[str, str]:
-        """What it knows of the cluster."""
+        """Returns the fields of CLUSTER INFO."""
         lines = self.redis.execute_command("CLUSTER INFO")
         return dict(lines)
 
@@ -48,7 +48,7 @@ class ClusterNode(RedisServer):
 
 
 class RedisCluster:
-    """The nodes: ``masters``, and ``replica`` of the first one. ``url`` is of the second."""
+    """The nodes: three ``masters``, and a ``replica`` of the first. ``url`` is that of the second."""
 
     def __init__(self, nodes: list[ClusterNode]) -> None:
         self.masters = nodes[:MASTERS]
@@ -57,16 +57,16 @@ class RedisCluster:
         self._form()
 
     def master_of(self, key: str) -> ClusterNode:
-        """The node that has a key, as long as no slot was moved and no node replaced."""
+        """The node that has a key, until a slot is moved or a node replaced."""
         return self.masters[_number_of(key_slot(key.encode()))]
 
     def begin_to_move(self, slot: int, source: ClusterNode, target: ClusterNode) -> None:
-        """From now on keys of the slot may be on either node."""
+        """Begins to move a slot: from now on its keys may be on either node."""
         target.ask("CLUSTER SETSLOT", slot, "IMPORTING", source.id)
         source.ask("CLUSTER SETSLOT", slot, "MIGRATING", target.id)
 
     def move_keys(self, slot: int, source: ClusterNode, target: ClusterNode, *, at_most: int = 1000) -> int:
-        """Move some keys of the slot, and answer how many."""
+        """Moves some keys of the slot, and returns how many."""
         keys = source.ask("CLUSTER GETKEYSINSLOT", slot, at_most)
         if keys:
             options = ("AUTH", PASSWORD, "KEYS", *keys)
@@ -74,7 +74,7 @@ class RedisCluster:
         return len(keys)
 
     def finish_moving(self, slot: int, source: ClusterNode, target: ClusterNode) -> None:
-        """Give the slot, whose keys have moved, to its new node."""
+        """Assigns the slot to its new node; all its keys must have been moved."""
         for node in (target, source, *(one for one in self.masters if one not in (source, target))):
             node.ask("CLUSTER SETSLOT", slot, "NODE", target.id)
 
@@ -101,13 +101,13 @@ class RedisCluster:
 
 
 def _number_of(slot: int) -> int:
-    """Which master gets a slot in the beginning."""
+    """The number of the master that has a slot at first."""
     return slot * MASTERS // REDIS_CLUSTER_HASH_SLOTS
 
 
 @contextmanager
 def running_cluster() -> Iterator[RedisCluster]:
-    """Run a cluster for the time of the block."""
+    """Runs a cluster for the time of the block."""
     folder = Path(tempfile.mkdtemp(prefix="cluster-"))
     try:
         with ExitStack() as stack:

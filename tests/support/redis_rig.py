@@ -1,4 +1,4 @@
-"""A server whose Redis gets into trouble while runs stream and requests come, and what must hold meanwhile."""
+"""A server whose Redis fails while runs stream and requests arrive, and checks of what must hold meanwhile."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PREFIX = "trouble"
 PASSWORD = "canary-password-of-redis"
 LEASE_SECONDS = 4
 QUICK_SECONDS = 8.0
-"""Within which a request must be answered during trouble: twice what is promised, for a busy machine."""
+"""The time within which a request must be answered during trouble: twice what is promised, for a busy machine."""
 
 
 @dataclass
 class Rig:
-    """A server with two workers and a Redis of its own, which keeps its data."""
+    """A server with two workers, and its own Redis, which keeps its data."""
 
     server: GunicornServer
     redis_server: RedisServer
@@ -47,7 +47,7 @@ class Rig:
             yield runs
 
     def ended_run(self) -> str:
-        """The id of a run that has ended."""
+        """Creates a run, waits for its end and returns its id."""
         run_id = self.client.create(prompt())
         self.client.finish(run_id)
         return run_id
@@ -57,35 +57,35 @@ class Rig:
         assert self.client.follow(run_id)[-1].event == "run_cancelled"
 
     def running(self) -> list[str]:
-        """The runs that are recorded as running."""
+        """The ids of the runs that are stored as running."""
         raw = [self.redis.get(key) for key in self.redis.keys(f"{PREFIX}:runs:*:record")]
         records = [json.loads(record) for record in raw if record is not None]
         return [record["run_id"] for record in records if record["status"] == "running"]
 
     def connections(self) -> set[str]:
-        """The ids of the connections that the workers write by."""
+        """The ids of the connections on which the workers write."""
         names = {"greenrun-log", "greenrun-requests"}
         return {client["id"] for client in self.redis.client_list() if client["name"] in names}
 
     def kept_for_ever(self) -> list[bytes]:
-        """The keys without a lifetime; the leases are one while there are any."""
+        """The keys without a lifetime; among them the key of the leases while there are any."""
         return [key for key in self.redis.scan_iter() if self.redis.ttl(key) == -1]
 
     def is_ready(self) -> bool:
-        """Whether all workers most likely are."""
+        """Whether all workers are ready, as far as several requests can show."""
         return all(requests.get(f"{self.server.url}/ready", timeout=30).status_code == 200 for _ in range(6))
 
 
 def running_rig(daemon: ScriptedDaemon, stack: ExitStack, *, workers: int = 2) -> Rig:
     redis_server = stack.enter_context(running_redis(persistent=True, password=PASSWORD))
     env = environment(redis_server.url, daemon.url, redis_prefix=PREFIX, lease_seconds=LEASE_SECONDS)
-    server = stack.enter_context(running_server(env, workers=workers, cold=True))  # its memory is looked at
+    server = stack.enter_context(running_server(env, workers=workers, cold=True))  # its memory is measured
     return Rig(server, redis_server, daemon, redis_server.client())
 
 
 @dataclass
 class Asker:
-    """Sends requests of all kinds all the time, and keeps what was answered and how long it took."""
+    """Sends requests of all kinds continuously, and keeps the answers and how long each took."""
 
     url: str
     run_id: str
@@ -127,7 +127,7 @@ class Asker:
 
 @contextmanager
 def asking(rig: Rig, run_id: str) -> Iterator[Asker]:
-    """Ask for the time of the block. All answers are good ones or 503, and none takes long."""
+    """Sends requests for the time of the block. Every answer must be a good one or 503, and come quickly."""
     askers = [Asker(rig.server.url, run_id) for _ in range(3)]
     over = threading.Event()
     threads = [threading.Thread(target=asker.ask_while, args=(lambda: not over.is_set(),)) for asker in askers]

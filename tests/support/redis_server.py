@@ -1,4 +1,4 @@
-"""A real redis-server for tests."""
+"""Runs a real redis-server for tests."""
 
 import shutil
 import signal
@@ -24,11 +24,10 @@ PORT_ATTEMPTS = 5
 
 
 class RedisServer:
-    """A redis-server in a folder of its own.
+    """A redis-server with its own folder.
 
-    Attributes:
-        url: `redis://…` or `unix://…`, with the password if there is one; stays the same over `restart`.
-        folder: its data, log and socket.
+    ``url`` is ``redis://…`` or ``unix://…``, with the password if there is one; it stays the same after ``restart``.
+    ``folder`` has its data, log and socket.
     """
 
     def __init__(self, folder: Path, *, unix_socket: bool, persistent: bool, password: str | None = None) -> None:
@@ -49,39 +48,39 @@ class RedisServer:
 
     @property
     def pid(self) -> int:
-        """Its process id. Only while it runs."""
+        """Its process id; only available while it runs."""
         assert self._process is not None, "redis-server was stopped"
         return self._process.pid
 
     def client(self) -> Redis:
-        """Return a new client, closed with the server. It does not retry, and gives up on an answer after 10 s."""
+        """Returns a new client, closed with the server. It does not retry, and gives up on an answer after 10 s."""
         client = Redis.from_url(self.url, socket_timeout=10, socket_connect_timeout=10, retry=Retry(NoBackoff(), 0))
         self._clients.append(client)
         return client
 
     def pause(self) -> None:
-        """Freeze it: connections stay open and nothing is answered, until `resume`."""
+        """Freezes it: connections stay open and nothing is answered until ``resume``."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it without a warning (SIGKILL). Without `persistent` its data is gone."""
+        """Kills it (SIGKILL). Its data is lost unless it is ``persistent``."""
         self._signal(signal.SIGKILL)
         self._collect()
 
     def stop(self) -> None:
-        """End it in order. Does nothing when it does not run."""
+        """Stops it gracefully. Does nothing when it is not running."""
         if self._process is not None:
-            self._signal(signal.SIGCONT)  # a frozen process does not hear SIGTERM
+            self._signal(signal.SIGCONT)  # a frozen process does not handle SIGTERM
             self._signal(signal.SIGTERM)
             self._collect()
 
     def restart(self, *options: str, keep_data: bool = True) -> None:
-        """Start it again at the same address, after stopping it if it runs.
+        """Starts it again at the same address, after stopping it if it is running.
 
-        Data is kept when it is `persistent`, unless `keep_data` is false; `options` are for this one start.
+        Data is kept when it is ``persistent``, unless ``keep_data`` is false; ``options`` are for this start only.
         """
         self.stop()
         if not keep_data:
@@ -91,7 +90,7 @@ class RedisServer:
             raise RuntimeError(f"redis-server does not start again:\n{log_tail(self._log)}")
 
     def close(self) -> None:
-        """Close the clients and stop."""
+        """Closes the clients and stops it."""
         for client in self._clients:
             client.close()
         self.stop()
@@ -113,7 +112,7 @@ class RedisServer:
     def _command(self) -> list[str]:
         command = [str(find_redis_server()), "--bind", "127.0.0.1", "--port", str(self._port), "--save", ""]
         command += ["--dir", str(self.folder), "--appendonly", "yes" if self._persistent else "no"]
-        # An acknowledged write must not be lost to `kill`, or tests of outages would see two faults at once.
+        # ``kill`` must not lose an acknowledged write, or tests of outages would see two faults at once.
         command += ["--appendfsync", "always"]
         if self._password is not None:
             command += ["--requirepass", self._password]
@@ -139,10 +138,9 @@ class RedisServer:
 def running_redis(
     *, unix_socket: bool = False, persistent: bool = False, password: str | None = None
 ) -> Iterator[RedisServer]:
-    """Run a redis-server for the time of the block, on a free port or on a unix socket.
+    """Runs a redis-server for the time of the block, on a free port or on a unix socket.
 
-    Args:
-        persistent: keep an append-only file, so that data survives `kill` and `restart`.
+    A ``persistent`` one keeps an append-only file, so that data survives ``kill`` and ``restart``.
     """
     folder = Path(tempfile.mkdtemp(prefix="redis-"))  # short: a unix socket's path has at most 107 bytes
     try:
@@ -156,7 +154,7 @@ def running_redis(
 
 
 def _serves(client: Redis, pid: int) -> bool:
-    """Whether this very process answers, not another one that took the port first."""
+    """Whether the answer comes from this process, and not from another one that took the port first."""
     try:
         info = client.info("server")
     except (ConnectionError, TimeoutError, OSError):

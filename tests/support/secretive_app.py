@@ -1,4 +1,4 @@
-"""The server with two layer types more: one has a secret and its class says nothing of it, the other may last."""
+"""The server with two extra layer types: one has a secret that its class does not declare, the other may last."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Moment = Literal["enter", "foreseen", "tool", "leave"]
 
 
 class SecretiveConfig(LayerConfigModel):
-    """A secret, and when it is told in every spelling by an error."""
+    """A secret, and the moment at which an error repeats it in every spelling."""
 
     token: SecretStr
     fails: Moment | None = None
@@ -39,7 +39,7 @@ class SecretiveState(BaseModel):
 
 
 class SecretiveLayer(ToolLayer[SecretiveConfig, SecretiveState]):
-    """As careless as a layer can be: it counts on what every layer has from its base."""
+    """A layer without any protection of its secret except what the base class gives."""
 
     type_id = SECRETIVE
     config_type = SecretiveConfig
@@ -80,13 +80,13 @@ class SecretiveLayer(ToolLayer[SecretiveConfig, SecretiveState]):
 
 
 class LastingConfig(LayerConfigModel):
-    """What anybody may read."""
+    """A config without a secret."""
 
     note: str
 
 
 class LastingLayer(Layer[LastingConfig, NoState]):
-    """Its config may be stored in the clear."""
+    """A layer whose config may be stored in the clear."""
 
     type_id = LASTING
     config_type = LastingConfig

@@ -1,4 +1,4 @@
-"""Fixtures of apps of the service API, and conversations that are there without anybody having spoken."""
+"""Fixtures for tests of the service API: apps, and conversations written directly into the database."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USER = "ann"
 
 
 class AppClient(AgentClient):
-    """Calls ``/v1`` with the key of an agent."""
+    """Calls ``/v1`` with the key of a new app."""
 
     def __init__(self, roster: AgentClient, **of_soul: Any) -> None:
         made = roster.json("POST", "/agents", 201, json={"name": f"app {new_id()}", "agent_soul": soul(**of_soul)})
@@ -34,7 +34,7 @@ class AppClient(AgentClient):
         return self.json("GET", f"/v1{path}", params={"user": user, **query})
 
     def error(self, method: str, path: str, status: int, code: str, **options: Any) -> dict[str, Any]:
-        """The error, which must be this one and of this API's shape."""
+        """Returns the error body, which must have this status and code and the shape of this API."""
         return checked_error(self.call(method, f"/v1{path}", **options), status, code)
 
 
@@ -47,7 +47,7 @@ def checked_error(response: Any, status: int, code: str) -> dict[str, Any]:
 
 
 class Stored:
-    """Writes conversations into the database, each a minute after the one before."""
+    """Writes conversations and turns into the database; each conversation is a minute younger than the one before."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -87,11 +87,11 @@ def app(roster: AgentClient) -> AppClient:
 
 @pytest.fixture
 def other_app(roster: AgentClient) -> AppClient:
-    """Another one of the same tenant."""
+    """Another app of the same tenant."""
     return AppClient(roster)
 
 
 @pytest.fixture
 def foreign_app(stranger: AgentClient) -> AppClient:
-    """One of another tenant."""
+    """An app of another tenant."""
     return AppClient(stranger)

@@ -12,23 +12,23 @@ WAITED_SECONDS = 60.0
 
 
 def scripted_soul(model: str, prompt: str = "You are concise.", **rest: Any) -> dict[str, Any]:
-    """A Soul whose model answers as the scripted daemon is told for that name."""
+    """A Soul whose model answers by the scripted daemon's script of that name."""
     named = {"plugin_id": "langgenius/openai", "model_provider": "openai", "model": model}
     return {"prompt": {"system_prompt": prompt}, "model": named, **rest}
 
 
 def says(text: str, **options: Any) -> Answer:
-    """A model's answer of this text."""
+    """The script of an answer with this text."""
     return [{"text": text, **options}, {"finish": "stop", "usage": USAGE}]
 
 
 def says_and_waits(text: str, *, until: str, then: str = "") -> Answer:
-    """A model's answer of which the rest comes after a release."""
+    """The script of an answer that pauses after this text until a release."""
     return [{"text": text}, {"wait": until}, *([{"text": then}] if then else []), {"finish": "stop", "usage": USAGE}]
 
 
 def shown(call: dict[str, Any]) -> list[tuple[str, str]]:
-    """What a model was shown, as roles and texts, without system prompts."""
+    """The messages that a call sent to the model, as roles and texts, without system prompts."""
     messages = call["body"]["data"]["prompt_messages"]
     return [(message["role"], _text(message["content"])) for message in messages if message["role"] != "system"]
 
@@ -40,22 +40,22 @@ def _text(content: Any) -> str:
 
 
 class SessionClient(AgentClient):
-    """Calls as the operator for a tenant of its own."""
+    """Calls ``/sessions`` as the operator, for a new tenant unless one is named."""
 
     def scripted_agent(self, model: str, *, name: str = "Ada", **soul: Any) -> dict[str, Any]:
         return self.json("POST", "/agents", 201, json={"name": name, "agent_soul": scripted_soul(model, **soul)})
 
     def session(self, agent: dict[str, Any], **rest: Any) -> str:
-        """Make a session with an agent; its id."""
+        """Creates a session with an agent and returns its id."""
         made = self.json("POST", "/sessions", 201, json={"agent_id": agent["id"], **rest})
         return str(made["id"])
 
     def start(self, session_id: str, query: str = "Hello?", **rest: Any) -> dict[str, Any]:
-        """Start a turn that must be accepted."""
+        """Starts a turn that must be accepted."""
         return self.json("POST", f"/sessions/{session_id}/runs", 202, json={"query": query, **rest})
 
     def say(self, session_id: str, query: str = "Hello?", **rest: Any) -> dict[str, Any]:
-        """Start a turn and wait for its end; its terminal event."""
+        """Starts a turn, waits for its end and returns its terminal event."""
         return self.finish(self.start(session_id, query, **rest)["run_id"])
 
     def finish(self, run_id: str) -> dict[str, Any]:
@@ -66,12 +66,12 @@ class SessionClient(AgentClient):
         return found
 
     def wait_for_turn(self, session_id: str, place: int, status: str) -> dict[str, Any]:
-        """Wait until the turn at this place of the list has a status."""
+        """Waits until the turn at this place in the list has a status."""
         wait_until(lambda: self.turns(session_id)[place]["status"] == status, timeout=WAITED_SECONDS)
         return self.turns(session_id)[place]
 
     def runs(self) -> RunClient:
-        """A client of the runs of this tenant."""
+        """A client for this tenant's runs."""
         client = RunClient(self.url)
         client.session.headers.update(self._headers)
         return client

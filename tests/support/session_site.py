@@ -1,4 +1,4 @@
-"""Two servers that share sessions, for tests that break what they stand on; and what must hold however that breaks."""
+"""Two servers that share sessions, for tests that break Redis, the database or a worker; and what must still hold."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ RACERS = 8
 NEVER = "never"
 
 LATE = "tests.support.late_finalizing_app:app"
-"""A server that finalizes a success when somebody needs it, or at its own end."""
+"""A server that finalizes a successful turn only when a caller needs it, or when it stops."""
 
 PREFIX = "session-faults"
 LEASE_SECONDS = 3
@@ -63,7 +63,7 @@ on_postgresql = pytest.mark.parametrize("database_kind", [POSTGRESQL], indirect=
 
 @dataclass
 class Site:
-    """``one`` and ``other`` are servers of one worker each."""
+    """Two servers of one worker each, ``one`` and ``other``, with their Redis and database."""
 
     one: GunicornServer
     other: GunicornServer
@@ -86,7 +86,7 @@ class Site:
 
     @contextmanager
     def stopped(self, server: GunicornServer) -> Iterator[None]:
-        """Its worker does not move for the time of the block."""
+        """Freezes the server's worker for the time of the block."""
         worker = self.worker(server)
         os.kill(worker, signal.SIGSTOP)
         try:
@@ -95,19 +95,19 @@ class Site:
             os.kill(worker, signal.SIGCONT)
 
     def rows(self, session_id: str) -> tuple[AgentSession, list[SessionTurn]]:
-        """A session and its turns as they are stored, whoever would have to finalize them."""
+        """A session and its turns as they are stored; unlike a request, this does not finalize anything."""
         with self.database.reading() as session:
             row = session.get_one(AgentSession, session_id)
             wanted = select(SessionTurn).where(SessionTurn.session_id == session_id).order_by(SessionTurn.position)
             return row, list(session.scalars(wanted))
 
     def is_finalized(self, session_id: str) -> bool:
-        """Whether the rows say so, without a look that would finalize anything."""
+        """Whether the stored rows are finalized; reading them here does not finalize them."""
         row, turns = self.rows(session_id)
         return row.unfinished == 0 and not [turn for turn in turns if turn.status is TurnStatus.RUNNING]
 
     def assert_finalized(self, session_id: str, end: dict[str, Any]) -> None:
-        """The last turn of a session is, which has succeeded with this end."""
+        """Asserts that the last turn, which has succeeded with this terminal event, is finalized."""
         row, turns = self.rows(session_id)
         assert (row.unfinished, turns[-1].status, turns[-1].prepared_snapshot) == (0, TurnStatus.SUCCEEDED, None)
         assert row.session_snapshot == end["data"]["session_snapshot"]
@@ -117,7 +117,7 @@ class Site:
         return json.loads(raw) if raw is not None else None
 
     def is_ready(self) -> bool:
-        """Whether both servers most likely are."""
+        """Whether both servers are ready, as far as two requests to each can show."""
         return all(
             requests.get(f"{server.url}/ready", timeout=30).status_code == 200
             for server in (self.one, self.other)
@@ -125,7 +125,7 @@ class Site:
         )
 
     def assert_sound(self, client: SessionClient, session_id: str) -> list[SessionTurn]:
-        """All turns are finalized as their runs have ended, and the session remembers just what it has to."""
+        """Asserts that each turn is finalized as its run has ended, and that the session remembers what it must."""
         wait_until(lambda: {turn["status"] for turn in client.turns(session_id)} <= ENDED, timeout=FINALIZED_SECONDS)
         row, turns = self.rows(session_id)
         assert row.unfinished == 0
@@ -173,19 +173,19 @@ def session_environment(
 
 
 def remembered(snapshot: dict[str, Any] | None) -> list[tuple[str, str]]:
-    """What a session has in its history, as roles and texts."""
+    """The history in a session snapshot, as roles and texts."""
     layers = {layer["name"]: layer["runtime_state"] for layer in (snapshot or {"layers": []})["layers"]}
     messages = layers.get("history", {}).get("messages", [])
     return [(message["kind"], _text(message)) for message in messages]
 
 
 def said_in(turn: SessionTurn) -> list[tuple[str, str]]:
-    """What a history has of a turn that it keeps."""
+    """What a history contains of a turn that it keeps."""
     return [("request", turn.query), *([("response", turn.answer)] if turn.answer else [])]
 
 
 def told(count: int) -> list[tuple[str, str]]:
-    """What a model is shown of so many turns, of ``q0`` and ``a0`` and so on."""
+    """What a model is shown of ``count`` turns: ``q0``, ``a0``, ``q1``, ``a1`` and so on."""
     return [said for number in range(count) for said in (("user", f"q{number}"), ("assistant", f"a{number}"))]
 
 
@@ -194,9 +194,9 @@ def _text(message: dict[str, Any]) -> str:
 
 
 class HoldingProxy:
-    """Forwards connections to one server. Between ``hold`` and ``release`` the connection that sends ``needle`` waits.
+    """Forwards connections to one server. Between ``hold`` and ``release`` a connection that sends ``needle`` is held.
 
-    ``held`` is set once one does; ``url`` is where to connect, by the scheme and path of the target.
+    ``held`` is set once one is; ``url`` is where to connect, with the scheme and path of the target.
     """
 
     def __init__(self, target: str) -> None:
@@ -227,7 +227,7 @@ class HoldingProxy:
             one.close()
 
     def _accept(self) -> None:
-        with suppress(OSError):  # the listener was shut
+        with suppress(OSError):  # the listener was closed
             while True:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(self._target)
@@ -236,7 +236,7 @@ class HoldingProxy:
                     threading.Thread(target=self._forward, args=(source, sink, can_hold), daemon=True).start()
 
     def _forward(self, source: socket.socket, sink: socket.socket, can_hold: bool) -> None:
-        with suppress(OSError):  # one side has gone
+        with suppress(OSError):  # one side has closed
             while data := source.recv(BUFFER_BYTES):
                 if can_hold and self._needle is not None and self._needle in data:
                     self.held.set()
@@ -248,7 +248,7 @@ class HoldingProxy:
 
 @contextmanager
 def holding_proxy(target: str) -> Iterator[HoldingProxy]:
-    """Run a proxy before the server at the URL ``target`` for the time of the block."""
+    """Runs a proxy in front of the server at the URL ``target`` for the time of the block."""
     proxy = HoldingProxy(target)
     try:
         yield proxy
@@ -264,7 +264,7 @@ def shared_site(daemon: ScriptedDaemon, database_url: str) -> Iterator[Site]:
 
 @pytest.fixture
 def site(shared_site: Site) -> Iterator[Site]:
-    """Whole before each test, and without a traceback after it."""
+    """Two servers that are ready before each test and must have logged no traceback after it."""
     wait_until(shared_site.is_ready, timeout=60)
     seen = [len(server.log) for server in (shared_site.one, shared_site.other)]
 
@@ -280,7 +280,7 @@ def clients(site: Site) -> tuple[SessionClient, SessionClient]:
 
 
 def begun(client: SessionClient, daemon: ScriptedDaemon, model: str, *answers: Any) -> str:
-    """A session that has one good turn, of a model that then gives these answers."""
+    """Creates a session with one successful turn; its model gives these answers to the next ones."""
     daemon.script(model, says("a0"), *answers)
     session = client.session(client.scripted_agent(model, name=model[-40:]))
     assert client.say(session, "q0")["type"] == "run_succeeded"
@@ -288,7 +288,7 @@ def begun(client: SessionClient, daemon: ScriptedDaemon, model: str, *answers: A
 
 
 def demo_agent(client: SessionClient, answer: str, delay_ms: int) -> dict[str, Any]:
-    """An agent whose model needs so long for each word, without a network."""
+    """Creates an agent with the demo model, which takes ``delay_ms`` for each word and needs no network."""
     named = {"plugin_id": "greenrun/demo", "model_provider": "greenrun", "model": "demo"}
     model = {**named, "model_settings": {"answer": answer, "delay_ms": delay_ms}}
     return client.json("POST", "/agents", 201, json={"name": "Demo", "agent_soul": {"model": model}})
@@ -303,7 +303,7 @@ def has_said(client: SessionClient, run_id: str) -> Callable[[], bool]:
 
 
 def chat_of(client: SessionClient, session_id: str, turn: dict[str, Any]) -> list[dict[str, Any]]:
-    """A turn as the frames of a chat, read to their end."""
+    """Reads a turn's chat frames to the end."""
     path = f"/sessions/{session_id}/turns/{turn['turn_id']}/chat-events"
     with client.call("GET", path, stream=True) as response:
         return list(parse_chat(response.iter_content(None)))
@@ -316,7 +316,7 @@ def race(count: int, racer: Callable[[int], None]) -> None:
 
 @contextmanager
 def writes_refused(site: Site) -> Iterator[None]:
-    """Redis takes no writes for the time of the block, which wait until their callers give up."""
+    """Blocks all writes to Redis for the time of the block: they wait until their callers give up."""
     site.redis.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
     try:
         yield

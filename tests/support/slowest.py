@@ -1,6 +1,6 @@
-"""Prints the slowest tests and fixtures at the end of a run: a pytest plugin, on with ``--slowest=20``.
+"""A pytest plugin that prints the slowest tests and fixtures at the end of a run: ``--slowest=20`` turns it on.
 
-A fixture's time is that of its own set-up, over all tests and processes, without that of the fixtures it needs.
+A fixture's time is that of its set-up, over all tests and processes, without that of the fixtures it needs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @dataclass
 class Setups:
-    """Of one fixture, in seconds."""
+    """The set-ups of one fixture, in seconds."""
 
     count: int = 0
     total: float = 0.0
@@ -39,7 +39,7 @@ class Setups:
 
 
 class Slowest:
-    """Measures fixtures in each process, and prints in the one that reports."""
+    """Measures fixtures in each process, and prints the result in the main one."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -60,13 +60,13 @@ class Slowest:
             self._tests[report.nodeid] = report.duration
 
     def pytest_sessionfinish(self) -> None:
-        output = getattr(self._config, "workeroutput", None)  # a process of pytest-xdist has one
+        output = getattr(self._config, "workeroutput", None)  # only a worker process of pytest-xdist has it
         if output is not None:
             output[MEASURED] = [[name, one.count, one.total, one.longest] for name, one in self._fixtures.items()]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        for name, *measured in getattr(node, "workeroutput", {}).get(MEASURED, []):  # none of one that crashed
+        for name, *measured in getattr(node, "workeroutput", {}).get(MEASURED, []):  # a process that crashed has none
             self._fixture(name).add(*measured)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,4 +1,4 @@
-"""Readers of a run over a WebSocket: one that behaves, and a bare connection that does what a test likes."""
+"""WebSocket readers of a run: a well-behaved client, and a bare connection that a test controls byte by byte."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UPGRADE = {
 
 
 class WholeClient(Client):
-    """simple-websocket's client, which else overlooks what came in one piece with the answer to the handshake."""
+    """simple-websocket's client, which by itself would overlook data that arrives with the handshake's answer."""
 
     def _thread(self) -> None:
         self.connected = self._handle_events()
@@ -30,9 +30,9 @@ class WholeClient(Client):
 
 
 class SocketClient:
-    """Follows one run. ``closed`` is the code and reason of the end, once ``rest`` or ``receive`` has met it.
+    """Follows one run. ``closed`` is the code and reason of the close, once ``rest`` or ``receive`` has met it.
 
-    With a ``gate`` it receives nothing, not even into its own memory, until the gate is set.
+    With a ``gate`` it reads nothing from the socket until the gate is set.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class SocketClient:
         self.closed: tuple[int, str] | None = None
 
     def send(self, message: object) -> None:
-        """Send text as it is, bytes as a binary message, and anything else as JSON."""
+        """Sends text as it is, bytes as a binary message, and anything else as JSON."""
         self.client.send(message if isinstance(message, str | bytes) else json.dumps(message))
 
     def receive(self) -> dict[str, Any]:
-        """The next message. Raises ConnectionClosed."""
+        """Returns the next message. Raises ``ConnectionClosed`` when the connection has ended."""
         try:
             text = self.client.receive(timeout=DEADLINE_SECONDS)
         except ConnectionClosed as closed:
@@ -64,7 +64,7 @@ class SocketClient:
         return dict(json.loads(text))
 
     def rest(self) -> list[dict[str, Any]]:
-        """All messages to the end of the connection."""
+        """Receives all messages until the connection ends."""
         return list(self._messages())
 
     def close(self) -> None:
@@ -81,15 +81,15 @@ class SocketClient:
 
 
 def events_path(run_id: str) -> str:
-    """Where a run's events are read over a WebSocket."""
+    """The path at which a run's events are read over a WebSocket."""
     return f"/runs/{run_id}/events/ws"
 
 
 class BareSocket:
-    """A connection after the handshake, without anybody who answers for it."""
+    """A raw connection after the handshake; nothing answers its pings."""
 
     def __init__(self, url: str, path: str, more: Mapping[str, str] | None = None) -> None:
-        """``more`` are headers that the handshake has as well."""
+        """``more`` are additional headers of the handshake."""
         address = urlsplit(url)
         self.sock = socket.create_connection((address.hostname or "", address.port or 80), DEADLINE_SECONDS)
         headers = "".join(f"{name}: {value}\r\n" for name, value in {**UPGRADE, **(more or {})}.items())

@@ -1,4 +1,4 @@
-"""The server, mounted into an application that has WebSockets of its own, with options of its own."""
+"""The server mounted into an application that has its own WebSockets with other options."""
 
 from __future__ import annotations
 

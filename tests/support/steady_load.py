@@ -1,8 +1,8 @@
-"""A steady load: runs that begin all the time, each with its readers, and each checked as soon as it has ended.
+"""A steady load: runs that start continuously, each with its readers, and each checked as soon as it has ended.
 
-Readers go on behind the last event they have when a connection ends, whoever ended it. A run is whole when its events
-are in order without a double, nothing is behind the first terminal event, all readers have the same, and the record
-agrees.
+When a connection ends, for whatever reason, its reader resumes behind the last event it has. A run is whole when its
+events are in order without duplicates, nothing follows the first terminal event, all readers have the same events, and
+the record agrees.
 """
 
 from __future__ import annotations
@@ -25,30 +25,28 @@ LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Shape:
-    """What the load is made of. Shares are between 0 and 1."""
+    """The parameters of the load. Shares are between 0 and 1."""
 
     runs_a_second: float = 4
     most_runs: int = 60
-    """So many at a time. A machine that cannot keep up would have ever more to do, and be never done."""
+    """The most runs at a time. Without it, a machine that cannot keep up would have more and more to do."""
     readers_a_run: int = 13
     words: int = 20
     delay_ms: int = 200
     leaving_readers: float = 0.25
-    """How many of the readers leave in the middle, now and then, and come back."""
+    """The share of readers that leave in the middle and come back."""
     cancelled_runs: float = 0.0
     vanishing_readers: int = 0
     """Readers of each run that leave for good."""
 
 
 class SteadyLoad:
-    """Runs in a thread of its own while the block lasts.
+    """Runs the load in a separate thread for the time of the block.
 
-    Attributes:
-        ends: how many runs have ended how: the terminal type, with the reason if there is one.
-        violations: what must never be. Empty, or the server is wrong.
-        failures: requests whose connection was lost before there was an answer, with the time (``time.monotonic``).
-        refusals: answers to a start other than 202, with the time.
-        cuts: streams that the server ended before the run's end.
+    ``ends`` counts the ended runs by terminal type, with the reason if there is one. ``violations`` are broken
+    promises: unless it is empty, the server is wrong. ``failures`` are requests whose connection was lost before
+    there was an answer, with the time (``time.monotonic``); ``refusals`` are answers to a start other than 202, with
+    the time; ``cuts`` counts streams that the server ended before the run's end.
     """
 
     def __init__(self, url: str, shape: Shape, *, seed: int = 0) -> None:
@@ -60,7 +58,7 @@ class SteadyLoad:
         self.cuts = 0
         self.open_streams = 0
         self.accepted: dict[str, float] = {}
-        """The ids of runs that are not checked yet, and when they were accepted."""
+        """The ids of the runs that are not checked yet, each with the time at which it was accepted."""
         self._shape = shape
         self._random = random.Random(seed)  # noqa: S311
         self._is_starting = True
@@ -77,17 +75,17 @@ class SteadyLoad:
         self._thread.join()
 
     def stop_starting(self) -> None:
-        """Begin no more runs; those that are on their way are followed to their ends."""
+        """Starts no more runs; those that have started are followed to their ends."""
         self._is_starting = False
 
     def wait_until_checked(self, *, timeout: float) -> None:
-        """Wait until every accepted run has ended and was checked; what has not by then is a violation."""
+        """Waits until every accepted run has ended and been checked. Those that have not by then are violations."""
         self._thread.join(timeout)
         if self._thread.is_alive():
             self.violations += [f"run {run_id}: has not ended for all its readers" for run_id in self.accepted]
 
     def wait_for_more(self, runs: int, *, timeout: float = 60) -> None:
-        """Wait until so many more runs have ended."""
+        """Waits until that many more runs have ended."""
         enough = self.ends.total() + runs
         wait_until(lambda: self.ends.total() >= enough, timeout=timeout)
 
@@ -142,7 +140,7 @@ class SteadyLoad:
         self._check(run_id, read, record)
 
     async def _read(self, run_id: str) -> list[bytes]:
-        """All frames of a run, by as many connections as it takes."""
+        """Reads all frames of a run, over as many connections as it takes."""
         frames: list[bytes] = []
         while not (frames and kind(frames[-1]) in TERMINAL_TYPES):
             leaves_after = None
@@ -159,7 +157,7 @@ class SteadyLoad:
         return frames
 
     async def _read_some(self, run_id: str, frames: list[bytes], leaves_after: int | None) -> bool:
-        """Add frames of one connection; True when the server has ended it too early. Raises Lost."""
+        """Adds the frames of one connection and returns whether the server has ended it too early. Raises ``Lost``."""
         headers = {"Last-Event-ID": cursor(frames[-1])} if frames else {}
         enough = None if leaves_after is None else len(frames) + leaves_after
         async with open_answer(self.url, request_bytes("GET", f"/runs/{run_id}/events/sse", headers=headers)) as answer:
@@ -182,7 +180,7 @@ class SteadyLoad:
         return kind(frames[-1]) not in TERMINAL_TYPES if frames else True
 
     async def _vanish(self, run_id: str) -> None:
-        """Read for a while, or not at all, and go without a word."""
+        """Connects, waits for up to a second and leaves without a close."""
         request = request_bytes("GET", f"/runs/{run_id}/events/sse")
         try:
             async with open_answer(self.url, request):
@@ -213,7 +211,7 @@ class SteadyLoad:
             await asyncio.sleep(RETRY_SECONDS)
 
     def _note_status(self, status: int, run_id: str) -> None:
-        """A 503 passes; anything else about a run that was accepted is wrong."""
+        """Accepts a 503; for an accepted run any other status is a violation."""
         if status == 503:
             self.refusals.append((time.monotonic(), status))
         else:

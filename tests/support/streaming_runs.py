@@ -1,4 +1,4 @@
-"""Runs that stream through a fault, with readers, and what must hold of them afterwards."""
+"""Runs that stream through a fault, with readers, and checks of them afterwards."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.support.client import TERMINAL_TYPES, Frame, RunClient, plugin_layers
 from tests.support.plugin_daemon import ScriptedDaemon
 
 BEGINNING_CHARACTERS = 200
-"""Of a run's text, before which no fault begins."""
+"""How much of a run's text must have been streamed before a fault begins."""
 FINISH_SECONDS = 120.0
 MOST_READERS = 16
 
 
 @dataclass
 class Reading:
-    """What one reader has got of one run, by as many connections as it took."""
+    """What one reader has received of one run, over as many connections as it took."""
 
     run_id: str
     frames: list[Frame]
@@ -30,7 +30,7 @@ class Reading:
     is_over: bool = False
 
     def read(self, client: RunClient) -> None:
-        """To the terminal event, or until the run is unknown. Each connection goes on where the last one ended."""
+        """Reads to the terminal event, or until the run is unknown. Each connection resumes behind the last event."""
         end = time.monotonic() + FINISH_SECONDS
         while not self.is_over and time.monotonic() < end:
             self.connections += 1
@@ -49,12 +49,12 @@ class Reading:
             for frame in client.stream(self.run_id, after=after, timeout=60):
                 self.frames.append(frame)
         except AssertionError:
-            time.sleep(0.1)  # a 503, or 404 from now on: both are seen in the next turn
+            time.sleep(0.1)  # a 503, or 404 from now on: the next round handles both
         self.is_over = bool(self.frames) and self.frames[-1].event in TERMINAL_TYPES
 
 
 class StreamingRuns:
-    """Runs on a model that says numbered words, waits for ``release`` and says the rest."""
+    """Runs whose model streams numbered words, waits for ``release`` and streams the rest."""
 
     def __init__(self, client: RunClient, daemon: ScriptedDaemon, *, count: int, words: int, pause: float) -> None:
         self.name = f"numbered-{uuid4().hex}"
@@ -79,7 +79,7 @@ class StreamingRuns:
             self.begin_reading()
 
     def begin_reading(self) -> None:
-        """One more reader of each run, from its beginning."""
+        """Starts one more reader of each run, from its beginning."""
         for run_id in self.ids:
             reading = Reading(run_id, [])
             self.readings.append(reading)
@@ -89,17 +89,17 @@ class StreamingRuns:
         wait_until(lambda: all(len(text_of(one.frames)) > BEGINNING_CHARACTERS for one in self.readings))
 
     def release(self) -> None:
-        """Let the model say the rest."""
+        """Lets the model stream the rest."""
         self._daemon.release(self.name)
 
     def wait_for_readers(self) -> None:
-        """Wait until every reader has seen the end of its run."""
+        """Waits until every reader has seen the end of its run."""
         for reading in self._reading:
             reading.result(FINISH_SECONDS + 30)
         assert all(reading.is_over for reading in self.readings)
 
     def assert_all_succeed(self) -> None:
-        """Every event has reached every reader once and in order, and nothing was lost."""
+        """Asserts that all runs succeed and that every event has reached every reader once and in order."""
         self.release()
         self.wait_for_readers()
         for reading in self.readings:
@@ -119,7 +119,7 @@ class StreamingRuns:
 def streaming_runs(
     client: RunClient, daemon: ScriptedDaemon, *, count: int = 4, words: int = 600, pause: float = 0.01
 ) -> Iterator[StreamingRuns]:
-    """Runs that stream, with two readers each, when the block begins."""
+    """Starts runs with two readers each; they stream when the block begins."""
     runs = StreamingRuns(client, daemon, count=count, words=words, pause=pause)
     try:
         runs.wait_until_streaming()
@@ -129,7 +129,7 @@ def streaming_runs(
 
 
 def assert_unbroken(frames: list[Frame]) -> None:
-    """The ids go up one by one, and a terminal event, if there is one, is the last."""
+    """Asserts that the ids go up one by one, and that a terminal event, if there is one, is the last."""
     *before, last = frames
     count = len(frames) if last.event not in TERMINAL_TYPES else len(before)
     assert [frame.id for frame in frames[:count]] == [f"1-{number}" for number in range(1, count + 1)]
@@ -137,7 +137,7 @@ def assert_unbroken(frames: list[Frame]) -> None:
 
 
 def text_of(frames: list[Frame]) -> str:
-    """What the model has said so far."""
+    """The text that the model has streamed so far."""
     return "".join(_text_of(frame) for frame in frames)
 
 

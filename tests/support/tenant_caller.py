@@ -1,4 +1,4 @@
-"""One who calls the routes of a tenant, and what he is told."""
+"""A client of the routes of a tenant."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ DEADLINE_SECONDS = 30.0
 
 
 class Caller:
-    """One who calls with one bearer token."""
+    """Calls with one bearer token."""
 
     collection = ""
-    """The path of what he calls when he names none."""
+    """The path that is called when none is given."""
 
     def __init__(self, server: GunicornServer, token: str, **headers: str) -> None:
         self._server = server
         self._headers = {"Authorization": f"Bearer {token}", **headers}
 
     def __call__(self, method: str, path: str | None = None, **options: Any) -> requests.Response:
-        # A connection of its own each time, so that any worker may get it.
+        # A new connection for each request, so that any worker may get it.
         with requests.Session() as session:
             session.trust_env = False
             headers = {**self._headers, **options.pop("headers", {})}
@@ -31,13 +31,13 @@ class Caller:
             return session.request(method, url, headers=headers, timeout=DEADLINE_SECONDS, **options)
 
     def rows(self) -> list[dict[str, Any]]:
-        """What is listed, up to a hundred."""
+        """Returns the listed rows, a hundred at most."""
         listed: list[dict[str, Any]] = self("GET", f"{self.collection}?limit=100").json()["data"]
         return listed
 
 
 def error(response: requests.Response, status: int, code: str) -> Any:
-    """What is told of an error, which must be this one."""
+    """Returns the detail of the error, which must have this status and code."""
     body = response.json()
     assert (response.status_code, body["status"], body["code"]) == (status, status, code), response.text
     return body["detail"]

@@ -1,4 +1,4 @@
-"""The server, and beside it a route that tells what its worker was born with."""
+"""The server with an extra route that shows the state in which its worker started."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def tell() -> Response:
 
 
 def _patched() -> dict[str, str]:
-    """What stands in each place of the standard library that gevent replaces."""
+    """The present value of each name in the standard library that gevent replaces."""
     return {f"{module}.{name}": _named(getattr(sys.modules[module], name, None)) for module, name in _places()}
 
 
 def _taken() -> dict[str, dict[str, str]]:
-    """Which of those, replaced or not, each module has taken by name when it was imported."""
+    """Which of those values, original or replaced, each module has imported by name."""
     known = {id(original): f"own {module}.{name}" for (module, name), original in _places().items()}
     for module, name in _places():
         known[id(getattr(sys.modules[module], name, None))] = f"gevent's {module}.{name}"
@@ -62,8 +62,8 @@ def _beginning() -> dict[str, Any]:
 
 
 def _kind(number: str) -> str:
-    """Of a descriptor: pipe, socket, anon_inode or a path, without what differs from process to process."""
-    with suppress(FileNotFoundError):  # the one that listed them
+    """The kind of a descriptor: pipe, socket, anon_inode or a path, without what differs from process to process."""
+    with suppress(FileNotFoundError):  # the descriptor that listed the folder
         return os.readlink(f"/proc/self/fd/{number}").partition(":")[0].partition("-")[0]
     return "none"
 

@@ -1,4 +1,4 @@
-"""Clients that leave without a word, each in its own way."""
+"""Clients that disconnect abruptly, in several ways."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.support.socket_client import UPGRADE
 READ_BYTES = 2000
 CONNECT_SECONDS = 30.0
 TCP_REPAIR = 19
-"""Of Linux: what is closed in repair mode says nothing to the other side, like a machine that lost its power."""
+"""On Linux, a socket closed in repair mode sends nothing to the other side, like a machine that has lost power."""
 
 
 def opened(url: str, request: bytes) -> socket.socket:
-    """A connection on which this was sent."""
+    """Opens a connection and sends this on it."""
     address = urlsplit(url)
     connection = socket.create_connection((address.hostname or "", address.port or 80), CONNECT_SECONDS)
     connection.sendall(request)
@@ -42,7 +42,7 @@ def reset(connection: socket.socket) -> None:
 
 
 def fall_silent(connection: socket.socket) -> None:
-    """As if the machine were gone; one that may not do that resets the connection."""
+    """Closes as if the machine had lost power; resets the connection where repair mode is not permitted."""
     with suppress(OSError):
         connection.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
     reset(connection)
@@ -56,7 +56,7 @@ WAYS: list[tuple[str, bool, Leave]] = [
 
 
 def vanish(number: int, url: str, run_id: str, token: str) -> None:
-    """Follow a run for a moment and leave, in one of the ways by turns."""
+    """Follows a run for a moment and leaves; ``number`` chooses one of the ways."""
     way, reads, leave = WAYS[number % len(WAYS)]
     fields = {"Authorization": f"Bearer {token}", **(UPGRADE if way == "ws" else {})}
     connection = opened(url, request_bytes("GET", f"/runs/{run_id}/events/{way}", headers=fields))
@@ -66,7 +66,7 @@ def vanish(number: int, url: str, run_id: str, token: str) -> None:
 
 
 def half_close(url: str, run_id: str, token: str) -> socket.socket:
-    """Follow a run, say that nothing more will be sent, and read nothing."""
+    """Requests a run's events, shuts down the sending side, and reads nothing."""
     headers = {"Authorization": f"Bearer {token}"}
     connection = opened(url, request_bytes("GET", f"/runs/{run_id}/events/sse", headers=headers))
     connection.shutdown(socket.SHUT_WR)
@@ -74,7 +74,7 @@ def half_close(url: str, run_id: str, token: str) -> socket.socket:
 
 
 def stop_inside_a_request(url: str, token: str) -> None:
-    """Leave with half of a body sent."""
+    """Disconnects after half of a body was sent."""
     body = {"composition": {"layers": []}, "metadata": {"text": "x" * 1000}}
     request = request_bytes("POST", "/runs", body, {"Authorization": f"Bearer {token}"})
     close(opened(url, request[: -len(json.dumps(body)) // 2]))

@@ -1,11 +1,11 @@
-"""A process that has imported what a server imports, and forks others that go on from there.
+"""A process that has imported all that a server imports, and forks servers that start from there.
 
-Importing is nearly all that a start costs. This process has done it in the order of a real start: first what gunicorn's
-master imports, then, patched by gevent, what a worker does. Then it takes the patches back, as if they had never been
-made: a master that it forks runs unpatched, and its workers patch themselves. Importing opens nothing and reads no
-settings, so what a server makes of its environment it makes after the fork.
+Most of a start is spent importing. This process imports in the order of a real start: first what gunicorn's master
+imports, then, patched by gevent, what a worker does. Then it takes the patches back as if they had never been made, so
+that a forked master runs unpatched and its workers patch themselves. Importing opens nothing and reads no settings, so
+a server reads its environment only after the fork.
 
-``tests/support/forking.py`` is the other side. It asks over the socket that is our standard input.
+``tests/support/forking.py`` is the other side. Its requests come over the socket that is our standard input.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OF_THE_MASTER = (
     "gunicorn.glogging",
     "gunicorn.workers.ggevent",
     "settings",
-    "concurrent.futures.thread",  # gevent would import it, and its own watch on forks is to stay
+    "concurrent.futures.thread",  # gevent would import it unseen, and its fork hook is to stay
 )
 OF_THE_WORKER = ("app", "blueprints.malformed_http", "blueprints.rate_limit", "runtime.gunicorn_worker")
 
@@ -45,20 +45,20 @@ ADOPTION_SECONDS = 0.001
 def warm_up() -> None:
     for name in OF_THE_MASTER:
         import_module(name)
-    with patch.object(os, "register_at_fork"):  # gevent begins to watch forks when it patches, and cannot stop
+    with patch.object(os, "register_at_fork"):  # gevent registers a fork hook when it patches, which cannot be removed
         monkey.patch_all()
     for name in OF_THE_WORKER:
         import_module(name)
     take_patches_back()
     gc.collect()
-    gc.freeze()  # forks share the memory of what is not looked at
+    gc.freeze()  # forks share memory that the collector does not touch
 
 
 def take_patches_back() -> None:
-    """Give the standard library back what gevent has replaced; the next ``patch_all`` does all of its work again."""
+    """Restores what gevent has replaced in the standard library; the next ``patch_all`` does all of its work again."""
     patched: dict[str, dict[str, Any]] = monkey.saved  # type: ignore[attr-defined]
     for name, originals in patched.items():
-        module = sys.modules.get(name)  # one entry is no module: the arguments of ``patch_all``
+        module = sys.modules.get(name)  # one entry is not a module but the arguments of ``patch_all``
         if module is not None:
             for attribute, original in originals.items():
                 setattr(module, attribute, original)
@@ -66,14 +66,14 @@ def take_patches_back() -> None:
 
 
 def serve(control: socket.socket) -> dict[str, Any]:
-    """Fork for each request until nobody is left to ask. Returns the request, in the process that is to run it."""
+    """Forks for each request until the other side closes. Returns the request, in the process that is to run it."""
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, REQUEST_BYTES, MOST_DESCRIPTORS)
         if not message:
             sys.exit()
         between = os.fork()
         if between == 0:
-            # This one ends at once, so that whoever asked is the parent of the process that it leaves behind.
+            # This process ends at once, so that the requesting process becomes the parent of the one forked here.
             forked = os.fork()
             if forked:
                 control.send(str(forked).encode())
@@ -90,7 +90,7 @@ def serve(control: socket.socket) -> dict[str, Any]:
 
 
 def become_child_of(parent: int) -> None:
-    """Wait for our adoption, and end with that parent, in a session of our own."""
+    """Starts a new session, waits until ``parent`` has adopted this process, and arranges to end when it does."""
     os.setsid()
     while os.getppid() != parent:
         if os.getppid() == INIT:
@@ -102,7 +102,7 @@ def become_child_of(parent: int) -> None:
 
 
 def take_descriptors(descriptors: list[int]) -> None:
-    """They become 1 and 2, standard output and error, and perhaps 3. Standard input is empty, all others are closed."""
+    """Makes these descriptors 1 and 2 (output and error), and perhaps 3. Input is empty, all others are closed."""
     beyond = max(descriptors) + MOST_DESCRIPTORS
     moved = [os.dup2(descriptor, beyond + number) for number, descriptor in enumerate(descriptors)]
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -112,7 +112,7 @@ def take_descriptors(descriptors: list[int]) -> None:
 
 
 def run(request: dict[str, Any]) -> None:
-    """Go on as ``python -m`` would in this folder and environment."""
+    """Runs the module as ``python -m`` would in this folder and environment."""
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["env"])

@@ -26,7 +26,7 @@ def log() -> tuple[logging.Logger, StringIO]:
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r", "\x0b", "\x85", "\u2028", "\x1b[2K"])
-def test_nobody_who_is_quoted_can_begin_a_line_of_their_own(newline: str, log: tuple[logging.Logger, StringIO]) -> None:
+def test_quoted_input_cannot_begin_a_new_log_line(newline: str, log: tuple[logging.Logger, StringIO]) -> None:
     logger, written = log
 
     logger.info("asked for %s", f"/x{newline}INFO audit key_created")
@@ -35,7 +35,7 @@ def test_nobody_who_is_quoted_can_begin_a_line_of_their_own(newline: str, log: t
     assert newline not in written.getvalue()[:-1]
 
 
-def test_an_error_is_told_by_class_and_place_with_all_that_led_to_it(log: tuple[logging.Logger, StringIO]) -> None:
+def test_an_error_is_logged_by_class_and_place_with_its_causes(log: tuple[logging.Logger, StringIO]) -> None:
     logger, written = log
     try:
         try:
@@ -51,7 +51,7 @@ def test_an_error_is_told_by_class_and_place_with_all_that_led_to_it(log: tuple[
     assert text.count("test_app_logging.py") == 2
 
 
-def test_an_error_that_another_handler_has_written_is_written_anew(log: tuple[logging.Logger, StringIO]) -> None:
+def test_an_error_already_formatted_by_another_handler_is_formatted_again(log: tuple[logging.Logger, StringIO]) -> None:
     logger, written = log
     logger.handlers.insert(0, logging.StreamHandler(StringIO()))
 
@@ -61,7 +61,7 @@ def test_an_error_that_another_handler_has_written_is_written_anew(log: tuple[lo
     assert SECRET not in written.getvalue()
 
 
-def test_an_error_of_ours_keeps_its_words(log: tuple[logging.Logger, StringIO]) -> None:
+def test_our_own_error_keeps_its_message(log: tuple[logging.Logger, StringIO]) -> None:
     logger, written = log
 
     logger.error("failed", exc_info=RunNotFound())
@@ -69,7 +69,7 @@ def test_an_error_of_ours_keeps_its_words(log: tuple[logging.Logger, StringIO]) 
     assert f"errors.RunNotFound: {RunNotFound().message}" in written.getvalue()
 
 
-def test_a_warning_is_told_by_class_and_place(
+def test_a_warning_is_logged_by_class_and_place(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)

@@ -115,7 +115,7 @@ def test_a_recording_of_a_chat_turn_understands_it_however_it_was_cut(size: int)
     assert recording.conversation_id() == CONVERSATION_ID
 
 
-def test_a_recording_of_a_chat_turn_tells_its_first_piece_and_its_end_as_they_come() -> None:
+def test_a_recording_of_a_chat_turn_notes_its_first_piece_and_its_end_as_they_arrive() -> None:
     async def told() -> list[tuple[bool, bool]]:
         recording, _ = _record(ChatRecording, [])
         seen = []
@@ -139,7 +139,7 @@ def test_a_chat_turn_that_did_not_end_well_counts_as_lost(answer: bytes) -> None
         asyncio.run(understand())
 
 
-def test_the_log_of_postgresql_tells_what_was_asked_of_one_database(tmp_path: Path) -> None:
+def test_the_statements_of_one_database_are_found_in_postgresqls_log(tmp_path: Path) -> None:
     path = tmp_path / "postgres.log"
     earlier = "<mine> LOG:  statement: BEGIN READ ONLY\n"
     path.write_text(

@@ -28,7 +28,7 @@ def cipher(*keys: str) -> CredentialCipher:
     return CredentialCipher([SecretStr(key) for key in keys])
 
 
-def test_what_is_sealed_opens_again_and_shows_nothing() -> None:
+def test_an_encrypted_value_can_be_decrypted_and_shows_nothing() -> None:
     ring = cipher(new_key())
 
     sealed = ring.seal(VALUES, **OF)
@@ -39,7 +39,7 @@ def test_what_is_sealed_opens_again_and_shows_nothing() -> None:
     assert ring.seal(VALUES, **OF) != sealed, "equal values must not look alike"
 
 
-def test_any_fernet_opens_it_with_the_key_of_the_ring() -> None:
+def test_any_fernet_can_decrypt_it_with_the_key_of_the_ring() -> None:
     key = new_key()
 
     opened = json.loads(Fernet(key).decrypt(cipher(key, new_key()).seal(VALUES, **OF)))
@@ -47,7 +47,7 @@ def test_any_fernet_opens_it_with_the_key_of_the_ring() -> None:
     assert opened == {**OF, "values": VALUES}
 
 
-def test_the_first_key_seals_and_every_key_opens() -> None:
+def test_the_first_key_encrypts_and_every_key_decrypts() -> None:
     old, new = new_key(), new_key()
     sealed = cipher(old).seal(VALUES, **OF)
 
@@ -58,7 +58,7 @@ def test_the_first_key_seals_and_every_key_opens() -> None:
 
 
 @pytest.mark.parametrize("of", [{**OF, "tenant_id": "other"}, {**OF, "name": "other"}])
-def test_the_row_of_another_does_not_open(of: dict[str, str]) -> None:
+def test_the_row_of_another_tenant_or_name_cannot_be_decrypted(of: dict[str, str]) -> None:
     ring = cipher(new_key())
     sealed = ring.seal(VALUES, **of)
 
@@ -66,7 +66,7 @@ def test_the_row_of_another_does_not_open(of: dict[str, str]) -> None:
         ring.unseal(sealed, **OF)
 
 
-def test_what_no_key_opens_is_told_without_any_of_it() -> None:
+def test_a_value_that_no_key_can_decrypt_is_reported_without_any_of_it() -> None:
     sealed = cipher(new_key()).seal(VALUES, **OF)
     ring = cipher(new_key(), new_key())
 
@@ -77,7 +77,7 @@ def test_what_no_key_opens_is_told_without_any_of_it() -> None:
         assert not damaged or damaged not in caught.value.message
 
 
-def test_without_a_key_nothing_is_sealed_or_opened() -> None:
+def test_without_a_key_nothing_is_encrypted_or_decrypted() -> None:
     sealed = cipher(new_key()).seal(VALUES, **OF)
 
     with pytest.raises(CredentialsUnavailable, match="is not set"):
@@ -87,7 +87,7 @@ def test_without_a_key_nothing_is_sealed_or_opened() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["ring-key-of-this-test", "c2hvcnQ=", "ü" * 44, "A" * 43])
-def test_a_key_that_is_none_is_told_by_its_place_alone(wrong: str) -> None:
+def test_an_invalid_key_is_only_named_by_its_place(wrong: str) -> None:
     with pytest.raises(CredentialsUnavailable, match="key 2 of DIFY_AGENT_SECRET_KEYS") as caught:
         cipher(new_key(), wrong).seal(VALUES, **OF)
 

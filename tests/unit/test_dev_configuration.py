@@ -68,7 +68,7 @@ def test_a_token_that_the_user_has_set_is_the_only_one(
     ("host", "is_public"),
     [("127.0.0.1", False), ("localhost", False), ("::1", False), ("192.0.2.1", True), ("::", True)],
 )
-def test_what_listens_beyond_loopback_is_reached_by_others(host: str, is_public: bool) -> None:
+def test_a_server_that_listens_beyond_loopback_is_reachable_by_others(host: str, is_public: bool) -> None:
     assert Address(host, 5050).is_public is is_public
 
 

@@ -101,7 +101,7 @@ def test_a_skipped_test_fails_in_ci_when_tests_run_in_several_processes(
     result.stdout.fnmatch_lines(["*fails in CI: *no?browser*"])
 
 
-def test_an_expected_failure_stays_one_in_ci(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expected_failure_remains_one_in_ci(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     pytester.makepyfile("import pytest\n@pytest.mark.xfail\ndef test_it(): assert False")
     monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
     monkeypatch.setenv("CI", "true")

@@ -177,7 +177,7 @@ def test_what_every_layer_class_says_of_its_config_is_documented() -> None:
 
 
 @pytest.mark.parametrize("page", LAYER_PAGES, ids=named)
-def test_a_layer_page_documents_no_key_that_is_not_there(page: Path) -> None:
+def test_a_layer_page_documents_no_unknown_key(page: Path) -> None:
     text = page.read_text()
     types = [layer_type for type_id, layer_type in LAYER_TYPES.items() if f"`{type_id}`" in text.partition("\n")[0]]
 
@@ -245,7 +245,7 @@ def test_every_reserved_name_is_documented_with_its_types() -> None:
     assert {name: set(re.findall(r"`([\w.]+)`", types)) for name, types in documented.items()} == reserved
 
 
-def test_what_is_said_of_each_request_of_dify_is_so() -> None:
+def test_the_table_of_difys_requests_is_true() -> None:
     rows = re.findall(
         r"^\| (\d{4}-\d\d-\d\d) \| (.+) \| `(.+)` \| (.+) \|$", (DOCS / "dify.md").read_text(), re.MULTILINE
     )

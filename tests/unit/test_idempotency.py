@@ -45,7 +45,7 @@ def test_a_claim_that_was_stored_before_an_upgrade_is_still_the_same() -> None:
     )
 
 
-def test_callers_of_different_scopes_never_meet_each_others_keys() -> None:
+def test_callers_of_different_scopes_do_not_share_keys() -> None:
     digests = {claim("key", "tenant-1").digest, claim("key", "tenant-2").digest, claim("1key", "tenant-").digest}
 
     assert len(digests) == 3

@@ -31,5 +31,5 @@ def test_a_key_of_an_earlier_version_needs_none(prefix: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "ws", "xs-" + "A" * 48, "A" * 48, "\udcff"])
-def test_what_has_no_known_prefix_is_no_key(text: str) -> None:
+def test_a_token_without_a_known_prefix_is_no_key(text: str) -> None:
     assert not may_be_key(text)

@@ -54,7 +54,7 @@ def only(items: list[Any]) -> dict[str, Any]:
         "application/vnd.x+json",
     ],
 )
-def test_json_may_come_under_each_of_its_content_types(content_type: str | None) -> None:
+def test_json_is_accepted_under_each_of_its_content_types(content_type: str | None) -> None:
     assert parse_body(sent('{"reason": "user"}', content_type), CancelRunRequest).reason == "user"
 
 
@@ -121,7 +121,7 @@ def test_escapes_of_whole_characters_are_read(text: str) -> None:
 
 
 @pytest.mark.parametrize("body", ["[]", "1", '"text"', "null", "true", "[{}]"])
-def test_json_that_is_no_object_is_refused(body: str) -> None:
+def test_json_that_is_not_an_object_is_refused(body: str) -> None:
     item = only(refusal(body))
 
     assert (item["type"], item["loc"]) == ("model_attributes_type", ["body"])
@@ -221,7 +221,7 @@ def test_a_deep_value_is_cut_where_it_would_be_shown() -> None:
 # Many problems
 
 
-def test_every_problem_of_a_body_is_told() -> None:
+def test_every_problem_of_a_body_is_reported() -> None:
     body = {"composition": {"layers": [{"name": 1, "type": "x"}, {"name": "b", "extra": 1}]}, "on_exit": None, "x": 1}
 
     found = {(item["type"], *item["loc"]) for item in refusal(json.dumps(body))}
@@ -305,7 +305,7 @@ def test_another_limit_is_refused(given: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["query", "header"])
-def test_a_bad_cursor_is_told_with_the_place_it_came_from(source: str) -> None:
+def test_a_bad_cursor_is_reported_with_its_place(source: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_cursor_parameter("nope", "after", source=source)
 

@@ -36,7 +36,7 @@ def taken(take: Callable[[], None], most: int = 1000) -> int:
     return most
 
 
-def test_a_caller_may_come_so_often_at_once_and_then_at_the_rate() -> None:
+def test_a_caller_may_send_a_burst_and_then_requests_at_the_rate() -> None:
     clock = Clock()
     limiter = RateLimiter(rate=2, burst=5, clock=clock)
 
@@ -47,7 +47,7 @@ def test_a_caller_may_come_so_often_at_once_and_then_at_the_rate() -> None:
     assert taken(lambda: limiter.take("a")) == 5
 
 
-def test_the_refusal_says_when_to_come_again_and_then_it_is_so() -> None:
+def test_the_refusal_says_when_to_retry_and_that_is_true() -> None:
     clock = Clock()
     limiter = RateLimiter(rate=0.1, burst=1, clock=clock)
     limiter.take("a")
@@ -100,7 +100,7 @@ class SharedBuckets:
         return self.wait
 
 
-def test_a_caller_who_has_used_up_one_worker_is_refused_without_asking() -> None:
+def test_a_caller_over_this_workers_limit_is_refused_without_asking_redis() -> None:
     shared = SharedBuckets()
     limiter = RateLimiter(rate=1, burst=3, take_token=shared.take, clock=Clock())
 
@@ -108,7 +108,7 @@ def test_a_caller_who_has_used_up_one_worker_is_refused_without_asking() -> None
     assert len(shared.asked) == 3
 
 
-def test_a_caller_whom_other_workers_refuse_is_refused_until_they_would_not() -> None:
+def test_a_caller_over_the_shared_limit_is_refused_until_a_token_is_back() -> None:
     shared, clock = SharedBuckets(), Clock()
     limiter = RateLimiter(rate=0.5, burst=3, take_token=shared.take, clock=clock)
     shared.wait = 7
@@ -138,7 +138,7 @@ def test_without_the_shared_buckets_a_worker_counts_alone_and_asks_again_later()
     assert len(shared.asked) == 2
 
 
-def test_a_caller_who_comes_while_a_worker_waits_in_vain_is_counted() -> None:
+def test_a_request_during_a_failing_call_of_redis_is_counted() -> None:
     limiter: RateLimiter
 
     def fail_slowly(name: str, *, rate: float, burst: int) -> float:
@@ -154,7 +154,7 @@ def test_a_caller_who_comes_while_a_worker_waits_in_vain_is_counted() -> None:
     assert len(asked) == 3
 
 
-def test_neither_tokens_nor_addresses_are_told() -> None:
+def test_neither_tokens_nor_addresses_are_sent_to_redis() -> None:
     shared = SharedBuckets()
     limiter = RateLimiter(rate=1, burst=3, take_token=shared.take)
 
@@ -202,7 +202,7 @@ def test_a_rate_that_cannot_work_is_refused(value: str) -> None:
         ("::ffff:10.0.0.1", "198.51.100.9", ("10.0.0.0/8",), "198.51.100.9"),
     ],
 )
-def test_who_is_behind_a_proxy_is_known_by_the_word_of_trusted_ones_alone(
+def test_only_a_trusted_proxy_may_name_the_caller_behind_it(
     peer: str, forwarded: str | None, trusted: Collection[str], caller: str
 ) -> None:
     headers = [] if forwarded is None else [("X-Forwarded-For", forwarded)]

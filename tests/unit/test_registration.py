@@ -60,7 +60,7 @@ def test_answers_have_a_request_id_and_the_security_headers(blueprint: str) -> N
 
 
 @pytest.mark.parametrize("blueprint", BLUEPRINTS)
-def test_double_slashes_are_redirected_nowhere(blueprint: str) -> None:
+def test_double_slashes_are_not_redirected(blueprint: str) -> None:
     path, method = a_request(blueprint)
 
     answer = APP.test_client().open(f"/{path}", method=method, base_url="http://evil.example")
@@ -79,7 +79,7 @@ def test_nobody_comes_in_without_a_token_and_requests_are_counted(blueprint: str
 
 
 @pytest.mark.parametrize("blueprint", BLUEPRINTS)
-def test_by_another_name_a_server_answers_probes_alone(blueprint: str) -> None:
+def test_for_an_unknown_host_a_server_only_answers_probes(blueprint: str) -> None:
     path, method = a_request(blueprint)
 
     answer = APP.test_client().open(path, method=method, base_url="http://evil.example")
@@ -99,7 +99,7 @@ def test_bodies_are_bounded(blueprint: str) -> None:
 
 
 @pytest.mark.parametrize("blueprint", BLUEPRINTS)
-def test_pages_of_other_origins_may_call_what_is_meant_for_browsers_alone(blueprint: str) -> None:
+def test_pages_of_other_origins_may_only_call_routes_meant_for_browsers(blueprint: str) -> None:
     path, method = a_request(blueprint)
 
     answer = APP.test_client().open(path, method=method, headers={"Origin": PAGE})

@@ -161,7 +161,9 @@ def test_another_attempt_needs_a_user_prompt() -> None:
     ],
     ids=["current", "another unknown", "unknown metadata", "none"],
 )
-def test_results_that_are_no_mere_repetition_are_refused(given: dict[str, Any], dialect: Dialect, told: str) -> None:
+def test_results_that_do_not_just_repeat_the_known_ones_are_refused(
+    given: dict[str, Any], dialect: Dialect, told: str
+) -> None:
     message = refusal(PROMPT, HISTORY, ASK, messages=ANSWERED, deferred_tool_results=given, dialect=dialect)
 
     assert message == f"deferred_tool_results: {told}"
@@ -180,7 +182,7 @@ def test_results_need_an_open_call(messages: list[dict[str, Any]] | None) -> Non
     )
 
 
-def test_an_unknown_call_id_is_told_in_short() -> None:
+def test_an_unknown_call_id_is_shown_shortened() -> None:
     message = refusal(PROMPT, HISTORY, ASK, messages=CALLS, deferred_tool_results=results(**{"x" * 10_000: ANSWER}))
 
     assert len(message) < 200
@@ -209,7 +211,9 @@ def test_a_request_with_a_snapshot_that_deletes_without_a_model_is_a_cleanup(met
     ],
     ids=["no snapshot", "suspend", "delete by name alone", "a model"],
 )
-def test_a_request_that_lacks_a_sign_is_an_ordinary_run(layers: list[dict[str, Any]], change: dict[str, Any]) -> None:
+def test_a_request_that_lacks_a_sign_of_a_cleanup_is_an_ordinary_run(
+    layers: list[dict[str, Any]], change: dict[str, Any]
+) -> None:
     given = {**CLEANUP, **change}
 
     assert not is_cleanup(request(*layers, **given))

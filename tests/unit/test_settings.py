@@ -105,7 +105,7 @@ def test_a_value_that_cannot_work_is_refused(monkeypatch: pytest.MonkeyPatch, na
     assert name.lower() in str(refused.value).lower()
 
 
-def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIFY_AGENT_REDIS_PREFIX", "")
 
     assert Settings().redis_prefix == "dify-agent"
@@ -128,7 +128,7 @@ def test_allowed_providers_are_names_between_commas_or_a_json_list(
     assert Settings().allowed_provider_names == names
 
 
-def test_every_provider_there_is_is_allowed_by_default() -> None:
+def test_every_provider_is_allowed_by_default() -> None:
     assert {family.name for family in FAMILIES.values()} == set(PROVIDERS) == Settings().allowed_provider_names
 
 

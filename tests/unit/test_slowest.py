@@ -28,7 +28,7 @@ def test_second(slow): time.sleep(1)
 
 
 @pytest.mark.parametrize("processes", [0, 2])
-def test_the_slowest_tests_and_fixtures_are_told_in_their_order(
+def test_the_slowest_tests_and_fixtures_are_printed_in_order(
     processes: int, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytester.makepyfile(test_them=TESTS)

@@ -1,4 +1,4 @@
-"""How model servers answer: one row for each odd shape that was ever seen. The next odd server is one more row."""
+"""How model servers answer: one row for each odd shape ever seen. A newly found oddity is one more row."""
 
 from tests.support.wires import anthropic, chat, every_wire, google, plugin, responses
 

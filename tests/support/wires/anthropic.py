@@ -1,4 +1,4 @@
-"""Shapes of Anthropic's Messages."""
+"""Shapes of answers in Anthropic's Messages API."""
 
 from __future__ import annotations
 

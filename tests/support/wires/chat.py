@@ -1,4 +1,4 @@
-"""Shapes of Chat Completions."""
+"""Shapes of answers in Chat Completions."""
 
 from __future__ import annotations
 

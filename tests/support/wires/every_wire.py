@@ -1,4 +1,4 @@
-"""Shapes of every wire."""
+"""Shapes of answers that occur on every wire."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def shapes() -> list[Shape]:
         add("data without anything in it", begin + b"data:\n\ndata: \n\n" + text("Hello there") + end, **hello)
         add("no blank line behind the last event", whole.rstrip(b"\n"), **hello)
         add("lines end like Windows's", whole.replace(b"\n", b"\r\n"), **hello)
-        if wire != "plugin":  # whose protocol has no end but that of the body
+        if wire != "plugin":  # its protocol marks the end only by the end of the body
             add("the end is missing", begin + text("Hello ", "th"), fails="model_stream_incomplete")
         add("nothing", b"", fails="model_protocol_error")
         add("comments only", b": hi\n\n: ho\n\n", fails="model_protocol_error")

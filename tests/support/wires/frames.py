@@ -1,4 +1,4 @@
-"""The frames of each wire, for answers of any shape: what a server writes, byte for byte."""
+"""The frames of each wire, for answers of any shape: exactly the bytes that a server writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Json = dict[str, Any]
 
 
 def frame(data: Any, name: str | None = None) -> bytes:
-    """One event, with JSON in ASCII, where half of a surrogate pair is an escape like any other."""
+    """One event, with its JSON in ASCII, so that half of a surrogate pair is an escape like any other."""
     return (
         (f"event: {name}\n" if name else "").encode()
         + b"data: "
@@ -189,5 +189,5 @@ ENDS = {
 
 
 def answer(wire: str, *texts: str) -> bytes:
-    """A whole answer of these pieces of text, and nothing odd."""
+    """A complete, ordinary answer of these pieces of text."""
     return BEGINS[wire] + TEXTS[wire](*texts) + ENDS[wire]

@@ -1,4 +1,4 @@
-"""Shapes of Google's Gemini API."""
+"""Shapes of answers in Google's Gemini API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shapes of the plugin daemon."""
+"""Shapes of answers of the plugin daemon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of scripted bytes, read by the real models in this process: no socket, so that thousands take seconds."""
+"""Reads scripted bytes with the real models in this process: without sockets thousands of answers take seconds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PROMPT: list[ModelMessage] = [ModelRequest(parts=[UserPromptPart("hi")])]
 
 
 class ScriptedTransport(httpx2.AsyncBaseTransport):
-    """Answers each request with one body, in the pieces that it is given."""
+    """A transport that answers each request with one body, in the given pieces."""
 
     def __init__(self, *bodies: Iterable[bytes], headers: dict[str, str] | None = None) -> None:
         self.requests: list[dict[str, Any]] = []
@@ -58,7 +58,7 @@ class _Pieces(httpx2.AsyncByteStream):
 
 @dataclass
 class Heard:
-    """What came of one answer."""
+    """The outcome of one answer: response, events, error and usage."""
 
     response: ModelResponse | None = None
     events: list[ModelResponseStreamEvent] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Heard:
 
     @property
     def reason(self) -> str | None:
-        """Why it failed. Any other error than a model's own is the test's failure."""
+        """Why it failed; None when it did not. Raises any error that is not a model's own."""
         match self.error:
             case None:
                 return None
@@ -104,7 +104,7 @@ class Heard:
 
     @property
     def streamed(self) -> dict[int, Any]:
-        """The parts as a client puts them together from the events."""
+        """The parts, put together from the events as a client does it."""
         parts: dict[int, Any] = {}
         for event in self.events:
             if isinstance(event, PartStartEvent):
@@ -121,7 +121,7 @@ def _as_text(args: str | dict[str, Any] | None) -> str:
 
 
 def model_over(wire: str, transport: httpx2.AsyncBaseTransport, usage: UsageLedger, **target: Any) -> Model[Any]:
-    """A model of this wire whose requests end in the transport."""
+    """A model of this wire that sends its requests to the transport."""
     if wire == "plugin":
         return _plugin_model(transport, usage)
     client = ProviderClient()
@@ -130,12 +130,12 @@ def model_over(wire: str, transport: httpx2.AsyncBaseTransport, usage: UsageLedg
 
 
 def read(wire: str, *pieces: bytes, messages: list[ModelMessage] | None = None, **target: Any) -> Heard:
-    """What a model makes of the pieces of a body."""
+    """Reads a body, in these pieces, with the model of this wire."""
     return asyncio.run(hear(wire, pieces, messages, **target))
 
 
 async def hear(wire: str, pieces: Iterable[bytes], messages: list[ModelMessage] | None = None, **target: Any) -> Heard:
-    """As ``read``, on a loop that runs."""
+    """The same as ``read``, on a running loop."""
     heard = Heard()
     model = model_over(wire, ScriptedTransport(pieces), heard.usage, **target)
     try:

@@ -1,4 +1,4 @@
-"""Shapes of OpenAI's Responses."""
+"""Shapes of answers in OpenAI's Responses API."""
 
 from __future__ import annotations
 

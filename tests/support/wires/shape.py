@@ -1,4 +1,4 @@
-"""One way in which a model server answers."""
+"""The type of one row: one way in which a model server answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 EMOJI = "\U0001f600"
 FIRST, SECOND = "\ud83d", "\ude00"
-"""The halves of the emoji, as some servers cut it."""
+"""The two halves of the emoji's surrogate pair, between which some servers cut."""
 LOST = "\ufffd"
 
 WIRES = ("openai", "openai-responses", "anthropic", "google", "plugin")
@@ -16,7 +16,7 @@ Call = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A body, and what it means: its parts in their order and its tokens, or why it fails."""
+    """A body and its meaning: its text, thinking, calls and tokens, or the reason why it fails."""
 
     name: str
     wire: str

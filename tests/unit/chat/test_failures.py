@@ -44,7 +44,7 @@ def test_the_reason_decides_the_code(data: dict[str, Any], code: str, status: in
 @pytest.mark.parametrize(
     "reason", ["InvokeAuthorizationError", "CredentialsValidateFailedError", "model_credentials_refused"]
 )
-def test_refused_credentials_are_told_in_one_sentence(reason: str) -> None:
+def test_refused_credentials_are_reported_in_one_sentence(reason: str) -> None:
     assert message("key sk-canary is wrong", reason=reason) == "Incorrect API key provided"
     assert failure(reason=reason) == ("completion_request_error", 400)
 

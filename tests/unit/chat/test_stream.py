@@ -87,7 +87,7 @@ def test_text_is_streamed_piece_by_piece_and_not_repeated_at_the_end() -> None:
     assert stream.is_finished
 
 
-def test_pieces_of_one_batch_are_one_frame() -> None:
+def test_text_of_one_batch_is_one_frame() -> None:
     frames = read(chat().feed(run_script(SPOKEN).entries))
 
     assert [frame.get("answer") for frame in frames] == ["It is so.", None]
@@ -95,7 +95,7 @@ def test_pieces_of_one_batch_are_one_frame() -> None:
     assert frames[1]["metadata"]["usage"]["total_price"] == "0.000017"
 
 
-def test_a_row_that_grows_is_one_frame_a_batch_and_keeps_its_id() -> None:
+def test_a_growing_thought_is_one_frame_per_batch_and_keeps_its_id() -> None:
     run = run_script([Thinking(("a", "b", "c")), *SPOKEN])
     one, two = chat(), chat()
 
@@ -131,7 +131,7 @@ def test_an_answer_after_a_failed_validation_replaces_what_was_streamed() -> Non
     assert frames[1]["answer"] == '{"valid":true}'
 
 
-def test_an_output_that_goes_on_is_told_by_its_rest_alone() -> None:
+def test_of_an_output_longer_than_the_streamed_text_only_the_rest_is_sent() -> None:
     stream = chat()
     run = run_script(SPOKEN)
 
@@ -141,7 +141,7 @@ def test_an_output_that_goes_on_is_told_by_its_rest_alone() -> None:
     assert frames[3]["answer"] == " Really."
 
 
-def test_an_output_that_nobody_streamed_comes_whole() -> None:
+def test_an_output_that_was_not_streamed_is_sent_whole() -> None:
     frames = read(chat().feed(as_entries([success(["ä"])])))
 
     assert [frame.get("answer") for frame in frames] == ['["ä"]', None]
@@ -243,7 +243,7 @@ def test_a_blocking_answer_is_drained_from_the_same_stream() -> None:
     assert result.form is None
 
 
-def test_what_postgres_refuses_is_in_no_frame() -> None:
+def test_no_frame_has_characters_that_postgresql_refuses() -> None:
     stream = chat()
     run = run_script([Thinking(("a\0b",)), Text(("c\0", "\0d")), Call("lookup", '{"answer": "e"}', "c1")], SPOKEN)
 

@@ -56,7 +56,7 @@ def test_small_prices_are_written_without_an_exponent() -> None:
     assert streamed_usage(usage_of({"total_price": "0.0000001"}))["total_price"] == "0.0000001"
 
 
-def test_a_run_that_tells_no_usage_has_used_nothing() -> None:
+def test_a_run_without_reported_usage_has_used_nothing() -> None:
     usage = blocking_usage(usage_of(None))
 
     assert {usage[key] for key in KEYS if key not in ("currency", "time_to_first_token", "time_to_generate")} == {0}

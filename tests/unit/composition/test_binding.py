@@ -198,7 +198,7 @@ def test_a_refused_config_is_never_repeated() -> None:
     assert CANARY not in message
 
 
-def test_a_refusal_tells_a_few_problems_of_many() -> None:
+def test_a_refusal_shows_a_few_of_many_problems() -> None:
     assert len(refusal(note("a", user=list(range(1000))))) < 1000
 
 

@@ -79,7 +79,7 @@ def test_layers_are_active_inside(notes: list[str]) -> None:
     ],
     ids=["default", "delete all", "delete one", "keep one"],
 )
-def test_each_layer_leaves_as_it_was_told(notes: list[str], on_exit: Any, left: list[str], after: list[str]) -> None:
+def test_each_layer_exits_as_requested(notes: list[str], on_exit: Any, left: list[str], after: list[str]) -> None:
     composition = bind(note("a"), note("b"), note("c"), on_exit=on_exit)
 
     live(composition)

@@ -92,7 +92,7 @@ def test_events_behind_one_that_waits_wait_or_are_lost_to_the_last() -> None:
 
 
 @pytest.mark.parametrize("refusal", [None, SMALLER, WRONG], ids=str)
-def test_an_event_behind_one_that_is_never_taken_is_read_as_it_is(refusal: Any) -> None:
+def test_an_event_behind_one_that_is_never_accepted_keeps_its_own_answer(refusal: Any) -> None:
     items = GatheredLog().append(2)
 
     assert read(items, refusal, ID)[1] is Meaning.WRITTEN
@@ -152,7 +152,7 @@ def test_each_item_has_its_answer() -> None:
         read(GatheredLog().append(2), ID)
 
 
-def test_what_is_tried_again() -> None:
+def test_which_answers_make_the_log_try_again() -> None:
     assert set(PASSING) == {Meaning.FULL, Meaning.MOVING, Meaning.BEHIND}
     assert set(TRIED_AGAIN) == {*PASSING, Meaning.NO_SCRIPT}
 
@@ -175,7 +175,7 @@ def test_a_batch_has_a_bound() -> None:
     assert len(queue) == 3
 
 
-def test_while_redis_is_full_a_batch_is_one_item_a_run_and_the_others_keep_their_order() -> None:
+def test_while_redis_is_full_a_batch_has_one_item_per_run_and_the_others_keep_their_order() -> None:
     log, other = GatheredLog(), GatheredLog()
     first, second = log.append(2)
     (of_other,) = other.append()
@@ -196,7 +196,7 @@ def test_while_redis_is_full_no_more_items_are_looked_at_than_a_batch_has() -> N
     assert list(queue) == [*log.items[1:], *other.items]
 
 
-def test_events_that_nobody_wants_any_more_are_left_out_and_ends_are_not() -> None:
+def test_dropped_events_are_left_out_of_a_batch_and_ends_are_not() -> None:
     log = GatheredLog()
     items = [*log.append(2), log.touch(), log.end()]
     log.log.drop()

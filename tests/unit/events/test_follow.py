@@ -88,7 +88,7 @@ def test_the_next_page_is_as_long_as_what_it_holds_allows(at: Any, size: int, li
     assert stream.pages[1] == ("1-99", limit)
 
 
-def test_a_history_that_ends_with_a_whole_page_is_looked_behind(at: Any) -> None:
+def test_after_a_full_last_page_the_reader_looks_for_another(at: Any) -> None:
     stream = Stream(entries(1, FIRST_PAGE_ENTRIES + 1))
     follower = at(stream, has_ended=True)
 
@@ -114,7 +114,7 @@ def test_a_trimmed_history_begins_with_what_is_left(at: Any) -> None:
     assert rest(at(Stream([*entries(5, 7), last("2-0")]), "1-2", has_ended=True)) == ["1-5", "1-6", "2-0"]
 
 
-def test_what_comes_follows_the_history(at: Any, read_hub: ReadHub) -> None:
+def test_new_events_follow_the_history(at: Any, read_hub: ReadHub) -> None:
     stream = Stream(entries(1, 3))
     follower = at(stream)
 
@@ -129,7 +129,7 @@ def test_what_comes_follows_the_history(at: Any, read_hub: ReadHub) -> None:
     assert (follower.read(), follower.is_cut) == (None, False)
 
 
-def test_what_is_stored_before_the_joining_is_in_the_page_behind_it(at: Any, read_hub: ReadHub) -> None:
+def test_events_stored_before_joining_are_in_the_next_page(at: Any, read_hub: ReadHub) -> None:
     stream = Stream(entries(1, 3))
     follower = at(stream)
     follower.read()
@@ -140,7 +140,7 @@ def test_what_is_stored_before_the_joining_is_in_the_page_behind_it(at: Any, rea
     assert read_hub.reading == {STREAM: "1-2"}, "where the reader is, without another question to Redis"
 
 
-def test_what_comes_while_a_page_is_read_is_neither_missing_nor_doubled(at: Any, read_hub: ReadHub) -> None:
+def test_events_that_arrive_while_a_page_is_read_are_neither_lost_nor_doubled(at: Any, read_hub: ReadHub) -> None:
     stream = Stream(entries(1, 3))
     follower = at(stream)
     follower.read()
@@ -155,7 +155,7 @@ def test_what_comes_while_a_page_is_read_is_neither_missing_nor_doubled(at: Any,
     assert rest(follower) == ["1-3", "1-4", "2-0"]
 
 
-def test_what_came_twice_and_nothing_else_is_no_batch(at: Any, read_hub: ReadHub) -> None:
+def test_a_batch_of_nothing_but_duplicates_is_not_handed_out(at: Any, read_hub: ReadHub) -> None:
     stream = Stream(entries(1, 3))
     follower = at(stream)
     follower.read()
@@ -200,7 +200,7 @@ def test_a_run_that_waits_is_followed_from_its_beginning(at: Any, read_hub: Read
     assert cursors(follower.read()) == ["1-1"]
 
 
-def test_a_run_without_a_stream_that_nothing_is_to_begin_ends(at: Any) -> None:
+def test_a_run_without_a_stream_that_will_not_begin_ends(at: Any) -> None:
     assert rest(at(Stream())) == []
 
 
@@ -314,7 +314,7 @@ def test_a_reader_that_is_cut_as_something_comes_ends_all_the_same(at: Any, read
     assert (follower.read(), follower.is_cut) == (None, True)
 
 
-def test_what_was_queued_is_not_handed_out_after_a_cut(at: Any, read_hub: ReadHub) -> None:
+def test_queued_events_are_not_handed_out_after_a_cut(at: Any, read_hub: ReadHub) -> None:
     follower = at(Stream(entries(1, 3)))
     follower.read()
     follower.read()

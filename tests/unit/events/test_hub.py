@@ -41,7 +41,7 @@ def test_a_stream_is_read_from_where_its_first_subscriber_is(read_hub: ReadHub) 
     assert queued(subscriber) == []
 
 
-def test_a_second_subscriber_changes_nothing_of_where_the_stream_is_read(read_hub: ReadHub) -> None:
+def test_a_second_subscriber_does_not_change_where_the_stream_is_read(read_hub: ReadHub) -> None:
     """It is behind or before the first one, and reads the difference by itself."""
     one = subscribe(read_hub, "1-3")
     read_hub.reader.bring(STREAM, entry("1-4"))
@@ -159,7 +159,7 @@ def test_an_owned_stream_whose_last_subscriber_has_left_is_watched_by_nobody(rea
     assert read_hub.reading == {}
 
 
-def test_a_stream_that_is_not_owned_cannot_be_joined_as_one(read_hub: ReadHub) -> None:
+def test_a_stream_that_is_not_owned_cannot_be_joined_as_an_owned_one(read_hub: ReadHub) -> None:
     subscriber = Subscriber(STREAM)
 
     assert not read_hub.hub.join_owned(subscriber)
@@ -172,7 +172,7 @@ def test_a_watched_stream_of_another_worker_is_not_published_here(read_hub: Read
     assert not read_hub.hub.is_watched(STREAM)
 
 
-def test_a_stream_that_somebody_waited_for_is_read_no_longer_once_this_worker_owns_it(read_hub: ReadHub) -> None:
+def test_a_watched_stream_is_read_no_longer_once_this_worker_owns_it(read_hub: ReadHub) -> None:
     subscriber = subscribe(read_hub, BEGINNING)
     assert read_hub.reading == {STREAM: BEGINNING}
 
@@ -278,7 +278,7 @@ def test_cutting_reaches_readers_of_history_and_those_that_come_later(read_hub: 
     assert read_hub.hub.subscriber_count == 4, "until they leave"
 
 
-def test_those_that_wait_for_no_end_can_be_cut_alone(read_hub: ReadHub) -> None:
+def test_subscribers_that_wait_for_no_end_can_be_cut_alone(read_hub: ReadHub) -> None:
     endless, gone, of_run = Subscriber(STREAM), Subscriber(STREAM), subscribe(read_hub)
     for subscriber in (endless, gone):
         read_hub.hub.admit(subscriber, is_endless=True)
@@ -300,7 +300,7 @@ def test_a_subscriber_that_is_cut_before_it_catches_up_does_not_wait() -> None:
         assert subscriber.take(60) == []
 
 
-def test_what_came_before_it_caught_up_wakes_nobody(read_hub: ReadHub) -> None:
+def test_entries_from_before_it_caught_up_do_not_wake_a_subscriber(read_hub: ReadHub) -> None:
     subscriber = subscribe(read_hub)
     read_hub.reader.bring(STREAM, entry("1-2"))
     subscriber.catch_up()

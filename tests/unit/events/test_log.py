@@ -104,7 +104,7 @@ def losses(run_log: RunLog) -> list[LossReason]:
     return found
 
 
-def test_what_has_gathered_goes_out_together(worker: Worker) -> None:
+def test_queued_items_are_written_together(worker: Worker) -> None:
     one, other = worker.run(), worker.run()
     append(one, 2)
     append(other)
@@ -115,7 +115,7 @@ def test_what_has_gathered_goes_out_together(worker: Worker) -> None:
     assert worker.sink.published == ["1-2", "1-3", "1-2", "9-0"]
 
 
-def test_what_redis_refuses_for_now_is_tried_again_in_its_order_one_item_a_run(worker: Worker) -> None:
+def test_items_refused_for_now_are_retried_in_order_one_item_per_run(worker: Worker) -> None:
     one, other = worker.run(), worker.run()
     lost = losses(one)
     append(one, 2)
@@ -128,7 +128,7 @@ def test_what_redis_refuses_for_now_is_tried_again_in_its_order_one_item_a_run(w
     assert (lost, end.get(timeout=0)) == ([], EndOutcome.ENDED)
 
 
-def test_what_moves_is_tried_again_alone(worker: Worker) -> None:
+def test_only_items_whose_slot_moves_are_retried(worker: Worker) -> None:
     one, other = worker.run(), worker.run()
     append(one, 2)
     append(other, 2)

@@ -42,7 +42,7 @@ def test_an_event_that_is_written_is_published_and_moves_the_cursor() -> None:
     assert (log.sink.published, log.log.cursor, log.losses) == (["1-2"], "1-2", [])
 
 
-def test_nothing_is_published_that_nobody_watches() -> None:
+def test_an_event_is_not_published_when_nobody_watches() -> None:
     log = GatheredLog()
     log.sink.owned.clear()
     log.append()
@@ -62,7 +62,9 @@ def test_nothing_is_published_that_nobody_watches() -> None:
         (Meaning.REFUSED, [], [LossReason.STORAGE]),
     ],
 )
-def test_an_event_that_is_not_written_now(meaning: Meaning, disowned_at: list[str], losses: list[LossReason]) -> None:
+def test_what_an_event_that_is_not_written_means_for_its_run(
+    meaning: Meaning, disowned_at: list[str], losses: list[LossReason]
+) -> None:
     log = GatheredLog()
     log.append()
 
@@ -73,13 +75,13 @@ def test_an_event_that_is_not_written_now(meaning: Meaning, disowned_at: list[st
     assert log.log.is_dropped is bool(losses)
 
 
-def test_each_meaning_of_an_answer_to_an_event_is_looked_at_here() -> None:
+def test_every_meaning_of_an_answer_to_an_event_is_tested_here() -> None:
     tested = {Meaning.WRITTEN, Meaning.REPEAT, Meaning.LOST, Meaning.FENCED, Meaning.GONE, Meaning.REFUSED}
 
     assert tested | set(TRIED_AGAIN) == set(Meaning)
 
 
-def test_a_loss_is_told_once_and_no_more_events_are_queued() -> None:
+def test_a_loss_is_reported_once_and_no_more_events_are_queued() -> None:
     log = GatheredLog()
     log.append()
 
@@ -176,7 +178,7 @@ def test_an_answer_to_an_end(answer: Any, outcome: EndOutcome | None, published:
     assert [one.run_id for one in log.listener.ends] == [log.record.run_id] * announced
 
 
-def test_an_end_that_nobody_has_to_hear_of_is_not_announced() -> None:
+def test_an_end_without_an_observer_is_not_announced() -> None:
     log = GatheredLog()
     log.listener.is_there = False
     end = cast(End, log.end())
@@ -186,7 +188,7 @@ def test_an_end_that_nobody_has_to_hear_of_is_not_announced() -> None:
     assert (end.announced, end.command[-2], log.listener.ends) == (None, "", [])
 
 
-def test_a_renewal_is_of_the_record_and_of_the_events() -> None:
+def test_a_renewal_extends_the_record_and_the_events() -> None:
     log = GatheredLog()
 
     log.touch()

@@ -44,7 +44,7 @@ def test_a_retry_prompt_of_an_older_history_is_a_result() -> None:
     assert unanswered(PROMPT, CALLS, *older) == ["call-1"]
 
 
-def test_the_results_of_the_request_are_given_on_as_they_are() -> None:
+def test_the_results_of_the_request_are_passed_on_unchanged() -> None:
     given = DeferredToolResults(
         calls={"call-1": {"status": "submitted", "message": None}}, metadata={"call-1": {"a": 1}}
     )
@@ -56,7 +56,7 @@ def test_the_results_of_the_request_are_given_on_as_they_are() -> None:
     assert results.metadata == {"call-1": {"a": 1}}
 
 
-def test_an_open_call_of_an_ordinary_run_is_told_to_be_unanswered() -> None:
+def test_an_open_call_of_an_ordinary_run_gets_the_result_unanswered() -> None:
     results = deferred_results(None, history(PROMPT, CALLS, COUNTED))
 
     assert results is not None

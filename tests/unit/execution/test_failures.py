@@ -34,7 +34,7 @@ def test_the_step_limit_has_an_error_type_of_its_own() -> None:
     assert (end.error, end.error_type) == ("the run reached its limit of model requests", "agent_run_limit_exceeded")
 
 
-def test_a_providers_body_is_not_told() -> None:
+def test_a_providers_response_body_is_not_shown() -> None:
     end = failed_end("run", ModelHTTPError(503, "model", body={"internal": "details"}), Redactor([]))
 
     assert end.error == "the model provider answered with status 503"
@@ -66,7 +66,7 @@ def answer(**details: str) -> str:
         (AgentRunError(ANSWER), "agent_run_error"),
     ],
 )
-def test_an_error_of_the_library_is_told_in_a_short_sentence_of_our_own(
+def test_an_error_of_the_library_becomes_a_short_sentence(
     error: Exception, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     end = failed_end("run", error, Redactor([]))
@@ -89,7 +89,7 @@ def test_the_tool_that_a_model_cannot_handle_is_named_and_nothing_else() -> None
     assert end.reason == quoted.reason == "unexpected_model_behavior"
 
 
-def test_what_a_run_may_not_ask_for_is_told_without_secrets() -> None:
+def test_an_unsupported_request_is_reported_without_secrets() -> None:
     end = failed_end("run", UnsupportedRequest(f"no files with {SECRET}"), Redactor([SECRET, SECRET[:6]]))
 
     assert end.error == "no files with [REDACTED]"
@@ -105,7 +105,9 @@ def test_too_many_event_bytes_are_a_storage_failure() -> None:
     assert failed_end("run", EventBytesExceeded(), Redactor([])).reason == "storage"
 
 
-def test_an_unforeseen_error_is_logged_without_secrets_and_told_as_internal(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_error_is_logged_without_secrets_and_reported_as_internal(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with caplog.at_level(logging.ERROR):
         end = failed_end("run-1", RuntimeError(f"boom {SECRET}"), Redactor([SECRET]))
 

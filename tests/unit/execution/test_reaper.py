@@ -20,7 +20,7 @@ def test_answers_for_as_long_as_a_lease_are_enough() -> None:
     assert watch_that_saw(*range(100, 111)).is_long_enough
 
 
-def test_an_answer_that_failed_begins_anew() -> None:
+def test_a_failed_answer_starts_the_wait_again() -> None:
     watch = watch_that_saw(*range(100, 111))
 
     watch.broken()
@@ -33,10 +33,10 @@ def test_an_answer_that_failed_begins_anew() -> None:
     assert watch.is_long_enough
 
 
-def test_a_time_in_which_nobody_looked_begins_anew() -> None:
+def test_a_gap_without_looks_starts_the_wait_again() -> None:
     assert not watch_that_saw(*range(100, 111), 110 + BREAK_SECONDS + 0.1).is_long_enough
 
 
-def test_a_clock_of_redis_that_was_set_begins_anew() -> None:
+def test_a_changed_clock_of_redis_starts_the_wait_again() -> None:
     assert not watch_that_saw(*range(100, 111), 3710).is_long_enough
     assert not watch_that_saw(*range(100, 111), 50).is_long_enough

@@ -13,7 +13,7 @@ from runtime.layers.demo_llm import DemoLlmLayer
 CANARY = "sk-canary-7f3a9"
 
 
-def test_none_is_no_model() -> None:
+def test_no_setting_means_no_default_model() -> None:
     assert default_model_layer(None) is None
 
 
@@ -25,7 +25,7 @@ def test_the_demo_model_can_be_the_default() -> None:
 
 
 @pytest.mark.parametrize("type_id", ["nothing", "", "plain.prompt", "pydantic_ai.history"])
-def test_what_is_no_model_layer_is_refused(type_id: str) -> None:
+def test_a_layer_type_that_is_no_model_is_refused(type_id: str) -> None:
     with pytest.raises(InvalidDefaultModel, match="is not a model layer"):
         default_model_layer(DefaultModelConfig(type_id, {}))
 

@@ -135,13 +135,13 @@ def test_it_calls_a_tool_before_it_answers() -> None:
     assert "The tool count_words said: 3." in told.output
 
 
-def test_it_calls_a_tool_with_the_arguments_it_was_told() -> None:
+def test_it_calls_a_tool_with_the_given_arguments() -> None:
     told = run("one", call_tool="count_words", tool_args={"text": "a b c d e"})
 
     assert "The tool count_words said: 5." in told.output
 
 
-def test_it_fails_as_it_was_told() -> None:
+def test_it_fails_as_configured() -> None:
     told = Told()
 
     with pytest.raises(ModelAPIError, match="out of words"):

@@ -164,7 +164,7 @@ def test_there_may_be_only_one() -> None:
     assert refusal({}, {"tool_name": "other"}) == "there may be only one layer of type 'dify.ask_human'"
 
 
-def test_the_model_is_told_of_the_tool_by_name_and_limits() -> None:
+def test_the_hint_names_the_tool_and_its_limits() -> None:
     (hint,) = bind({"tool_name": "human_gate", "max_fields": 3, "max_question_chars": 77}).system_prompts()
 
     assert "human_gate" in hint
@@ -172,13 +172,13 @@ def test_the_model_is_told_of_the_tool_by_name_and_limits() -> None:
     assert "77 characters" in hint
 
 
-def test_a_form_without_fields_is_told_as_such() -> None:
+def test_the_hint_describes_a_form_without_fields() -> None:
     (hint,) = layer(max_fields=0).system_prefixes()
 
     assert "has no fields" in hint
 
 
-def test_a_layer_that_is_not_enabled_brings_nothing() -> None:
+def test_a_layer_that_is_not_enabled_adds_nothing() -> None:
     composition = bind({"enabled": False})
     off = layer(enabled=False)
 
@@ -205,7 +205,7 @@ def test_a_question_ends_the_run() -> None:
     assert told.kinds[-2:] == ["function_tool_call", "deferred_tool_requests"]
 
 
-def test_the_arguments_are_given_on_with_their_defaults() -> None:
+def test_the_arguments_are_passed_on_with_their_defaults() -> None:
     told = run([asked("call-1", question="Go?")])
 
     assert layer().deferred_args(told.deferred.calls[0]) == {
@@ -257,7 +257,7 @@ def test_a_question_beyond_the_limits_goes_back_to_the_model(
 
 
 @pytest.mark.parametrize("arguments", ["[]", '"Go?"', "{", "null"])
-def test_arguments_that_are_no_object_go_back_to_the_model(arguments: str) -> None:
+def test_arguments_that_are_not_an_object_go_back_to_the_model(arguments: str) -> None:
     ran = run([("ask_human", arguments, "call-1")], [asked("call-2", question="Go?")])
 
     assert ran.tool_results()["call-1"].outcome == "retried"

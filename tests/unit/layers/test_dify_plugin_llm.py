@@ -163,7 +163,7 @@ def test_only_the_settings_that_were_given_are_used(key: str) -> None:
     assert ModelSettingsConfig.model_validate({key: SETTINGS[key]}).given() == {key: SETTINGS[key]}
 
 
-def test_no_settings_are_none() -> None:
+def test_without_settings_nothing_is_sent() -> None:
     assert ModelSettingsConfig.model_validate({}).given() == {}
 
 
@@ -223,7 +223,7 @@ def test_a_wrong_setting_is_refused(settings: dict[str, Any]) -> None:
     ],
     ids=["none", "no plugin_id", "wrong type", "wrong name"],
 )
-def test_what_does_not_fit_is_refused(layers: list[dict[str, Any]], message: str) -> None:
+def test_dependencies_that_do_not_fit_are_refused(layers: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(InvalidComposition) as caught:
         bind(*layers)
 

@@ -241,7 +241,7 @@ def test_an_argument_that_is_not_json_is_an_observation(number: str) -> None:
     )
 
 
-def test_arguments_that_are_no_object_go_back_to_the_model() -> None:
+def test_arguments_that_are_not_an_object_go_back_to_the_model() -> None:
     seen: list[str] = []
 
     def answer(messages: Any, _: AgentInfo) -> ModelResponse:

@@ -66,14 +66,14 @@ def test_a_model_name_may_hold_colons_and_slashes() -> None:
 
 
 @pytest.mark.parametrize("model", ["gpt-5", "openai:", "openai: ", ":gpt-5", "", "nobody:gpt", "test", "OpenAI:gpt-5"])
-def test_what_names_no_provider_and_model_is_refused(model: str) -> None:
+def test_a_model_without_a_provider_or_a_name_is_refused(model: str) -> None:
     with pytest.raises(InvalidComposition, match="model: Value error, must be provider:model"):
         bind({**OPENAI, "model": model}, None)
 
 
 @pytest.mark.parametrize("model", ["openai:gpt-5", "anthropic:claude", "google:gemini"])
 @pytest.mark.parametrize("credentials", [{}, None])
-def test_a_provider_of_its_own_api_needs_a_key(model: str, credentials: dict[str, str] | None) -> None:
+def test_a_providers_own_api_needs_a_key(model: str, credentials: dict[str, str] | None) -> None:
     config = {"model": model} if credentials is None else {"model": model, "credentials": credentials}
 
     with pytest.raises(InvalidComposition, match=rf"model '{model}' needs credentials\.api_key"):
@@ -225,7 +225,7 @@ def test_a_private_address_is_refused_unless_the_operator_allows_it(host: str) -
         bind({**OPENAI, "fallback_models": [config]}, STRICT)
 
 
-def test_a_public_address_is_no_matter_of_the_operator() -> None:
+def test_a_public_address_needs_no_permission() -> None:
     assert bind({**LOCAL, "base_url": "https://models.example.com/v1"}, STRICT)
     assert bind({**LOCAL, "base_url": "http://8.8.8.8/v1"}, STRICT)
 
@@ -253,7 +253,7 @@ def test_a_header_of_two_lines_is_refused() -> None:
 # Secrets
 
 
-def test_keys_extra_headers_and_what_is_like_a_key_in_the_extra_body_are_secrets_and_not_shown() -> None:
+def test_keys_extra_headers_and_keys_in_the_extra_body_are_secrets_and_not_shown() -> None:
     settings = {
         "extra_headers": {"X-Key": "sk-header"},
         "extra_body": {"user_key": "sk-in-the-body", "mode": "fast"},

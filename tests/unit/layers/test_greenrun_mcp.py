@@ -126,12 +126,14 @@ def test_a_name_that_two_layers_use_is_refused(other: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_what_the_operator_does_not_allow_is_refused(config: dict[str, Any], rules: OperatorRules, what: str) -> None:
+def test_a_config_that_the_operator_does_not_allow_is_refused(
+    config: dict[str, Any], rules: OperatorRules, what: str
+) -> None:
     with pytest.raises(InvalidComposition, match=what):
         bind(mcp(**config), rules=rules)
 
 
-def test_what_the_operator_allows_is_accepted() -> None:
+def test_a_config_that_the_operator_allows_is_accepted() -> None:
     rules = OperatorRules(allow_private_urls=True, mcp_commands={"files": ["mcp-files"]})
 
     assert bind(mcp("a", url="http://127.0.0.1/mcp"), mcp("b", command="files"), rules=rules).tool_names() == []
@@ -184,14 +186,14 @@ def test_the_offered_tools_are_those_of_the_allow_list() -> None:
         ),
     ],
 )
-def test_a_server_that_offers_what_cannot_be_used_is_unavailable(
+def test_a_server_whose_tools_cannot_be_used_is_unavailable(
     tools: list[Tool], allowed: list[str] | None, what: str
 ) -> None:
     with pytest.raises(McpUnavailable, match=what):
         offered_tools(tools, allowed=allowed, prefix=None)
 
 
-def test_too_many_tools_are_no_harm_when_they_are_not_allowed() -> None:
+def test_too_many_tools_do_no_harm_when_they_are_not_allowed() -> None:
     assert len(offered_tools([tool(f"t{n}") for n in range(MAX_TOOLS + 1)], allowed=["t1"], prefix=None)) == 1
 
 
@@ -346,7 +348,7 @@ def test_the_server_is_sent_the_headers(server: RunningMcpServer) -> None:
     assert told.returned == [("success", "k Bearer b")]
 
 
-def test_a_key_that_a_failing_tool_tells_is_taken_out(server: RunningMcpServer) -> None:
+def test_a_key_in_the_error_of_a_tool_is_redacted(server: RunningMcpServer) -> None:
     told = run(("indiscreet", {}), url=server.url, headers={"Authorization": "Bearer canary-key"})
 
     [(outcome, text)] = told.returned
@@ -370,7 +372,7 @@ def test_a_tool_that_returns_nothing_says_so_to_the_model(server: RunningMcpServ
     assert told.returned == [("success", NOTHING)]
 
 
-def test_failures_of_a_tool_are_told_to_the_model_which_may_go_on(server: RunningMcpServer) -> None:
+def test_failures_of_a_tool_are_shown_to_the_model_which_may_go_on(server: RunningMcpServer) -> None:
     told = run(
         ("fail", {}),
         ("echo", {"wrong": 1}),
@@ -398,19 +400,19 @@ def test_a_name_that_another_layer_uses_ends_the_run_and_says_what_to_do(server:
         run(url=server.url, more=[FunctionToolset([echo])])
 
 
-def test_a_server_that_is_not_there_fails_the_run() -> None:
+def test_an_unreachable_server_fails_the_run() -> None:
     with pytest.raises(McpUnavailable, match="server of layer 'tools' is not available: it cannot be connected"):
         run(url=NOBODY_LISTENS)
 
 
-def test_a_server_that_is_not_there_can_be_an_observation() -> None:
+def test_an_unreachable_server_can_be_an_observation() -> None:
     told = run(url=NOBODY_LISTENS, on_unavailable="observe")
 
     assert told.tools == []
     assert told.instructions == "The tools of 'tools' are not available at the moment."
 
 
-def test_an_allowed_tool_that_the_server_has_not_fails_the_run(server: RunningMcpServer) -> None:
+def test_an_allowed_tool_that_the_server_does_not_have_fails_the_run(server: RunningMcpServer) -> None:
     with pytest.raises(McpUnavailable, match="it has no tool named 'nothing'"):
         run(url=server.url, allowed_tools=["echo", "nothing"])
 
@@ -445,7 +447,7 @@ def test_a_server_that_falls_silent_holds_up_neither_the_call_nor_the_end() -> N
     assert told.seconds < 20
 
 
-def test_a_run_that_the_operator_forbids_does_not_connect(server: RunningMcpServer) -> None:
+def test_a_run_that_the_operator_does_not_allow_makes_no_connection(server: RunningMcpServer) -> None:
     with pytest.raises(UserError, match="layer 'tools': url names a private address"):
         run(url=server.url, rules=OperatorRules())
 

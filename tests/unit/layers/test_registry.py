@@ -45,11 +45,11 @@ def test_no_state_has_a_secret_field(layer_type: type[Layer[Any, Any]]) -> None:
 
 
 @every_layer_type
-def test_a_layer_tells_an_identity_exactly_when_its_config_names_a_tenant(layer_type: type[Layer[Any, Any]]) -> None:
+def test_a_layer_tells_its_identity_exactly_when_its_config_names_a_tenant(layer_type: type[Layer[Any, Any]]) -> None:
     assert layer_type.tells_identity == ("tenant_id" in layer_type.config_type.model_fields)
 
 
-def test_secret_fields_are_seen_where_they_are() -> None:
+def test_secret_fields_are_found_wherever_they_are() -> None:
     found = {type_id for type_id, layer_type in LAYER_TYPES.items() if holds_a_secret(layer_type.config_type)}
 
     assert found == {"dify.plugin.llm", "dify.plugin.tools", "greenrun.llm", "greenrun.mcp"}

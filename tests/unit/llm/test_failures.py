@@ -55,7 +55,7 @@ def report(error_type: str, message: Any = "it broke", args: Any = None) -> str:
         ("InvokeServerUnavailableError", 503, ModelUnavailableError),
     ],
 )
-def test_a_reported_type_stands_for_a_status(error_type: str, status: int, category: type[ModelAPIError]) -> None:
+def test_a_reported_error_type_means_a_status(error_type: str, status: int, category: type[ModelAPIError]) -> None:
     error = failures().reported(report(error_type))
 
     assert isinstance(error, ModelHTTPError)

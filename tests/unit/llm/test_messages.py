@@ -120,7 +120,7 @@ def test_a_tool_that_asks_for_a_retry_answers_its_call() -> None:
     assert "wrong" in messages[0]["content"]
 
 
-def test_old_retry_prompts_go_to_their_tool_or_else_to_the_user() -> None:
+def test_old_retry_prompts_become_tool_messages_or_else_user_messages() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         bound = RetryPromptPart("wrong", tool_name="f", tool_call_id="1")
@@ -213,7 +213,7 @@ def test_files_make_a_list_of_parts() -> None:
     ]
 
 
-def test_what_a_url_does_not_tell_is_empty() -> None:
+def test_what_a_url_does_not_say_is_left_empty() -> None:
     [part] = user_content(ImageUrl("https://x/y", identifier="id"))
 
     assert (part["mime_type"], part["format"], part["filename"]) == ("", "", "id")
@@ -225,7 +225,7 @@ def test_a_format_without_a_known_name_is_the_media_subtype() -> None:
     assert (part["format"], part["filename"]) == ("x-odd", "id.x-odd")
 
 
-def test_files_of_a_tool_follow_as_the_users() -> None:
+def test_files_of_a_tool_follow_in_a_user_message() -> None:
     image = BinaryContent(PNG, media_type="image/png", identifier="pic")
 
     messages = mapped(ModelRequest(parts=[ToolReturnPart("draw", ["done", image], "1")]))

@@ -55,7 +55,7 @@ def test_the_model_cannot_set_a_hidden_parameter_that_has_no_value(form: str) ->
     assert tool_parameters(hidden, {"mode": "wild", "limit": "9"}) == {"mode": "safe"}
 
 
-def test_names_the_model_was_not_shown_are_left_out() -> None:
+def test_arguments_the_model_was_not_shown_are_left_out() -> None:
     shown = tool({"name": "query"}, schema={"type": "object", "properties": {"page": {"type": "integer"}}})
 
     assert tool_parameters(shown, {"query": "a", "page": 2, "debug": True}) == {"query": "a", "page": 2}

@@ -84,7 +84,7 @@ def test_a_credential_that_is_an_ordinary_word_stays_in_a_result(own_daemon: Scr
     assert observe(own_daemon, f"{value}/issues/1", setting=value) == f"{value}/issues/1"
 
 
-def test_an_answer_over_the_bound_is_told(own_daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_too_long_answer_is_reported(own_daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "MAX_ANSWER_BYTES", 1 << 20)
 
     told = observe(own_daemon, "x" * (2 << 20))
@@ -92,7 +92,7 @@ def test_an_answer_over_the_bound_is_told(own_daemon: ScriptedDaemon, monkeypatc
     assert told == "The tool find failed: the tool's answer is larger than 1 MiB."
 
 
-def test_a_bug_of_ours_is_not_told_to_the_model(own_daemon: ScriptedDaemon) -> None:
+def test_an_internal_error_is_not_shown_to_the_model(own_daemon: ScriptedDaemon) -> None:
     async def scenario() -> None:
         used = client(own_daemon)
         await used.aclose()

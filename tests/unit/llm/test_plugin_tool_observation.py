@@ -72,7 +72,7 @@ def test_empty_texts_leave_no_empty_lines() -> None:
     assert observed(text(""), {"type": "image", "message": {"text": "x"}}, text("")) == IMAGE_SENT
 
 
-def test_links_and_images_are_told_between_texts() -> None:
+def test_links_and_images_are_named_between_texts() -> None:
     told = observed(
         text("before"),
         {"type": "link", "message": {"text": "https://a.org"}},
@@ -84,7 +84,7 @@ def test_links_and_images_are_told_between_texts() -> None:
 
 
 @pytest.mark.parametrize("kind", ["image", "image_link"])
-def test_an_image_is_told_to_have_been_sent(kind: str) -> None:
+def test_an_image_is_said_to_have_been_sent(kind: str) -> None:
     assert observed({"type": kind, "message": {"text": "https://a.org/1.png"}}) == IMAGE_SENT
 
 
@@ -109,7 +109,7 @@ def test_messages_that_are_not_for_the_model_are_dropped(silent: Data) -> None:
 # JSON
 
 
-def test_json_is_told_after_all_else() -> None:
+def test_json_comes_after_everything_else() -> None:
     assert observed(json_message({"a": 1, "b": "ü"}), text("words")) == 'words\n{"a":1,"b":"ü"}'
 
 
@@ -132,11 +132,11 @@ def test_suppressed_json_is_dropped() -> None:
 
 
 @pytest.mark.parametrize("pieces", [['{"a": [1, 2]}'], ['{"a": ', "[1,2]}"], ["Result:", '{"a": [1, 2]}']])
-def test_json_that_a_text_says_is_not_said_again(pieces: list[str]) -> None:
+def test_json_that_repeats_the_text_is_left_out(pieces: list[str]) -> None:
     assert observed(*map(text, pieces), json_message({"a": [1, 2]})) == "".join(pieces)
 
 
-def test_other_json_than_the_text_says_is_told() -> None:
+def test_json_that_differs_from_the_text_is_shown() -> None:
     assert observed(text('{"a": 1}'), json_message({"a": 2})) == '{"a": 1}\n{"a":2}'
 
 
@@ -178,11 +178,11 @@ def test_the_last_chunk_may_carry_data_and_chunks_may_overtake_each_other() -> N
     ],
     ids=["no end", "gap", "no beginning", "too few bytes"],
 )
-def test_an_incomplete_file_is_told(chunks: list[Data]) -> None:
+def test_an_incomplete_file_is_reported(chunks: list[Data]) -> None:
     assert observed(*chunks) == FILE_INCOMPLETE
 
 
-def test_a_file_over_the_bound_is_told_once_and_the_rest_goes_on() -> None:
+def test_a_too_large_file_is_reported_once_and_the_rest_goes_on() -> None:
     half = b"x" * (MAX_FILE_BYTES // 2 + 1)
     total = len(half) * 2
 
@@ -214,7 +214,7 @@ def test_a_file_elsewhere_is_named() -> None:
 # The bound
 
 
-def test_what_comes_after_the_bound_is_forgotten() -> None:
+def test_text_beyond_the_bound_is_dropped() -> None:
     told = observed(text("a" * 50), *(text("b" * 60) for _ in range(100)), json_message({"c": 1}), limit=100)
 
     assert told == "a" * 50 + "b" * 60 + '\n{"c":1}'
@@ -257,7 +257,7 @@ def test_a_malformed_message_is_an_error_that_quotes_nothing(data: object) -> No
     assert "%%%" not in str(caught.value)
 
 
-def test_blank_lines_comments_and_failures_are_told_apart() -> None:
+def test_blank_lines_comments_and_failures_are_distinguished() -> None:
     assert read_message(b"") is None
     assert read_message(b": keepalive") is None
     assert read_message(b'{"code": -500, "message": "m", "data": null}') == ReportedFailure("m")

@@ -84,7 +84,7 @@ def test_a_tool_that_cannot_be_reached_may_be_tried_later(make: Callable[[Failur
 
 
 @pytest.mark.parametrize("error_type", ["ToolInvokeError", "ValidationError", "ToolNotFoundError"])
-def test_a_message_is_told_without_the_credentials_in_it(error_type: str) -> None:
+def test_a_message_is_shown_without_the_credentials_in_it(error_type: str) -> None:
     told = refusal("search", in_stream(error_type, f"key {CANARY} has no access"))
 
     assert "[REDACTED] has no access" in told

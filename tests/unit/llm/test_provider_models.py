@@ -228,7 +228,7 @@ def test_a_redirect_is_not_followed(provider: ScriptedDaemon, name: str, prefix:
         (503, "model_unavailable", True),
     ],
 )
-def test_a_status_is_told_in_our_words_and_tried_once(
+def test_an_http_status_becomes_our_own_message_and_is_not_retried(
     provider: ScriptedDaemon, name: str, prefix: str, status: int, reason: str, passes_on: bool
 ) -> None:
     base, _, _ = WIRES[prefix]
@@ -303,7 +303,7 @@ def test_the_settings_are_sent_and_each_model_has_its_own(provider: ScriptedDaem
     ],
     ids=["cut", "ended without a finish", "no JSON", "error in the stream", "503 in the stream", "silence"],
 )
-def test_what_breaks_after_the_first_text_is_final(
+def test_a_failure_after_the_first_text_is_final(
     provider: ScriptedDaemon, name: str, answer: list[Step], reason: str
 ) -> None:
     provider.script(name, answer)
@@ -388,7 +388,7 @@ def test_models_of_several_providers_can_stand_in_for_each_other(provider: Scrip
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-def test_what_another_try_would_not_mend_is_final(provider: ScriptedDaemon, name: str, status: int) -> None:
+def test_a_failure_that_another_model_would_not_mend_is_final(provider: ScriptedDaemon, name: str, status: int) -> None:
     provider.script(name, [{"status": status}])
     provider.script(name + "-fallback", HELLO)
 
@@ -411,7 +411,7 @@ def test_when_all_fail_each_is_named_and_the_last_gives_the_reason(provider: Scr
     assert told.failure.reason == "model_server_error"
 
 
-def test_tokens_that_a_failed_model_has_told_are_counted_too(provider: ScriptedDaemon, name: str) -> None:
+def test_tokens_that_a_failed_model_has_reported_are_counted_too(provider: ScriptedDaemon, name: str) -> None:
     overloaded = event({"type": "error", "error": {"type": "overloaded_error", "message": PROVIDERS_TEXT}})
     provider.script(name, [ANTHROPIC[0], overloaded])
     provider.script(name + "-fallback", HELLO)

@@ -155,7 +155,7 @@ def test_each_text_chunk_is_one_event() -> None:
     ]
 
 
-def test_usage_is_the_last_one_and_told_once() -> None:
+def test_the_last_usage_counts_and_is_recorded_once() -> None:
     answer = Answer(
         frame(usage={"prompt_tokens": 1}),
         frame(usage={"prompt_tokens": 2, "completion_tokens": 3, "total_price": "0.5"}, finish_reason="stop"),
@@ -166,7 +166,7 @@ def test_usage_is_the_last_one_and_told_once() -> None:
     assert str(answer.response.usage.cost) == "0.5"
 
 
-def test_usage_is_told_even_when_the_stream_fails_afterwards() -> None:
+def test_usage_is_recorded_even_when_the_stream_fails_afterwards() -> None:
     answer = Answer(frame(usage={"prompt_tokens": 2}), b'{"code":-500,"message":"broken"}\n')
 
     assert isinstance(answer.error, PluginDaemonAPIError)

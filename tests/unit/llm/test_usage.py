@@ -90,6 +90,6 @@ def test_json_has_plain_decimal_strings_and_every_field() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"prompt_tokens": "many"}, {"latency": "NaN"}, {"total_price": "Infinity"}])
-def test_what_is_no_number_is_refused(wrong: dict[str, str]) -> None:
+def test_a_usage_that_is_not_a_number_is_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         ModelUsage.model_validate(wrong)

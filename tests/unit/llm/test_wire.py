@@ -60,7 +60,7 @@ def test_what_is_null_or_absent_is_empty(delta: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("missing", ["", "none", "null", "None", "NULL", " ", None])
-def test_some_ids_mean_that_there_is_none(missing: str | None) -> None:
+def test_placeholder_ids_count_as_missing(missing: str | None) -> None:
     chunk = read_chunk({"message": {"tool_calls": [{"id": missing, "function": {"name": "f", "arguments": None}}]}})
 
     assert chunk.tool_calls == [ToolCallFragment("", "f", "")]
@@ -112,7 +112,7 @@ def test_a_code_other_than_0_is_a_failure() -> None:
         frame({"finish_reason": 1}),
     ],
 )
-def test_whatever_else_comes_is_a_protocol_error_that_quotes_nothing(line: bytes) -> None:
+def test_any_other_line_is_a_protocol_error_that_quotes_nothing(line: bytes) -> None:
     with pytest.raises(WireError) as caught:
         read_line(line)
 

@@ -94,7 +94,7 @@ def stored_agent(database: Database, tenant: str, **values: Any) -> Agent:
 
 
 @pytest.mark.parametrize("table", NAMED_BY_DIFY)
-def test_indexes_have_the_names_and_columns_that_others_know(database: Database, table: str) -> None:
+def test_indexes_have_the_names_and_columns_that_dify_uses(database: Database, table: str) -> None:
     with database.reading() as session:
         found = {
             str(index["name"]): index["column_names"] for index in inspect(session.connection()).get_indexes(table)
@@ -104,7 +104,7 @@ def test_indexes_have_the_names_and_columns_that_others_know(database: Database,
 
 
 @pytest.mark.parametrize("table", UNIQUE_BY_DIFY)
-def test_unique_constraints_have_the_names_and_columns_that_others_know(database: Database, table: str) -> None:
+def test_unique_constraints_have_the_names_and_columns_that_dify_uses(database: Database, table: str) -> None:
     with database.reading() as session:
         constraints = inspect(session.connection()).get_unique_constraints(table)
     found = {str(constraint["name"]): constraint["column_names"] for constraint in constraints}
@@ -132,7 +132,7 @@ def test_a_name_is_unique_among_the_active_agents_of_a_roster(
     assert not refuses(database, agent(new_id())), "another tenant's names are no matter"
 
 
-def test_an_agent_that_is_archived_gives_its_name_back(database: Database, tenant: str) -> None:
+def test_an_archived_agent_frees_its_name(database: Database, tenant: str) -> None:
     row = stored_agent(database, tenant)
 
     with database.transaction() as session:
@@ -144,7 +144,7 @@ def test_an_agent_that_is_archived_gives_its_name_back(database: Database, tenan
 @pytest.mark.parametrize(
     ("column", "table"), [("scope", "agents"), ("status", "agents"), ("icon_type", "agents"), ("source", "agents")]
 )
-def test_the_database_itself_refuses_a_word_that_no_enum_has(
+def test_the_database_itself_refuses_a_value_outside_an_enum(
     database: Database, tenant: str, column: str, table: str
 ) -> None:
     row = stored_agent(database, tenant)
@@ -182,7 +182,7 @@ def test_a_time_without_a_zone_is_refused(database: Database, tenant: str) -> No
         stored_agent(database, tenant, archived_at=datetime(2026, 1, 1))
 
 
-def test_a_version_needs_its_agent_and_is_there_once(database: Database, tenant: str) -> None:
+def test_a_version_needs_its_agent_and_is_unique(database: Database, tenant: str) -> None:
     owner = stored_agent(database, tenant)
 
     def version(agent_id: str) -> AgentConfigSnapshot:
@@ -218,7 +218,7 @@ def test_a_tag_points_to_one_version(database: Database, tenant: str) -> None:
     assert refuses(database, tag())
 
 
-def test_a_session_is_there_once_for_a_node_and_once_for_a_conversation(database: Database, tenant: str) -> None:
+def test_a_session_is_unique_for_a_node_and_for_a_conversation(database: Database, tenant: str) -> None:
     node = {"owner_type": SessionOwner.WORKFLOW_RUN, "workflow_run_id": "r", "node_id": "n", "binding_id": "b"}
     talk = {"owner_type": SessionOwner.CONVERSATION, "conversation_id": "c"}
 
@@ -247,7 +247,7 @@ def test_only_the_key_of_an_app_has_an_agent(database: Database, tenant: str) ->
     assert refuses(database, key(KeyKind.WORKSPACE, owner.id))
 
 
-def test_every_table_that_has_rows_of_tenants_says_whose(database: Database) -> None:
+def test_every_table_with_rows_of_tenants_has_a_tenant_id(database: Database) -> None:
     with database.reading() as session:
         found = inspect(session.connection())
         tables = [table for table in found.get_table_names() if table != "alembic_version"]

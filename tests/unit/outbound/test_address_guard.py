@@ -112,7 +112,7 @@ def test_an_address_of_cloud_metadata_is_refused_whatever_the_operator_allows(ho
         check_url(f"http://{host}/latest", allow_private=allow_private)
 
 
-def test_a_name_that_leads_to_cloud_metadata_is_not_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_resolves_to_cloud_metadata_is_not_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
     async def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", port))]
 
@@ -144,7 +144,7 @@ def test_a_public_url_is_accepted(url: str) -> None:
         ("http://0177.0.0.1/", "not a URL"),
     ],
 )
-def test_what_cannot_be_called_is_refused(url: str, what: str) -> None:
+def test_a_url_that_cannot_be_called_is_refused(url: str, what: str) -> None:
     with pytest.raises(ValueError, match=what):
         check_url(url, allow_private=True)
 

@@ -72,7 +72,7 @@ def test_a_connection_is_used_again_unless_its_server_has_closed_it(*, closes: b
     assert server.connections == connections
 
 
-def test_idle_connections_are_not_looked_at_by_a_poll_that_lets_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checking_idle_connections_does_not_yield_to_other_greenlets(monkeypatch: pytest.MonkeyPatch) -> None:
     def poll() -> None:
         raise AssertionError("in a worker this is gevent's")
 
@@ -102,7 +102,7 @@ def test_calls_at_once_have_connections_of_their_own_which_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "scenario", ["a_look_gives_nobody_else_a_turn", "a_look_finds_what_there_is_to_read_and_an_end"]
+    "scenario", ["polling_does_not_yield_to_other_greenlets", "polling_finds_readable_data_and_a_closed_connection"]
 )
-def test_a_look_at_a_descriptor(scenario: str) -> None:
+def test_polling_a_descriptor(scenario: str) -> None:
     run_scenario("tests.unit.scenarios.polling", scenario)

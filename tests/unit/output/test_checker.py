@@ -102,7 +102,7 @@ def test_a_valid_answer_needs_no_repair(raw: Any) -> None:
     assert checked.repairs == []
 
 
-def test_great_numbers_stay_exact() -> None:
+def test_large_numbers_stay_exact() -> None:
     number = 10**300 + 7
 
     assert checker().check({"n": [number]}).value == {"n": [number]}
@@ -209,7 +209,7 @@ def test_a_process_that_died_while_idle_is_replaced() -> None:
     assert checker().check(MANY).value == MANY
 
 
-def test_closing_ends_the_processes_and_those_who_wait_for_them() -> None:
+def test_closing_ends_the_processes_and_the_checks_that_wait_for_them() -> None:
     async def close_at_work() -> list[int]:
         check = asyncio.create_task(checker(CATASTROPHE).check_async(ENDLESS))
         while not shared_pool().is_busy:
@@ -226,7 +226,7 @@ def test_closing_ends_the_processes_and_those_who_wait_for_them() -> None:
     assert not any(is_running(pid) for pid in pids)
 
 
-def test_there_are_only_so_many_processes() -> None:
+def test_the_number_of_processes_is_limited() -> None:
     async def check_many() -> list[Any]:
         checks = [checker().check_async(MANY) for _ in range(8)]
         return [checked.value for checked in await asyncio.gather(*checks)]

@@ -50,7 +50,7 @@ def test_a_pattern_is_not_found(pattern: str, text: str) -> None:
     ("pattern", "bounded"),
     [(r"^(a+)+$", True), (r"^(?<a>x)$", True), (r"^(?=a)a$", False), (r"(a)\1", False), (r"a{1,5000}", False)],
 )
-def test_only_what_re2_cannot_take_is_without_a_bound(pattern: str, bounded: bool) -> None:
+def test_only_a_pattern_that_re2_cannot_take_has_no_time_bound(pattern: str, bounded: bool) -> None:
     assert (compile_pattern(pattern).steps is not None) is bounded
 
 
@@ -59,6 +59,6 @@ def test_a_pattern_that_explodes_elsewhere_does_not_here() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["(", ")", "[b-a]", "a**", "(?<n>a)(?<n>b)(?=c)", "(?=" + "(" * 400, "\ud800("])
-def test_what_no_engine_takes_is_refused(pattern: str) -> None:
+def test_a_pattern_that_no_engine_accepts_is_refused(pattern: str) -> None:
     with pytest.raises(InvalidPattern):
         compile_pattern(pattern)

@@ -41,7 +41,7 @@ FENCE = "```"
     ],
 )
 @pytest.mark.parametrize("repair", [Repair.SAFE, Repair.LENIENT])
-def test_what_changes_no_value_is_repaired(text: str, value: Any, repairs: list[str], repair: Repair) -> None:
+def test_a_repair_that_changes_no_value_is_safe(text: str, value: Any, repairs: list[str], repair: Repair) -> None:
     reading = read_output(text, repair)
 
     assert (reading.value, [made.kind for made in reading.repairs]) == (value, repairs)
@@ -78,7 +78,9 @@ def test_a_repair_says_where_in_the_text_it_was_first_needed(text: str, offsets:
         ("[1, 'a'", [1, "a"], ["json_repair"]),
     ],
 )
-def test_where_no_object_is_asked_for_other_values_are_read_as_well(text: str, value: Any, repairs: list[str]) -> None:
+def test_values_other_than_objects_are_read_when_the_schema_allows_them(
+    text: str, value: Any, repairs: list[str]
+) -> None:
     reading = read_output(text, Repair.LENIENT, only_objects=False)
 
     assert (reading.value, [made.kind for made in reading.repairs]) == (value, repairs)
@@ -120,7 +122,7 @@ UNSAFE = {
 
 
 @pytest.mark.parametrize("text", UNSAFE.values(), ids=UNSAFE)
-def test_what_could_change_a_value_is_not_repaired_safely(text: str) -> None:
+def test_a_repair_that_could_change_a_value_is_not_safe(text: str) -> None:
     with pytest.raises(NotJson):
         read_output(text, Repair.SAFE)
 
@@ -157,7 +159,7 @@ def test_lenient_repair_does_not_make_an_object_of_everything(text: str) -> None
         read_output(text, Repair.LENIENT)
 
 
-def test_a_text_that_cannot_be_repaired_is_told_what_was_wrong_with_it_at_first() -> None:
+def test_the_error_of_an_unrepairable_text_is_that_of_the_original_text() -> None:
     with pytest.raises(NotJson) as caught:
         read_output('{"a": 1} {"a": 2}', Repair.SAFE)
 

@@ -103,7 +103,7 @@ def test_the_top_of_the_schema_of_a_run_must_be_an_object(schema: dict[str, Any]
         (SECRET, "$.properties.a"),
     ],
 )
-def test_what_is_no_schema_is_refused_with_its_place_and_without_its_value(part: Any, place: str) -> None:
+def test_an_invalid_schema_is_refused_with_its_place_and_without_its_value(part: Any, place: str) -> None:
     with pytest.raises(InvalidOutputSchema) as caught:
         OutputSchema.parse(with_defs(part))
 
@@ -118,7 +118,7 @@ def test_a_definition_must_be_a_schema_of_the_dialect(dialect: str, target: Any)
         OutputSchema.parse({"$schema": dialect, **with_defs({"$ref": "#/$defs/a"}, a=target)})
 
 
-def test_a_reference_into_something_that_is_no_schema_is_refused() -> None:
+def test_a_reference_to_something_that_is_not_a_schema_is_refused() -> None:
     with pytest.raises(InvalidOutputSchema, match="not a valid JSON Schema"):
         OutputSchema.parse(with_defs({"$ref": "#/$defs/b/default"}, b={"default": {"type": 5}}))
 
@@ -162,7 +162,7 @@ def test_a_recursion_that_nobody_refers_to_is_refused_too() -> None:
         OutputSchema.parse(with_defs({}, a={"items": {"$ref": "#/$defs/a"}}))
 
 
-def test_words_of_the_schema_language_may_be_names_of_properties() -> None:
+def test_keywords_of_the_schema_language_may_be_names_of_properties() -> None:
     names: dict[str, Any] = {
         "$ref": {"type": "string"},
         "$id": {"type": "string"},
@@ -216,7 +216,7 @@ def test_the_model_sees_references_replaced_and_no_definitions() -> None:
     assert schema.original == given
 
 
-def test_in_the_elder_dialects_a_reference_stands_alone() -> None:
+def test_in_the_older_dialects_a_reference_stands_alone() -> None:
     part = {"$ref": "#/$defs/n", "minimum": 5, "title": "Kept"}
     schema = OutputSchema.parse({"$schema": DRAFTS["draft 7"], **with_defs(part, n={"type": "integer"})})
 
@@ -276,7 +276,7 @@ def test_a_schema_that_takes_long_is_examined_in_another_process() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), {1, 2}, "\ud800", b"x"])
-def test_what_is_no_json_is_refused(value: Any) -> None:
+def test_a_schema_that_is_not_json_is_refused(value: Any) -> None:
     with pytest.raises(InvalidOutputSchema, match="not JSON"):
         OutputSchema.parse({"type": "object", "default": value})
 
@@ -307,7 +307,7 @@ def test_problems_are_few_and_short_and_begin_with_their_place() -> None:
 
 
 @pytest.mark.parametrize("value", [[], "x", 1, None, True, [{}]])
-def test_an_output_that_is_no_object_is_always_a_problem(value: Any) -> None:
+def test_an_output_that_is_not_an_object_is_always_a_problem(value: Any) -> None:
     schema = OutputSchema.parse(
         {"$schema": DRAFTS["draft 7"], "type": "object", "$ref": "#/$defs/a", "$defs": {"a": {}}}
     )

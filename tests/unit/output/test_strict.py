@@ -82,6 +82,6 @@ def deep() -> list[Any]:
     "value",
     [float("nan"), float("-inf"), "\ud800", {"\ud800": 1}, {1, 2}, b"x", object(), {(1, 2): 3}, endless(), deep()],
 )
-def test_what_json_cannot_hold_is_not_written(value: Any) -> None:
+def test_values_that_json_cannot_hold_are_not_written(value: Any) -> None:
     with pytest.raises(NotJson):
         write_json(value)

@@ -161,7 +161,7 @@ def test_the_repair_says_where_the_first_string_begins(
     assert told(check(schema, text)) == repairs
 
 
-def test_what_was_guessed_is_unwrapped_as_well() -> None:
+def test_repaired_text_is_unwrapped_as_well() -> None:
     checked = check(having(OBJECT), "{a: '{}'", Repair.LENIENT)
 
     assert checked.value == {"a": {}}
@@ -182,7 +182,7 @@ def test_an_answer_with_too_many_such_strings_stays() -> None:
         check(schema, json.dumps(["{}"] * (MAX_PLACES + 1)))
 
 
-def test_what_would_be_too_deep_or_too_large_stays() -> None:
+def test_a_string_whose_content_would_be_too_deep_or_too_large_stays() -> None:
     deep = "[" * MAX_DEPTH + "]" * MAX_DEPTH
     assert check(LIST, json.dumps(deep)).value
     with pytest.raises(OutputRejected):
@@ -212,7 +212,7 @@ def test_alternatives_inside_each_other_are_gone_through_once() -> None:
     assert check(having(schema), '{"a": "{}"}').value == {"a": {}}
 
 
-def test_a_checker_unwraps_what_is_long_in_the_other_process() -> None:
+def test_a_checker_unwraps_long_answers_in_the_other_process() -> None:
     checker = OutputChecker(OutputSchema.parse(having(LIST)), OutputPolicy(repair=Repair.SAFE))
     numbers = list(range(20_000))
 
@@ -235,7 +235,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     ascii_only=st.booleans(),
     data=st.data(),
 )
-def test_whatever_is_wrapped_comes_out_as_it_was(
+def test_any_wrapped_value_is_unwrapped_to_itself(
     value: dict[str, Any], indent: int | None, ascii_only: bool, data: st.DataObject
 ) -> None:
     containers = [key for key, part in value.items() if isinstance(part, dict | list)]

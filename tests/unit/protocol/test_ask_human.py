@@ -74,7 +74,7 @@ def test_a_bare_question_gets_one_action_that_submits() -> None:
     }
 
 
-def test_a_whole_form_is_given_on_with_its_defaults_filled_in() -> None:
+def test_a_whole_form_is_passed_on_with_its_defaults_filled_in() -> None:
     wire = arguments(**WHOLE_FORM).as_wire()
 
     fields = [{"required": False, **field} for field in WHOLE_FORM["fields"]]
@@ -82,7 +82,7 @@ def test_a_whole_form_is_given_on_with_its_defaults_filled_in() -> None:
     assert wire == {**WHOLE_FORM, "fields": fields, "actions": actions}
 
 
-def test_what_is_empty_counts_as_left_out() -> None:
+def test_empty_values_count_as_left_out() -> None:
     wire = arguments(title=" ", markdown="", fields=None, actions=[]).as_wire()
 
     assert wire == arguments().as_wire()
@@ -121,11 +121,11 @@ def test_a_key_of_another_field_type_may_be_there_when_it_is_empty() -> None:
         ({"actions": [{"id": "go", "label": "Go", "style": "red"}]}, "actions.0.style: Input should be 'default'"),
     ],
 )
-def test_wrong_arguments_are_told_with_their_place(given: dict[str, Any], told: str) -> None:
+def test_wrong_arguments_are_reported_with_their_place(given: dict[str, Any], told: str) -> None:
     assert told in refusal(**given)
 
 
-def test_the_schema_takes_what_the_arguments_take() -> None:
+def test_the_schema_accepts_what_the_arguments_accept() -> None:
     jsonschema.Draft202012Validator.check_schema(schema())
 
     jsonschema.validate(WHOLE_FORM, schema())

@@ -77,7 +77,7 @@ def test_a_neighbour_of_a_new_kind_is_not_named(version: str) -> None:
 
 
 @EVERY_VERSION
-def test_an_outcome_of_the_future_is_a_failure_and_no_success(version: str) -> None:
+def test_an_unknown_outcome_counts_as_a_failure(version: str) -> None:
     event = {"event_kind": "output_tool_result", "part": tool_return(outcome="evaporated")}
 
     known = clients_with((version,)).event(event)
@@ -100,7 +100,7 @@ def test_a_tool_of_a_kind_of_its_own_is_an_ordinary_tool(version: str) -> None:
     assert known["part"]["args"] == {"new": 1}
 
 
-def test_clients_of_two_versions_are_written_what_both_read() -> None:
+def test_for_clients_of_two_versions_only_what_both_read_is_written() -> None:
     result = {"event_kind": "function_tool_result", "part": tool_return()}
 
     assert clients_with(("1.94.0",)).event(result) is not None
@@ -108,7 +108,7 @@ def test_clients_of_two_versions_are_written_what_both_read() -> None:
 
 
 @EVERY_VERSION
-def test_what_the_model_was_told_to_do_better_is_a_retry_prompt_in_the_messages(version: str) -> None:
+def test_a_retried_tool_result_is_a_retry_prompt_in_the_messages(version: str) -> None:
     refused = tool_return(content={"a": 1}, outcome="retried", retry={"cause": "model_retry"})
     feedback = {"part_kind": "retry-feedback", "content": "again", "retry": {"cause": "model_retry"}}
 

@@ -42,7 +42,7 @@ def test_the_dialects_that_know_a_deferred_call_are_those_from_june() -> None:
         (Dialect.CURRENT, {"deferred_tool_call", "session_snapshot", "usage"}),
     ],
 )
-def test_a_deferred_call_stands_in_the_place_of_the_output(dialect: Dialect, keys: set[str]) -> None:
+def test_a_deferred_call_replaces_the_output(dialect: Dialect, keys: set[str]) -> None:
     end = RunEnd.deferred(call=CALL, snapshot=SNAPSHOT, usage={"total_tokens": 3})
 
     event = json.loads(EventEncoder("run-1", dialect).ended(end).payload)
@@ -54,7 +54,7 @@ def test_a_deferred_call_stands_in_the_place_of_the_output(dialect: Dialect, key
 
 
 @pytest.mark.parametrize("dialect", DATED)
-def test_only_the_call_itself_is_told_in_a_dated_dialect(dialect: Dialect) -> None:
+def test_a_dated_dialect_has_only_the_call_itself(dialect: Dialect) -> None:
     encoder = EventEncoder("run-1", dialect)
 
     assert encoder.agent_event(FunctionToolCallEvent(PART)) is not None
@@ -62,7 +62,7 @@ def test_only_the_call_itself_is_told_in_a_dated_dialect(dialect: Dialect) -> No
     assert encoder.agent_event(DeferredToolResultsEvent(DeferredToolResults(calls={"call-1": {}}))) is None
 
 
-def test_the_current_dialect_tells_what_waits_for_an_answer() -> None:
+def test_the_current_dialect_has_the_deferred_requests() -> None:
     event = EventEncoder("run-1", Dialect.CURRENT).agent_event(
         DeferredToolRequestsEvent(DeferredToolRequests(calls=[PART]))
     )

@@ -168,7 +168,7 @@ def test_output_tools_are_sent_since_august(event: AgentStreamEvent) -> None:
     assert sent == {AUGUST_10, CURRENT}
 
 
-def test_kinds_newer_than_the_dated_dialects_are_current_alone() -> None:
+def test_kinds_newer_than_the_dated_dialects_are_only_in_the_current_one() -> None:
     sent = {dialect for dialect in Dialect if EventEncoder("run-1", dialect).agent_event(NEWER_EVENT) is not None}
 
     assert sent == {CURRENT}
@@ -241,7 +241,7 @@ def test_current_readers_meet_every_outcome() -> None:
 
 
 @pytest.mark.parametrize("dialect", [*WITH_TOOL_RESULTS, CURRENT])
-def test_what_goes_to_the_model_beside_a_tool_result_is_kept(dialect: Dialect) -> None:
+def test_content_for_the_model_beside_a_tool_result_is_kept(dialect: Dialect) -> None:
     event = replace(tool_result(), content="look at this")
 
     assert agent_event(event, dialect)["data"]["content"] == "look at this"

@@ -31,7 +31,7 @@ def test_new_ids_are_all_different() -> None:
     assert len(ids) == 10_000
 
 
-def test_what_new_id_makes_is_an_id() -> None:
+def test_a_new_id_is_a_valid_id() -> None:
     assert is_id(new_id())
 
 
@@ -52,5 +52,5 @@ def test_what_new_id_makes_is_an_id() -> None:
         "\u0660" * 32,
     ],
 )
-def test_other_texts_are_no_ids(text: str) -> None:
+def test_other_texts_are_not_ids(text: str) -> None:
     assert not is_id(text)

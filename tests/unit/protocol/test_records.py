@@ -131,7 +131,7 @@ def test_a_record_survives_its_way_through_storage() -> None:
 
 
 @pytest.mark.parametrize("tenant_id", [None, "acme", 'a"}\\', "größe"])
-def test_the_feed_is_told_whose_run_it_was_and_is(tenant_id: str | None) -> None:
+def test_the_feed_learns_whose_run_it_was_and_is(tenant_id: str | None) -> None:
     begun = RunRecord.begin("run-1", dialect=Dialect.CURRENT, worker="worker-1", tenant_id=tenant_id)
 
     for told in (begun, ended_record(begun, SUCCEEDED, "token")):
@@ -143,7 +143,7 @@ def test_the_feed_is_told_whose_run_it_was_and_is(tenant_id: str | None) -> None
         assert starts == [True, False, False, tenant_id is None, False]
 
 
-def test_a_record_of_before_there_were_tenants_has_none() -> None:
+def test_a_record_from_before_there_were_tenants_has_none() -> None:
     fields = record().model_dump(exclude={"tenant_id"})
 
     assert RunRecord.model_validate(fields).tenant_id is None

@@ -44,7 +44,7 @@ def test_a_secret_is_found_in_each_of_its_spellings(spelt: str) -> None:
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=12), st.binary(max_size=5), st.binary(max_size=5))
-def test_a_secret_is_found_in_base64_wherever_it_stands(secret: str, before: bytes, behind: bytes) -> None:
+def test_a_secret_is_found_at_any_offset_in_base64(secret: str, before: bytes, behind: bytes) -> None:
     encoded = base64.b64encode(before + secret.encode() + behind).decode()
 
     assert REDACTED in Redactor([secret]).clean(encoded)
@@ -54,7 +54,7 @@ def test_the_key_behind_a_scheme_is_a_secret_by_itself() -> None:
     assert Redactor(["Bearer canary-key"]).clean("no such key: canary-key") == f"no such key: {REDACTED}"
 
 
-def test_what_is_too_short_to_be_told_from_text_stays() -> None:
+def test_a_secret_too_short_to_tell_from_ordinary_text_stays() -> None:
     assert Redactor(["abc", ""]).clean("abc") == "abc"
 
 

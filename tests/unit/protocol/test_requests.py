@@ -114,7 +114,7 @@ def test_any_other_config_is_refused(config: Any) -> None:
         parsed_config(config)
 
 
-def test_what_a_layer_is_given_is_not_shown() -> None:
+def test_the_config_of_a_layer_is_not_shown() -> None:
     request = parsed(composition={"layers": [{**LAYER, "config": {"key": "canary"}, "metadata": {"key": "canary"}}]})
 
     assert "canary" not in repr(request)

@@ -46,7 +46,7 @@ def test_a_heartbeat_is_a_comment_and_comes_at_least_every_fifteen_seconds() -> 
     assert HEARTBEAT_SECONDS <= 15
 
 
-def test_a_cut_stream_tells_the_client_when_to_come_back() -> None:
+def test_a_cut_stream_tells_the_client_when_to_reconnect() -> None:
     name, _, milliseconds = RECONNECT_SOON.decode().removesuffix("\n\n").partition(": ")
 
     assert name == "retry"

@@ -29,7 +29,7 @@ class Keys:
         return {"valid": VALID} if "valid" in digests else {}
 
 
-def a_key_that_is_there_is_asked_for_at_once() -> None:
+def a_known_key_is_looked_up_at_once() -> None:
     keys = Keys()
     lookups = KeyLookups(keys)
 
@@ -37,7 +37,7 @@ def a_key_that_is_there_is_asked_for_at_once() -> None:
     assert keys.asked == [{"valid"}]
 
 
-def a_key_that_is_none_is_remembered() -> None:
+def an_unknown_key_is_remembered() -> None:
     keys = Keys()
     lookups = KeyLookups(keys)
 
@@ -56,7 +56,7 @@ def callers_with_the_same_key_share_an_answer() -> None:
     assert keys.asked == [{"valid"}]
 
 
-def many_keys_that_are_none_are_asked_for_together_and_a_valid_one_is_still_found() -> None:
+def many_unknown_keys_are_looked_up_together_and_a_valid_one_is_still_found() -> None:
     keys = Keys()
     lookups = KeyLookups(keys)
 

@@ -101,7 +101,7 @@ class WaitingRunLog:
         self.is_dropped = True
 
 
-def what_stops_a_run_whose_end_is_on_its_way_leaves_its_events_alone() -> None:
+def stopping_a_run_whose_end_is_on_its_way_leaves_its_events_alone() -> None:
     bridge = LoopBridge()
     bridge.start()
     run_log = WaitingRunLog()

@@ -215,7 +215,7 @@ def nothing_is_cut_off_before_the_slowest_observer_has_acknowledged_it(url: str)
         _eventually(lambda: worker.left() <= 1)
 
 
-def what_an_observer_fails_for_is_told_again_and_holds_up_nothing_else(url: str) -> None:
+def an_end_that_an_observer_fails_for_is_repeated_and_holds_up_nothing_else(url: str) -> None:
     observers_module.IDLE_SECONDS = 0.2
     observer, failed = Hears(), Counter[str]()
     with _worker(url, {}) as quiet:
@@ -241,7 +241,7 @@ def what_an_observer_fails_for_is_told_again_and_holds_up_nothing_else(url: str)
     assert failed[bad] == 3
 
 
-def what_fails_every_time_is_given_up(url: str) -> None:
+def an_end_that_fails_every_time_is_given_up(url: str) -> None:
     observers_module.IDLE_SECONDS, observers_module.MOST_DELIVERIES = 0.02, 3
     tries: list[str] = []
 
@@ -256,7 +256,7 @@ def what_fails_every_time_is_given_up(url: str) -> None:
         assert tries == [run_id] * 3
 
 
-def while_what_an_observer_needs_is_away_it_is_tried_until_it_is_back(url: str) -> None:
+def an_end_is_retried_until_what_its_observer_needs_is_back(url: str) -> None:
     observers_module.LONGEST_RETRY_SECONDS = 0.05
     observer, is_away = Hears(), True
     tries = 0
@@ -291,7 +291,7 @@ def beyond_the_bound_the_oldest_are_lost_and_an_alarm_says_so_before(url: str) -
     assert "wait for the slowest observer" in alarms[0]
 
 
-def redis_may_lose_the_ends_and_those_who_observe_them(url: str) -> None:
+def redis_may_lose_the_ends_and_their_observers(url: str) -> None:
     observer = Hears()
     with _worker(url, {"observer": observer}) as worker:
         worker.ended()

@@ -9,7 +9,7 @@ import gevent
 from runtime.polling import is_readable_now
 
 
-def a_look_gives_nobody_else_a_turn() -> None:
+def polling_does_not_yield_to_other_greenlets() -> None:
     one, other = socket.socketpair()
     waiting = gevent.spawn(lambda: None)
 
@@ -21,7 +21,7 @@ def a_look_gives_nobody_else_a_turn() -> None:
     one.close()
 
 
-def a_look_finds_what_there_is_to_read_and_an_end() -> None:
+def polling_finds_readable_data_and_a_closed_connection() -> None:
     one, other = socket.socketpair()
     other.send(b"x")
     assert is_readable_now(one.fileno())

@@ -48,7 +48,7 @@ def a_client_that_answers_a_late_ping_does_not_count_as_gone() -> None:
     theirs.close()
 
 
-def the_end_of_the_client_is_told_once_it_is_noticed() -> None:
+def the_end_of_the_client_is_reported_once_it_is_noticed() -> None:
     mine, theirs = socket.socketpair()
     ends: list[str] = []
     subscriber = _subscriber_socket(mine, on_message=lambda _: None, on_end=lambda: ends.append("end"))

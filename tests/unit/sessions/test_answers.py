@@ -31,7 +31,7 @@ def test_an_output_becomes_the_answer_by_one_rule(output: object, text: str) -> 
     assert answer_text(output) == text
 
 
-def test_what_postgres_refuses_is_taken_out_of_the_answer() -> None:
+def test_characters_that_postgresql_refuses_are_removed_from_the_answer() -> None:
     assert answer_text("a\0b\ud83dc\ude00d") == "abcd"
     assert answer_text({"text": "\0"}) == ""
     assert answer_text("whole 😀") == "whole 😀"
@@ -44,7 +44,7 @@ def test_json_in_an_answer_reads_as_the_output() -> None:
 
 
 @pytest.mark.parametrize("cut", range(6))
-def test_pieces_are_left_with_what_the_whole_is_left_with(cut: int) -> None:
+def test_cleaning_pieces_gives_the_same_as_cleaning_the_whole(cut: int) -> None:
     text = "a\0\ud83d\ude00b"
 
     assert storable(text[:cut]) + storable(text[cut:]) == storable(text) == "ab"
@@ -58,7 +58,7 @@ def test_pieces_are_left_with_what_the_whole_is_left_with(cut: int) -> None:
         ({"question": "Go?", "markdown": "*Really*\n\0"}, "Go?\n\n*Really*\n"),
     ],
 )
-def test_a_question_is_told_with_what_explains_it(arguments: dict[str, object], text: str) -> None:
+def test_a_question_is_shown_with_its_explanation(arguments: dict[str, object], text: str) -> None:
     call = {"tool_call_id": "c", "tool_name": "ask_human", "args": arguments, "metadata": {}}
 
     assert question_text(call) == text

@@ -86,13 +86,13 @@ def test_what_is_of_another_type_is_refused(field: dict[str, Any], wrong: list[A
         assert problems({field["name"]: value}, field) == [f"body.values.{field['name']}"]
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_every_problem_is_reported_at_once() -> None:
     told = problems({"where": "x", "who": "me"}, paragraph(required=True), select(), action="go")
 
     assert told == ["body.action", "body.values.who", "body.values.why", "body.values.where"]
 
 
-def test_of_fields_that_are_not_there_one_is_told_and_shortened() -> None:
+def test_of_many_unknown_fields_one_is_named_and_shortened() -> None:
     told = problems({f"{number:06}" * 1000: 1 for number in range(1000)}, paragraph())
 
     assert told == [f"body.values.{('000000' * 1000)[:MAX_NAME_CHARS]}"]

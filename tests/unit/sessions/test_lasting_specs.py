@@ -43,7 +43,7 @@ def names(*layers: LayerSpec, before: list[dict[str, Any]] | None = None) -> lis
     return [kept["name"] for kept in lasting_specs(layers, before=before or [])]
 
 
-def test_a_layer_type_that_says_nothing_is_not_kept() -> None:
+def test_a_layer_type_that_declares_nothing_is_not_kept() -> None:
     assert names(spec("a", "test.silent"), spec("b", "test.open"), spec("c", "test.unknown")) == ["b"]
 
 

@@ -40,7 +40,7 @@ def told(*parts: Any) -> ModelRequest:
     return ModelRequest(parts=list(parts))
 
 
-def test_a_part_of_thinking_that_begins_with_nothing_is_a_paragraph_as_well() -> None:
+def test_a_part_of_thinking_that_begins_empty_is_a_paragraph_as_well() -> None:
     run = run_script([Text(("",)), Thinking(("One.",)), Thinking(("", "", "Two.")), Text(("So.",))])
 
     (shown,) = thoughts_so_far(TURN, run.data)
@@ -149,14 +149,14 @@ def test_results_find_their_calls_by_id_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("placeholder", ["", "none", "null", "None"])
-def test_a_placeholder_for_an_id_is_none_and_the_name_decides(placeholder: str) -> None:
+def test_with_a_placeholder_for_an_id_the_name_decides(placeholder: str) -> None:
     calls = said(ToolCallPart("lookup", "{}", placeholder), ToolCallPart("refuse", "{}", placeholder))
     results = told(ToolReturnPart("refuse", "no", placeholder), ToolReturnPart("lookup", "yes", placeholder))
 
     assert [row[3] for row in rows(calls, results)] == ["yes", "no"]
 
 
-def test_nobody_guesses_which_of_two_open_calls_was_answered() -> None:
+def test_a_result_is_not_given_to_one_of_two_matching_calls_by_guess() -> None:
     calls = said(ToolCallPart("lookup", "{}", ""), ToolCallPart("lookup", "{}", ""))
 
     assert [row[3] for row in rows(calls, told(ToolReturnPart("lookup", "which?", "")))] == ["", ""]
@@ -175,7 +175,7 @@ def test_a_call_is_answered_once() -> None:
     assert [row[3] for row in rows(call, results)] == ["first"]
 
 
-def test_what_postgres_refuses_is_in_no_row() -> None:
+def test_no_row_has_characters_that_postgresql_refuses() -> None:
     call = ToolCallPart("lookup", '{"a": "\0"}', "c1")
     messages: list[ModelMessage] = [said(ThinkingPart("a\0b"), call), told(ToolReturnPart("lookup", "c\0d", "c1"))]
 
@@ -200,7 +200,7 @@ def test_the_bytes_of_a_file_are_not_shown() -> None:
     assert len(observation) < 300
 
 
-def test_a_call_that_was_cut_is_shown_as_far_as_it_came() -> None:
+def test_a_call_that_was_cut_is_shown_as_far_as_it_arrived() -> None:
     run = run_script([Call("lookup", '{"answer": 12345}', "c1", pieces=3)], cancel_after=2)
 
     (thought,) = thoughts_so_far(TURN, run.data)

@@ -183,7 +183,7 @@ def test_thinking_of_a_provider_is_not_kept_without_what_it_led_to() -> None:
     assert parts_of(*events) == []
 
 
-def test_thinking_that_is_nobodys_is_kept_as_far_as_it_came() -> None:
+def test_thinking_without_a_provider_is_kept_as_far_as_it_arrived() -> None:
     start = PartStartEvent(index=0, part=ThinkingPart("Let "))
     more = PartDeltaEvent(index=0, delta=ThinkingPartDelta(content_delta="me"))
 

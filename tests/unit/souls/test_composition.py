@@ -139,7 +139,7 @@ def test_a_direct_model_without_a_key_cannot_run() -> None:
         prove(build({"model": DIRECT}))
 
 
-def test_a_credential_that_is_not_there_is_named() -> None:
+def test_a_missing_credential_is_named() -> None:
     with pytest.raises(AgentCredentialNotFound, match="my-openai"):
         build({"model": {**PLUGIN, "credential_ref": REF}})
     with pytest.raises(AgentCredentialNotFound, match="search-key"):

@@ -101,11 +101,11 @@ def test_lists_without_identity_keep_what_is_the_same_at_their_ends() -> None:
     ]
 
 
-def test_true_is_not_one() -> None:
+def test_true_differs_from_1() -> None:
     assert [change["to"] for change in diff({"misc_legacy": {"a": 1}}, {"misc_legacy": {"a": True}})] == [True]
 
 
-def test_very_many_changes_are_told_as_a_change_of_their_section() -> None:
+def test_very_many_changes_become_one_change_of_their_section() -> None:
     old = {"misc_legacy": {str(number): 0 for number in range(MAX_CHANGES + 1)}, "prompt": {"system_prompt": "same"}}
     new = {"misc_legacy": {}, "prompt": {"system_prompt": "same"}}
 

@@ -110,12 +110,12 @@ def test_the_digest_is_sha256_over_the_canonical_bytes() -> None:
 @pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), 10**400, "\ud800", {"\ud800": 1}, {1: 1}, {"a": b"x"}, {"a": {1}}]
 )
-def test_what_is_no_json_has_no_canonical_form(value: Any) -> None:
+def test_a_value_that_is_not_json_has_no_canonical_form(value: Any) -> None:
     with pytest.raises(NotCanonical):
         canonical_json(value)
 
 
-def test_what_is_too_deep_has_no_canonical_form() -> None:
+def test_a_value_nested_too_deeply_has_no_canonical_form() -> None:
     value: list[Any] = []
     for _ in range(100_000):
         value = [value]

@@ -86,7 +86,7 @@ def test_an_output_has_every_field_with_its_default() -> None:
         ({"declared_outputs": [{"name": "a", "type": "string"}] * 2}, "declared_outputs.1.name"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_refused_with_its_place(job: dict[str, Any], place: str) -> None:
+def test_an_invalid_value_is_refused_with_its_place(job: dict[str, Any], place: str) -> None:
     assert place in refusals(job, job=True)
 
 
@@ -179,7 +179,7 @@ def test_a_reference_to_nothing_cannot_be_published(ref: dict[str, Any]) -> None
     assert places({"previous_node_output_refs": [ref]}) == ["node_job.previous_node_output_refs.0"]
 
 
-def test_metadata_that_speak_for_the_agent_cannot_be_published() -> None:
+def test_metadata_with_keys_of_a_soul_cannot_be_published() -> None:
     job = {"metadata": {"note": "fine", "deep": [{"Model": {"x": 1}}], "tools": []}}
 
     assert places(job) == ["node_job.metadata.deep.0.Model", "node_job.metadata.tools"]

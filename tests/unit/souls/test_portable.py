@@ -70,7 +70,7 @@ def test_an_exported_version_says_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("indent", [None, 2])
-def test_what_was_exported_can_be_imported_however_it_is_written(indent: int | None) -> None:
+def test_an_export_can_be_imported_however_it_is_formatted(indent: int | None) -> None:
     data = json.dumps(document(), indent=indent, sort_keys=indent is not None, ensure_ascii=indent is None).encode()
 
     imported = read_portable(data)
@@ -158,12 +158,12 @@ def test_another_digest_is_a_mismatch(digest: str) -> None:
         ({"misc_legacy": {"password": "hunter2"}}, ["body", "soul", "misc_legacy", "password"]),
     ],
 )
-def test_a_soul_with_a_right_digest_must_still_be_one(soul: dict[str, Any], place: list[str]) -> None:
+def test_an_invalid_soul_is_refused_even_with_the_right_digest(soul: dict[str, Any], place: list[str]) -> None:
     assert refusals({**document(), "soul": soul, "digest": digest_of(soul)}) == [place]
 
 
 @pytest.mark.parametrize("value", [None, [], "x", 7, {}])
-def test_only_a_document_is_read(value: object) -> None:
+def test_a_value_that_is_no_document_is_refused(value: object) -> None:
     assert refusals(value)
 
 

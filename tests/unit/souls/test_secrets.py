@@ -67,7 +67,7 @@ def test_names_that_only_sound_alike_pass(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "  ", None, True, False, 0, 12, {}, []])
-def test_what_is_no_text_is_no_secret(value: object) -> None:
+def test_a_value_that_is_not_text_is_no_secret(value: object) -> None:
     parse_soul({"misc_legacy": {"password": value, "list": [{"api_key": value}]}})
 
 
@@ -162,7 +162,7 @@ def test_a_key_that_is_itself_a_secret_is_not_shown() -> None:
     assert list(told.values()) == [message("misc_legacy.…")]
 
 
-def test_only_so_many_secrets_are_told() -> None:
+def test_the_number_of_reported_secrets_is_limited() -> None:
     assert len(refusals({"misc_legacy": {"list": [{"token": "x"}] * 1000}})) == 50
 
 

@@ -90,11 +90,11 @@ def test_a_stored_soul_is_read_back_as_it_was() -> None:
         ({"tools": {"cli_tools": [{}] * 201}}, "tools.cli_tools"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_refused_with_its_place(document: dict[str, Any], place: str) -> None:
+def test_an_invalid_value_is_refused_with_its_place(document: dict[str, Any], place: str) -> None:
     assert place in refusals(document)
 
 
-def test_every_problem_is_told_and_no_value() -> None:
+def test_every_problem_is_reported_without_a_value() -> None:
     with pytest.raises(MalformedRequest) as caught:
         parse_soul({"prompt": {"system_prompt": 17}, "memory": {"scope": ["canary-value"]}}, "body", "agent_soul")
 
@@ -153,7 +153,7 @@ def test_a_tool_may_have_the_keys_of_older_documents() -> None:
     assert (older.credential_ref.type, older.credential_ref.id) == ("tool", "search-key")
 
 
-def test_a_newer_key_counts_more_than_the_older_one() -> None:
+def test_a_newer_key_wins_over_the_older_one() -> None:
     both = tool(provider_name="other/other/other", credential_id="older")
 
     assert both.provider_id == "langgenius/google/google"
@@ -218,7 +218,7 @@ def test_the_credentials_a_run_needs_are_those_of_the_model_and_the_enabled_tool
     assert credential_names(soul) == ["openai", "search-key"]
 
 
-def test_a_soul_may_be_as_deep_as_the_bound_and_no_deeper() -> None:
+def test_a_soul_may_be_as_deep_as_the_limit_and_no_deeper() -> None:
     parse_soul({"misc_legacy": nested(MAX_DEPTH - 1)})
 
     assert refusals({"misc_legacy": nested(MAX_DEPTH + 1)}) == {"": f"nested deeper than {MAX_DEPTH} levels"}
@@ -241,11 +241,11 @@ def test_a_soul_may_be_as_deep_as_the_bound_and_no_deeper() -> None:
     ],
     ids=lambda legacy: type(next(iter(legacy.values()))).__name__,
 )
-def test_what_is_too_large_or_no_json_is_refused(legacy: dict[str, Any]) -> None:
+def test_a_soul_that_is_too_large_or_not_json_is_refused(legacy: dict[str, Any]) -> None:
     assert refusals({"misc_legacy": legacy})
 
 
-def test_thousands_of_problems_are_told_as_one() -> None:
+def test_thousands_of_problems_are_reported_as_one() -> None:
     told = refusals({f"key-{number}": 1 for number in range(15_000)})
 
     assert told == {"": "15000 problems, more than are told one by one"}

@@ -74,7 +74,7 @@ def test_commands_whose_slot_has_moved_follow_it_in_their_order_and_the_next_go_
     assert nodes.sent[-1] == (B, get("gone"))
 
 
-def test_commands_that_are_to_ask_elsewhere_do_so_only_this_time() -> None:
+def test_a_command_with_an_ask_redirection_follows_it_only_once() -> None:
     nodes = Nodes(a=lambda command: AskError(f"{slot_of('key')} {B}"), b=ok)
 
     assert send_by_key(nodes.slots, [get("key")], nodes.send, on_failure=OnFailure.RAISE) == [b"OK"]
@@ -82,7 +82,7 @@ def test_commands_that_are_to_ask_elsewhere_do_so_only_this_time() -> None:
     assert nodes.slots.node_of("key") == A
 
 
-def test_commands_that_are_sent_on_and_on_count_as_refused_for_now() -> None:
+def test_commands_that_are_redirected_again_and_again_count_as_refused_for_now() -> None:
     back = MovedError(f"{slot_of('key')} {A}")
     nodes = Nodes(a=moved("key"), b=lambda command: back)
 
@@ -110,7 +110,7 @@ def test_a_node_that_is_away_fails_all_or_its_own_commands_alone_as_wanted(monke
     assert answered == b"OK"
 
 
-def test_a_node_that_was_replaced_has_its_commands_sent_to_the_one_in_its_place(
+def test_commands_for_a_replaced_node_are_sent_to_its_replacement(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     nodes = Nodes(a=lost, b=ok)

@@ -19,7 +19,7 @@ def test_half_a_character_is_read_and_can_be_replaced(text: str | bytes) -> None
     "text",
     ["", "{", "{} {}", "NaN", '{"a": Infinity}', "[" * 100_000, b"\xff", '{"a": "\xe9"}'.encode("utf-16"), "<html>"],
 )
-def test_what_is_no_json_is_refused_without_its_text(text: str | bytes) -> None:
+def test_text_that_is_not_json_is_refused_without_being_shown(text: str | bytes) -> None:
     with pytest.raises(ValueError, match=r"^not JSON$"):
         read_json(text)
 
@@ -28,5 +28,5 @@ def test_what_is_no_json_is_refused_without_its_text(text: str | bytes) -> None:
     ("text", "is_whole"),
     [("{}", True), (' {"a": "\ud83d"} ', True), ('{"a"', False), ("[]", False), ("", False), ("{}{}", False)],
 )
-def test_only_a_whole_object_is_one(text: str, is_whole: bool) -> None:
+def test_only_a_complete_object_counts_as_one(text: str, is_whole: bool) -> None:
     assert is_json_object(text) is is_whole

@@ -94,7 +94,7 @@ def test_a_compatible_server_gets_more_when_the_config_asks_for_it() -> None:
         {"base_url": "https://models.example.com/v1", "compatibility": "openai"},
     ],
 )
-def test_openai_and_what_is_known_to_follow_it_gets_all(target: dict[str, Any]) -> None:
+def test_openai_and_hosts_known_to_follow_it_get_everything(target: dict[str, Any]) -> None:
     body = sent("openai", settings=ASKED, **target)
 
     assert body["max_completion_tokens"] == 9
@@ -104,11 +104,11 @@ def test_openai_and_what_is_known_to_follow_it_gets_all(target: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("base_url", ["https://api.openai.com.example.com/v1", "https://openai.example.com/v1"])
-def test_a_host_that_only_looks_like_openais_is_any_server(base_url: str) -> None:
+def test_a_host_that_only_looks_like_openais_is_treated_as_any_server(base_url: str) -> None:
     assert "max_tokens" in sent("openai", settings=ASKED, base_url=base_url)
 
 
-def test_a_config_may_take_openais_own_for_any_server() -> None:
+def test_a_config_may_treat_openais_own_api_as_any_server() -> None:
     body = sent("openai", settings=ASKED, base_url="https://api.openai.com/v1", compatibility="generic")
 
     assert body["max_tokens"] == 9

@@ -56,11 +56,11 @@ def test_halves_in_arguments_are_mended_also_as_escapes(text: str, expected: str
 
 
 @pytest.mark.parametrize("text", ['{"a":"\\', '{"a":"\\u00', '{"a":"\\uzzzz then more', "\\" * 7])
-def test_what_is_no_json_is_passed_on_as_it_came(text: str) -> None:
+def test_text_that_is_not_json_is_passed_on_unchanged(text: str) -> None:
     assert join(text, is_json=True) == join(*text, is_json=True) == text
 
 
-def test_no_more_is_held_back_than_may_go_on() -> None:
+def test_only_an_unfinished_pair_is_held_back() -> None:
     joiner = SurrogateJoiner()
 
     assert joiner.feed("text", f"a{FIRST}") == "a"
