@@ -72,11 +72,5 @@ def limited_server(
     """A server with a database of its own."""
     database = f"sqlite:///{folder / 'tenants.sqlite'}"
     migrate(database)
-    return start_server(
-        workers=workers,
-        redis_prefix=prefix,
-        admin_token=ADMIN_TOKEN,
-        database_url=database,
-        secret_keys=SECRET_KEYS,
-        **settings,
-    )
+    own = {"redis_prefix": prefix, "admin_token": ADMIN_TOKEN, "database_url": database, "secret_keys": SECRET_KEYS}
+    return start_server({**own, **settings}, workers=workers)
