@@ -29,6 +29,9 @@ class AnswerBounds:
     other_bytes: int
     """Of the body of any other."""
     seconds: float | None
+    read_bytes: int = 4 << 10
+    """Read at once. What is read together is worked off together, and meanwhile nothing else of the worker runs: four
+    times as much of an endless answer made other runs wait for seconds."""
 
     def body_bytes(self, status: int) -> int:
         """The bound on the body of an answer with this status."""

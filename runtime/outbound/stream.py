@@ -14,10 +14,6 @@ from runtime.outbound.bounds import HEAD_BYTES, AnswerBounds
 from runtime.outbound.errors import AnswerTooLarge
 from runtime.polling import is_readable_now
 
-READ_BYTES = 4 << 10
-"""Read at once. What is read together is worked off together, and meanwhile nothing else of the worker runs: four times
-as much of an endless answer made other runs wait for seconds."""
-
 
 class BoundedBackend(httpcore2.AsyncNetworkBackend):
     """Connects as another backend does. Each connection reads no more of an answer than the bounds allow."""
@@ -57,7 +53,7 @@ class BoundedStream(httpcore2.AsyncNetworkStream):
         if self._deadline is not None:
             left = max(0.0, self._deadline - time.monotonic())
             timeout = left if timeout is None else min(timeout, left)
-        data = await self._stream.read(min(max_bytes, READ_BYTES), timeout)
+        data = await self._stream.read(min(max_bytes, self._bounds.read_bytes), timeout)
         self._left -= len(data)
         self._is_answering = True
         if self._left < 0:

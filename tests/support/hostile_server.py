@@ -38,7 +38,7 @@ def running_hostile_server() -> Iterator[str]:
 @cache
 def _bomb(encoding: str) -> bytes:
     packer = zlib.compressobj(9, wbits=31 if encoding.startswith("gzip") else 15)
-    pieces = [packer.compress(bytes(1 << 20)) for _ in range(BOMB_BYTES >> 20)]
+    pieces = [packer.compress(b"\n" * (1 << 20)) for _ in range(BOMB_BYTES >> 20)]
     packed = b"".join([*pieces, packer.flush()])
     return gzip.compress(packed) if "," in encoding else packed
 

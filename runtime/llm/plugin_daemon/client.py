@@ -21,7 +21,7 @@ MAX_ERROR_BYTES = 1 << 20
 """How much of the body of a refusal is read."""
 
 
-BOUNDS = AnswerBounds(success_bytes=256 << 20, other_bytes=16 << 20, seconds=None)
+BOUNDS = AnswerBounds(success_bytes=256 << 20, other_bytes=16 << 20, seconds=None, read_bytes=64 << 10)
 """The daemon is the operator's own: what its answers may take in time, the read timeout says."""
 
 
