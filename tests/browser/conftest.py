@@ -1,4 +1,4 @@
-"""A real Chromium for the tests of this folder, which are skipped where there is none."""
+"""A real Chromium for the tests of this folder, which are skipped where none is installed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """An empty page that fails the test when a script of it fails."""
+    """An empty page; the test fails when one of its scripts fails."""
     failures: list[str] = []
     with ExitStack() as closing:
         page = browser.new_page()

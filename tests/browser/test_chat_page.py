@@ -1,4 +1,4 @@
-"""The function of docs/service-api.md that reads a chat, as it is printed, in pages of other origins."""
+"""The chat reader printed in docs/service-api.md, unchanged, in pages of other origins."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def database_kind() -> str:
 
 @contextmanager
 def page_server() -> Iterator[str]:
-    """The origin of a server that has nothing but the page."""
+    """The origin of a server that serves only the page."""
     (printed,) = re.findall(r"^```js\n(.*?)^```$", DOCUMENTED.read_text(), re.MULTILINE | re.DOTALL)
     server = make_server("127.0.0.1", 0, Response(PAGE % printed, mimetype="text/html"), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
@@ -88,19 +88,19 @@ def model(request: pytest.FixtureRequest) -> str:
 
 @dataclass(frozen=True)
 class Chat:
-    """An app, as its owner and as a page in a browser see it."""
+    """An app, as used by its owner and by a page in a browser."""
 
     client: ChatClient
     page: Page
     key: str
 
     def send(self, query: str = "Hello?", **body: Any) -> None:
-        """Send a message and begin to read."""
+        """Sends a message and begins to read the answer."""
         given = {"inputs": {}, "query": query, "user": USER, "response_mode": "streaming", **body}
         self._show(f"{self.client.url}/v1/chat-messages", given)
 
     def follow(self, conversation_id: str, message_id: str) -> None:
-        """Begin to read a message from its beginning."""
+        """Begins to read a message from its beginning."""
         self._show(f"{self.client.url}/sessions/{conversation_id}/turns/{message_id}/chat-events")
 
     def _show(self, url: str, *body: dict[str, Any]) -> None:
@@ -120,7 +120,7 @@ class Chat:
         return error
 
     def call(self, method: str, path: str, body: dict[str, Any], key: str | None = None) -> int:
-        """What the page is answered."""
+        """Sends a request from the page and returns the answer."""
         given = [method, f"{self.client.url}{path}", key or self.key, body]
         return int(self.page.evaluate("given => call(...given)", given))
 
@@ -129,7 +129,7 @@ class Chat:
 def agent_server(
     redis_server: RedisServer, daemon: ScriptedDaemon, database_url: str, origin: str
 ) -> Iterator[GunicornServer]:
-    """One that allows the page, in place of the one that allows none."""
+    """A server that allows the page's origin, instead of the usual one that allows none."""
     env = environment(
         redis_server.url,
         daemon.url,

@@ -1,4 +1,4 @@
-"""The example page in a real browser, served by what dev/start runs."""
+"""The example page in a real browser, served as by ``dev/start``."""
 
 from __future__ import annotations
 

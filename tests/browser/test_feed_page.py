@@ -1,4 +1,4 @@
-"""The dashboard of docs/feed.md as it is printed, in a real browser."""
+"""The dashboard printed in docs/feed.md, unchanged, in a real browser."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = needs_chromium
 
 
 def printed(language: str) -> str:
-    """The one block of a language."""
+    """The page's only code block in a language."""
     (block,) = re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENTED.read_text(), re.MULTILINE | re.DOTALL)
     return str(block)
 
@@ -39,7 +39,7 @@ def client(start_server: StartServer) -> RunClient:
 
 @pytest.fixture
 def proxy(client: RunClient) -> Iterator[CuttingProxy]:
-    """A way to the server that breaks every now and then."""
+    """A proxy to the server that breaks connections every now and then."""
     with cutting_proxy(client.url, cut_after=CUT_AFTER_BYTES) as proxy:
         yield proxy
 
@@ -52,7 +52,7 @@ def dashboard(proxy: CuttingProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("RUNS_URL", proxy.url)
     monkeypatch.setenv("DIFY_AGENT_ADMIN_TOKEN", OPERATOR)
     backend: dict[str, Any] = {"__name__": "dashboard"}
-    exec(printed("python"), backend)  # noqa: S102 (it is ours)
+    exec(printed("python"), backend)  # noqa: S102 (the code is ours)
     server = make_server("127.0.0.1", 0, backend["app"], threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

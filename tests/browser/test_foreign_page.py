@@ -1,4 +1,4 @@
-"""A page of another origin, in a real browser, on a server that wants a bearer token."""
+"""A page of another origin, in a real browser, with a server that needs a bearer token."""
 
 from __future__ import annotations
 
@@ -95,12 +95,12 @@ class PageHandler(BaseHTTPRequestHandler):
         self.wfile.write(FOLLOWING_PAGE)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Logs nothing."""
 
 
 @contextmanager
 def page_server() -> Iterator[str]:
-    """The origin of a server that has nothing but the page."""
+    """The origin of a server that serves only the page."""
     with ThreadingHTTPServer(("127.0.0.1", 0), PageHandler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -119,7 +119,7 @@ def origin() -> Iterator[str]:
 
 @pytest.fixture
 def protected(start_server: StartServer, origin: str) -> GunicornServer:
-    """A server that wants a bearer token and allows the page."""
+    """A server that needs a bearer token and allows the page's origin."""
     return start_server(SETTINGS, cors_origins=origin)
 
 
@@ -162,7 +162,7 @@ def test_a_page_from_elsewhere_misses_nothing_over_broken_connections(
     assert seen["text"] == ANSWER
 
 
-def test_a_page_that_never_closes_its_source_does_not_come_back_for_ever(
+def test_a_page_that_never_closes_its_source_does_not_reconnect_forever(
     page: Page, protected: GunicornServer, origin: str
 ) -> None:
     owner = RunClient(protected.url, token=API_TOKEN)
@@ -175,7 +175,7 @@ def test_a_page_that_never_closes_its_source_does_not_come_back_for_ever(
 
     stored = owner.page(run_id, limit=500)["events"]
     assert seen["ids"] == [event["id"] for event in stored]
-    # It came back once, and was told that there is nothing more.
+    # It reconnected once and was told that there is nothing more.
     assert (seen["opened"], seen["errors"]) == (1, 2)
 
 
@@ -223,7 +223,7 @@ def test_a_page_of_an_origin_that_is_not_allowed_sees_nothing(page: Page, protec
     assert (seen["closed"], seen["opened"], seen["ids"]) == (True, 0, [])
 
 
-def test_a_stream_without_a_valid_token_is_given_up(page: Page, protected: GunicornServer, origin: str) -> None:
+def test_a_page_gives_up_a_stream_without_a_valid_token(page: Page, protected: GunicornServer, origin: str) -> None:
     owner = RunClient(protected.url, token=API_TOKEN)
     run_id = owner.create(prompt())
     page.goto(origin)

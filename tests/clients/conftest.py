@@ -1,4 +1,4 @@
-"""What the published clients of Dify's service API speak with: an app whose model is scripted, on SQLite alone."""
+"""Fixtures for the published clients of Dify's service API: a server with scripted models, on SQLite only."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ needs_node = pytest.mark.skipif(not has_node, reason="node or npm is missing: ap
 
 @pytest.fixture(scope="module")
 def database_kind() -> str:
-    """One is enough: what the databases may differ in is tested without these clients."""
+    """Only SQLite: differences between the databases are tested without these clients."""
     return SQLITE
 
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clients would take a proxy of the machine on their way to the server."""
+    """Removes proxy settings from the environment, which the clients would obey."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
 
 
 @pytest.fixture
 def model(request: pytest.FixtureRequest) -> str:
-    """A model name of the test's own, by its file too: tests of both clients have the same names."""
+    """A model name for this test alone. It includes the file, because tests of both clients have the same names."""
     return f"{request.module.__name__}.{request.node.name}"
 
 
 @pytest.fixture
 def base_url(roster: AgentClient) -> str:
-    """All that is set of a client, beside the key."""
+    """The base URL, which besides the key is all that a client is given."""
     return f"{roster.url}/v1"
 
 
 @pytest.fixture
 def key(roster: AgentClient, model: str) -> str:
-    """The key of an app of the test's own."""
+    """The key of an app for this test alone."""
     features = {"opening_statement": "How can I help?", "suggested_questions": ["What is new?"]}
     soul = scripted_soul(model, app_features=features)
     agent = roster.json("POST", "/agents", 201, json={"name": "Guide", "agent_soul": soul})
@@ -57,7 +57,7 @@ def key(roster: AgentClient, model: str) -> str:
 
 @pytest.fixture(scope="session")
 def node_packages() -> None:
-    """The packages of `node/package-lock.json`, installed when they are missing or older than it."""
+    """Installs the packages of ``node/package-lock.json`` when they are missing or older than that file."""
     wanted, installed = NODE_FOLDER / "package-lock.json", NODE_FOLDER / "node_modules" / ".package-lock.json"
     with wanted.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Dify's client for Node as it is published, with nothing but its base URL set."""
+"""Dify's published client for Node, unchanged except for its base URL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def client(base_url: str, key: str) -> NodeClient:
 
 
 def refused(answer: tuple[int, Any], status: int, code: str) -> dict[str, Any]:
-    """The error, which must be this one."""
+    """Returns the error, which must have this status and code."""
     told, body = answer
     assert (told, body["status"], body["code"]) == (status, status, code), body
     assert set(body) - {"params"} == ERROR_KEYS
@@ -33,7 +33,7 @@ def refused(answer: tuple[int, Any], status: int, code: str) -> dict[str, Any]:
 
 
 def begin(client: NodeClient, query: str) -> str:
-    """A new conversation; its id."""
+    """Begins a conversation and returns its id."""
     return str(client.ask(query, USER)["conversation_id"])
 
 
@@ -55,7 +55,7 @@ def test_a_stream_is_read_while_the_model_speaks(client: NodeClient, daemon: Scr
     assert rest[-1]["metadata"]["usage"]["total_tokens"] == 12
 
 
-def test_a_whole_answer_is_what_it_asks_for_by_itself(client: NodeClient, daemon: ScriptedDaemon, model: str) -> None:
+def test_by_default_the_client_asks_for_a_whole_answer(client: NodeClient, daemon: ScriptedDaemon, model: str) -> None:
     daemon.script(model, says("Hello, Ann."))
 
     body = client.call("createChatMessage", {}, "Hello?", USER)
@@ -76,7 +76,7 @@ def test_a_conversation_goes_on_in_either_mode(client: NodeClient, daemon: Scrip
     assert len(shown(daemon.calls(model)[2])) == 5
 
 
-def test_the_address_of_a_file_is_told_to_the_model(client: NodeClient, daemon: ScriptedDaemon, model: str) -> None:
+def test_the_address_of_a_file_is_shown_to_the_model(client: NodeClient, daemon: ScriptedDaemon, model: str) -> None:
     daemon.script(model, says("A cat."))
     file = {"type": "image", "transfer_method": "remote_url", "url": "https://example.com/cat.png"}
 
@@ -147,7 +147,7 @@ def test_feedback_is_given_and_taken_back(client: NodeClient, daemon: ScriptedDa
     assert kept == [{"rating": "like"}, None]
 
 
-def test_the_parameters_tell_how_a_chat_begins(client: NodeClient) -> None:
+def test_the_parameters_say_how_a_chat_begins(client: NodeClient) -> None:
     parameters = client.call("getApplicationParameters", USER)
 
     assert parameters["opening_statement"] == "How can I help?"

@@ -1,4 +1,4 @@
-"""What Node's tests install is pinned as everything else is."""
+"""The npm packages of the Node tests are pinned like everything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dify's Python client as it is published, with nothing but its base URL set."""
+"""Dify's published Python client, unchanged except for its base URL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def client(base_url: str, key: str) -> ChatClient:
 
 
 def frames(response: requests.Response) -> Iterator[dict[str, Any]]:
-    """The frames of a stream, read by lines as the client's own guide shows."""
+    """Yields the frames of a stream, read line by line as the client's guide shows."""
     assert response.status_code == 200, response.text
     for line in response.iter_lines(decode_unicode=True):
         if line.startswith("data:"):
@@ -38,12 +38,12 @@ def stream(client: ChatClient, query: str, **options: Any) -> list[dict[str, Any
 
 
 def ask(client: ChatClient, query: str, **options: Any) -> dict[str, Any]:
-    """The answer as a whole, which this client asks for unless it is told otherwise."""
+    """Returns the whole answer, which is this client's default."""
     return body_of(client.create_chat_message({}, query, USER, **options))
 
 
 def begin(client: ChatClient, query: str) -> str:
-    """A new conversation; its id."""
+    """Begins a conversation and returns its id."""
     return str(ask(client, query)["conversation_id"])
 
 
@@ -77,7 +77,7 @@ def test_no_character_of_an_answer_breaks_its_lines(client: ChatClient, daemon: 
     assert "".join(frame["answer"] for frame in streamed if frame["event"] == "message") == answer
 
 
-def test_a_whole_answer_is_what_it_asks_for_by_itself(client: ChatClient, daemon: ScriptedDaemon, model: str) -> None:
+def test_by_default_the_client_asks_for_a_whole_answer(client: ChatClient, daemon: ScriptedDaemon, model: str) -> None:
     daemon.script(model, says("Hello, Ann."))
 
     body = ask(client, "Hello?")
@@ -103,7 +103,7 @@ def test_a_conversation_goes_on_in_either_mode(client: ChatClient, daemon: Scrip
     ]
 
 
-def test_the_address_of_a_file_is_told_to_the_model(client: ChatClient, daemon: ScriptedDaemon, model: str) -> None:
+def test_the_address_of_a_file_is_shown_to_the_model(client: ChatClient, daemon: ScriptedDaemon, model: str) -> None:
     daemon.script(model, says("A cat."))
     file = {"type": "image", "transfer_method": "remote_url", "url": "https://example.com/cat.png"}
 
@@ -162,7 +162,7 @@ def test_feedback_is_given_and_taken_back(client: ChatClient, daemon: ScriptedDa
     assert kept == [{"rating": "like"}, {"rating": "dislike"}, None]
 
 
-def test_the_parameters_tell_how_a_chat_begins(client: ChatClient) -> None:
+def test_the_parameters_say_how_a_chat_begins(client: ChatClient) -> None:
     parameters = body_of(client.get_application_parameters(USER))
 
     assert parameters["opening_statement"] == "How can I help?"
@@ -192,7 +192,7 @@ def test_what_cannot_be_answered_is_an_error_to_read(client: ChatClient) -> None
     checked_error(client.message_feedback(unknown, "like", USER), 404, "not_found")
 
 
-def test_what_is_not_served_is_not_found(client: ChatClient, base_url: str, key: str) -> None:
+def test_an_unknown_route_is_not_found(client: ChatClient, base_url: str, key: str) -> None:
     completion = CompletionClient(key)
     completion.base_url = base_url
 

@@ -1,4 +1,4 @@
-"""Servers that tests of faults break, and what must hold however they break."""
+"""Servers for tests to break, and checks that must hold however they break."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ PREFIX = "faults"
 
 @dataclass
 class Pair:
-    """Two servers with one Redis and prefix: ``owner``, of one worker, executes what is lost; ``other`` survives."""
+    """Two servers with one Redis and prefix: ``owner``, with one worker, executes the runs that are lost; ``other``
+    survives.
+    """
 
     owner: GunicornServer
     other: GunicornServer
@@ -38,7 +40,7 @@ class Pair:
 
     @property
     def lease_process(self) -> int:
-        """The process id of what renews the owner's leases."""
+        """The id of the process that renews the owner's leases."""
         (process,) = descendants(self.worker, command=LEASES)
         return process
 
@@ -46,12 +48,12 @@ class Pair:
         return RunClient(self.owner.url), RunClient(self.other.url)
 
     def lease_of(self, run_id: str) -> float | None:
-        """When a run's lease is over, by Redis' clock in milliseconds."""
+        """The time at which a run's lease expires, in milliseconds of Redis' clock; None when it has none."""
         expires_at: float | None = self.redis.zscore(f"{PREFIX}:leases", run_id)
         return expires_at
 
     def wait_for_reaper(self) -> None:
-        """Wait until the reaper has looked at all leases, and would have ended every run whose lease was over."""
+        """Waits until a reaper has gone through all leases, and so has ended every run whose lease had expired."""
         lost = f"lost-{uuid4().hex}"
         self.redis.zadd(f"{PREFIX}:leases", {lost: 1})
         wait_until(lambda: self.lease_of(lost) is None, timeout=60)
@@ -68,28 +70,28 @@ def running_pair(daemon: ScriptedDaemon, **settings: Setting) -> Iterator[Pair]:
 
 @pytest.fixture(scope="module")
 def pair(daemon: ScriptedDaemon) -> Iterator[Pair]:
-    """Servers with short leases, for tests that break nothing for good."""
+    """Servers with short leases, for tests that break nothing permanently."""
     with running_pair(daemon, lease_seconds=4) as pair:
         yield pair
 
 
 @pytest.fixture
 def default_pair(daemon: ScriptedDaemon) -> Iterator[Pair]:
-    """Servers with default settings, to be killed."""
+    """Servers with default settings, for tests that kill them."""
     with running_pair(daemon) as pair:
         yield pair
 
 
 @pytest.fixture(scope="module")
 def shared_rig(daemon: ScriptedDaemon) -> Iterator[Rig]:
-    """A server with two workers, and a Redis of its own to get into trouble."""
+    """A server with two workers, and its own Redis, which tests break."""
     with ExitStack() as stack:
         yield running_rig(daemon, stack)
 
 
 @pytest.fixture
 def rig(shared_rig: Rig) -> Iterator[Rig]:
-    """Whole before each test, and looked over after it."""
+    """A rig that is ready before each test and is checked for damage after it."""
     wait_until(shared_rig.is_ready, timeout=60)
     workers, seen = shared_rig.server.workers(), len(shared_rig.server.log)
 
@@ -106,7 +108,7 @@ def rig(shared_rig: Rig) -> Iterator[Rig]:
 
 
 def assert_whole(frames: list[Frame]) -> None:
-    """What every reader gets of every run that has ended."""
+    """Asserts what every reader must get of a run that has ended: events in order, with exactly one terminal event."""
     assert frames[0].event == "run_started"
     assert [frame.event for frame in frames if frame.event in TERMINAL_TYPES] == [frames[-1].event]
     positions = [tuple(map(int, frame.id.split("-"))) for frame in frames]

@@ -1,4 +1,4 @@
-"""Ended runs are announced, and whoever has to hear of them does, whatever is killed meanwhile."""
+"""Ended runs are announced, and their observers hear of them, whatever is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_observers(url: str, scenario: str) -> None:
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_an_end_is_heard_of_although_a_worker_is_killed_at_any_step(url: str, step: str) -> None:
+def test_an_end_reaches_its_observers_although_a_worker_is_killed_at_any_step(url: str, step: str) -> None:
     command = [sys.executable, "-m", "tests.support.patched", str(PATIENCE_SECONDS), OBSERVERS, KILLED, url, step]
     killed = subprocess.run(
         command, cwd=CHECKOUT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False

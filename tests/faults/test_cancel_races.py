@@ -1,4 +1,4 @@
-"""Cancels that race everything else, hundreds of times: one terminal event, the same for all, and nothing after it."""
+"""Cancels that race everything else, hundreds of times: all readers get the same single terminal event, and no more."""
 
 from __future__ import annotations
 

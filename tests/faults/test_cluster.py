@@ -1,4 +1,4 @@
-"""A real Redis Cluster: everything holds across its nodes, also while slots move and when a master dies."""
+"""Runs on a real Redis Cluster: across its nodes, while slots move, and when a master dies."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ PREFIX = "clustered"
 OPERATOR = "operator-token-of-the-tests"
 KEYS = Keys(PREFIX, buckets=64)
 RUNS = 24
-"""Enough for some on every node."""
+"""Enough runs for some to be on every node."""
 
 
 @dataclass
 class Site:
-    """A cluster, and two servers that use it: ``one`` of two workers, ``other`` of one."""
+    """A cluster, and two servers that use it: ``one`` with two workers, ``other`` with one."""
 
     cluster: RedisCluster
     one: GunicornServer
@@ -46,7 +46,7 @@ class Site:
         return self.cluster.master_of(KEYS.events(run_id)).id
 
     def wait_for_reapers(self) -> None:
-        """Wait until a reaper has looked at the leases of each node, and would have ended every run that was lost."""
+        """Waits until a reaper has gone through the leases of each node, and so has ended every lost run."""
         lost = [f"lost-{uuid4().hex}" for _ in range(RUNS)]
         leases = {run_id: KEYS.leases(KEYS.bucket(run_id)) for run_id in lost}
         for run_id, key in leases.items():
@@ -72,7 +72,7 @@ def site(daemon: ScriptedDaemon) -> Iterator[Site]:
 
 
 def assert_numbered(frames: list[Frame]) -> None:
-    """A whole run, none of whose events is missing."""
+    """Asserts that these are all events of a run, without a gap."""
     assert_whole(frames)
     assert [frame.id for frame in frames[:-1]] == [f"1-{number}" for number in range(1, len(frames))]
 
@@ -184,7 +184,7 @@ def test_the_feed_lists_the_runs_of_all_nodes_once_each_and_follows_them(site: S
 
 
 def told(feed: FeedClient) -> list[tuple[str, str]]:
-    """The starts and ends of runs that the list has told."""
+    """The starts and ends of runs that the list has reported."""
     return [(one["run"]["run_id"], one["run"]["status"]) for one in feed.messages if one["type"] == "run"]
 
 
@@ -253,7 +253,7 @@ def test_slots_that_move_while_runs_are_written_lose_and_double_nothing(site: Si
 
 
 def last_id(client: RunClient, run_id: str) -> int:
-    """The number of the last event that is stored."""
+    """The number of the last stored event."""
     after, number = "0-0", 0
     while events := client.page(run_id, after=after, limit=500)["events"]:
         after = events[-1]["id"]

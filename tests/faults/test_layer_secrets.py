@@ -1,4 +1,4 @@
-"""A layer type that somebody adds, whose class says nothing of the secret in its config: it is found nowhere."""
+"""An added layer type whose class does not declare the secret in its config: the secret is found nowhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.plugin_daemon import ScriptedDaemon
 from tests.support.redis_server import RedisServer
 from tests.support.session_client import SessionClient
 
-# As in ``tests.support.secretive_app``, which only the server imports: it changes what layers there are.
+# As in ``tests.support.secretive_app``. Only the server imports that, because it registers layer types.
 SECRETIVE = "test.secretive"
 LASTING = "test.lasting"
 TOOL = "use_token"
@@ -32,7 +32,7 @@ FAILS = ["enter", "foreseen", "tool", "leave"]
 
 @pytest.fixture(scope="module")
 def server(redis_server: RedisServer, daemon: ScriptedDaemon, database_url: str) -> Iterator[GunicornServer]:
-    """It logs all it can, requests included."""
+    """A server that logs all it can, including requests."""
     env = environment(
         redis_server.url,
         daemon.url,
@@ -59,7 +59,7 @@ def canary() -> str:
 
 @pytest.fixture
 def note() -> str:
-    """What a layer may tell, so that it shows where configs are stored."""
+    """A value that need not be secret, which shows where configs are stored."""
     return f"note-{secrets.token_hex(8)}"
 
 
@@ -83,7 +83,7 @@ def places(server: GunicornServer, redis_server: RedisServer, database: Database
 
 
 def read_run(runs: RunClient, run_id: str) -> tuple[dict[str, Any], list[Any]]:
-    """The last event, and all that a caller can read of the run."""
+    """Waits for the run's end; returns the last event, and all that a caller can read of the run."""
     end = runs.finish(run_id)
     return end, [end, runs.status(run_id), runs.page(run_id, limit=500)]
 
@@ -95,11 +95,11 @@ def state_of(snapshot: dict[str, Any]) -> dict[str, Any]:
 
 
 def had(canary: str, *, entered: int) -> dict[str, Any]:
-    """The state of a layer that had the secret each time."""
+    """The state of a layer that had the secret in each of these runs."""
     return {"digest": hashlib.sha256(canary.encode()).hexdigest(), "entered": entered}
 
 
-def test_it_is_nowhere_after_runs(
+def test_the_secret_is_found_nowhere_after_runs(
     server: GunicornServer,
     client: SessionClient,
     redis_server: RedisServer,
@@ -128,7 +128,7 @@ def test_it_is_nowhere_after_runs(
     assert first["run_id"] in looked["redis"], "it has looked where runs are"
 
 
-def test_it_is_nowhere_while_a_session_lasts_and_after_it(
+def test_the_secret_is_found_nowhere_during_and_after_a_session(
     server: GunicornServer,
     client: SessionClient,
     redis_server: RedisServer,
@@ -161,7 +161,7 @@ def test_it_is_nowhere_while_a_session_lasts_and_after_it(
 
 
 @pytest.mark.parametrize("fails", FAILS)
-def test_it_is_nowhere_when_a_turn_fails(
+def test_the_secret_is_found_nowhere_when_a_turn_fails(
     server: GunicornServer,
     client: SessionClient,
     redis_server: RedisServer,
@@ -186,7 +186,7 @@ def test_it_is_nowhere_when_a_turn_fails(
 
 
 def read_session(client: SessionClient, session: str) -> list[str]:
-    """All that a caller can read of a session and its turns."""
+    """Returns all that a caller can read of a session and its turns."""
     path = f"/sessions/{session}"
     ids = [turn["id"] for turn in client.turns(session)]
     of_turns = [f"{path}/turns/{turn_id}/chat-events" for turn_id in ids]

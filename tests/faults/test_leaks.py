@@ -21,16 +21,16 @@ TOKEN = "leak-token"
 CALLERS = 8
 IS_SOAK = os.environ.get("GREENRUN_SOAK") == "1"
 COUNT = 10_000 if IS_SOAK else 300
-"""Of runs, and of readers; the warm-up has as many."""
+"""The number of runs, and of readers; the warm-up of the short form has as many."""
 WARM_UP = 1_500 if IS_SOAK else COUNT
 STUCK_READERS = 4
 LAST_BATCH = 12
-"""The log keeps what it has written last until it writes again, and with it the runs that wrote it and their hooks."""
+"""The size of the last batch, which the log keeps until it writes again, together with its runs and their hooks."""
 SETTLE_SECONDS = 60.0
 REST_SECONDS = 2.0
 MEMORY_KILOBYTES = 48_000 if IS_SOAK else 96_000
-"""What the allocator may keep or give back late: at rest after one and the same crowd a worker had 148 to 217 MB,
-whether it was the first or the fifth. In the long form 5 KB a run and reader, which no leak that matters fits into."""
+"""What the allocator may keep or return late: at rest after the same crowd a worker had 148 to 217 MB, whether it was
+the first crowd or the fifth. In the long form this is 5 KB per run and reader, too little for a leak that matters."""
 
 
 class Crowd:
@@ -64,7 +64,7 @@ class Crowd:
         return [demo_llm(answer="word " * 3_000, delay_ms=100)]
 
     def _run(self, number: int) -> None:
-        """One of the ways in which a run, or a request for one, can end."""
+        """Makes a run, or a request for one, end in one of the possible ways."""
         client = self._client()
         try:
             self._end(client, number % 10)
@@ -100,7 +100,7 @@ class Crowd:
 
 
 def counts(server: GunicornServer, redis: Redis) -> dict[str, Any]:
-    """What the only worker holds, and what is held for it elsewhere."""
+    """Counts what the only worker holds, and what Redis and the system hold for it."""
     (worker,) = server.workers()
     return {
         **server.get("/counts").json(),
@@ -115,7 +115,7 @@ def is_quiet(found: dict[str, Any]) -> bool:
 
 
 def grown(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[int, int]]:
-    """What is more than it was, by more than what may be."""
+    """The counts that have grown by more than they may, each as before and after."""
     return {
         name: (was, number)
         for name, number in _flat(after).items()
@@ -135,7 +135,7 @@ def _may_grow(name: str) -> int:
 
 
 def rested(server: GunicornServer, redis: Redis) -> dict[str, Any]:
-    """The counts once nothing is under way and nothing is given back any more."""
+    """Waits until nothing is under way and the counts no longer shrink, and returns them."""
     wait_until(lambda: is_quiet(counts(server, redis)), timeout=SETTLE_SECONDS)
     before = counts(server, redis)
     time.sleep(REST_SECONDS)
@@ -146,14 +146,14 @@ def rested(server: GunicornServer, redis: Redis) -> dict[str, Any]:
 
 
 def settled(server: GunicornServer, redis: Redis, than: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The counts once nothing is more than in ``than``, or after a long wait; and what then still is."""
+    """Waits, for a limited time, until no count exceeds ``than``; returns all counts, and those that still do."""
     end = time.monotonic() + SETTLE_SECONDS
     while grown(than, now := counts(server, redis)) and time.monotonic() < end:
         time.sleep(0.5)
     return now, grown(than, now)
 
 
-def test_what_runs_and_vanishing_readers_held_is_given_back(daemon: ScriptedDaemon) -> None:
+def test_everything_held_by_runs_and_vanishing_readers_is_released(daemon: ScriptedDaemon) -> None:
     with running_redis() as redis_server:
         env = environment(
             redis_server.url,

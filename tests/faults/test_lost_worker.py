@@ -1,4 +1,4 @@
-"""Workers that are killed, stopped or held up, and a Redis that is away: whose runs end, and whose do not."""
+"""Workers that are killed, stopped or held up, and an outage of Redis: which runs end, and which go on."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from tests.support.plugin_daemon import ScriptedDaemon
 from tests.support.process_tree import LEASES, descendants
 
 BOUND_SECONDS = 15.0
-"""A promise to readers: how long after a kill they may wait for the end of a run."""
+"""What readers are promised: the longest that they wait for the end of a run after a kill."""
 
 HELD_SECONDS = 7
-"""Longer than the short lease of the tests, and shorter than what counts as hanging for good."""
+"""Longer than the tests' short lease, and shorter than the time after which a worker counts as lost."""
 
 LATE_SECONDS = 1.5
-"""Longer than a reaper's pause, and much shorter than the short lease."""
+"""Longer than a reaper's pause, and much shorter than the tests' short lease."""
 
 
 def words(seconds: int) -> list[dict[str, object]]:
-    """The layers of a run that says a word every tenth of a second."""
+    """The layers of a run that streams a word every tenth of a second."""
     return [prompt(), demo_llm(answer="word " * (seconds * 10), delay_ms=100)]
 
 
 def read_on(client: RunClient, run_id: str) -> list[Frame]:
-    """All events of a run, by as many connections as it takes."""
+    """Reads all events of a run, over as many connections as it takes."""
     frames: list[Frame] = []
 
     def has_ended() -> bool:
@@ -182,12 +182,12 @@ def test_an_outage_of_redis_that_is_longer_than_a_lease_ends_nobodys_runs(
     pair.redis_server.pause()
     time.sleep(HELD_SECONDS)  # the length of the fault
     os.kill(late, signal.SIGSTOP)
-    if is_restarted:  # it forgets what was sent to it meanwhile, renewals too
+    if is_restarted:  # what was sent to it meanwhile is lost, including renewals
         pair.redis_server.kill()
         pair.redis_server.restart()
     else:
         pair.redis_server.resume()
-    time.sleep(LATE_SECONDS)  # the reapers look, and one owner has not yet renewed
+    time.sleep(LATE_SECONDS)  # the reapers check leases before one owner has renewed its own
     os.kill(late, signal.SIGCONT)
     pair.wait_for_reaper()
     daemon.release(gate)

@@ -1,4 +1,4 @@
-"""Two and four workers, and two servers, with one Redis and prefix: whoever is asked knows everything."""
+"""Two servers of two or four workers each with one Redis and prefix: any worker can answer for every run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def redis_of_servers() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module", params=[(2, 1), (4, 2)], ids=["2 and 1 workers", "4 and 2 workers"])
 def servers(request: pytest.FixtureRequest, redis_of_servers: RedisServer, daemon: ScriptedDaemon) -> Iterator[Servers]:
-    """Two servers with so many workers each."""
+    """Two servers with this many workers each."""
     env = environment(redis_of_servers.url, daemon.url, redis_prefix=PREFIX, admin_token=OPERATOR, lease_seconds=4)
     with ExitStack() as stack:
         one, other = (stack.enter_context(running_server(env, workers=workers)) for workers in request.param)
@@ -50,7 +50,7 @@ def clients(servers: Servers) -> tuple[RunClient, RunClient]:
 
 
 def workers_of(redis: RedisServer, run_ids: list[str]) -> set[str]:
-    """The workers that have taken these runs."""
+    """The workers that execute these runs."""
     records = redis.client().mget([f"{PREFIX}:runs:{run_id}:record" for run_id in run_ids])
     return {str(json.loads(record or "")["worker"]) for record in records}
 
@@ -58,7 +58,7 @@ def workers_of(redis: RedisServer, run_ids: list[str]) -> set[str]:
 def runs_on_all_workers(
     servers: Servers, clients: tuple[RunClient, RunClient], redis: RedisServer, *layers: dict[str, object]
 ) -> list[str]:
-    """Runs of which every worker has taken some: gunicorn's workers take connections as they like."""
+    """Creates runs until every worker has some: which worker takes a connection is left to chance."""
     run_ids: list[str] = []
 
     def are_enough() -> bool:
@@ -71,13 +71,13 @@ def runs_on_all_workers(
 
 
 def assert_numbered(frames: list[Frame]) -> None:
-    """A whole run, none of whose events is missing."""
+    """Asserts that these are all events of a run, without a gap."""
     assert_whole(frames)
     assert [frame.id for frame in frames[:-1]] == [f"1-{number}" for number in range(1, len(frames))]
 
 
 def read_everywhere(clients: tuple[RunClient, RunClient], run_ids: list[str], times: int = 2) -> list[list[Frame]]:
-    """The frames of each run, which all readers on both servers have agreed on."""
+    """Reads each run on both servers, asserts that all readers agree, and returns its frames."""
     with ThreadPoolExecutor(RUNS) as readers:
         reading = [
             [readers.submit(RunClient(client.url).follow, run_id) for client in clients for _ in range(times)]
@@ -136,7 +136,7 @@ def test_one_idempotency_key_is_one_run_whichever_workers_are_asked(
     assert len(run_ids) == 1
 
 
-def test_the_feed_of_each_server_tells_of_the_runs_of_all_workers(
+def test_the_feed_of_each_server_has_the_runs_of_all_workers(
     servers: Servers, clients: tuple[RunClient, RunClient], redis_of_servers: RedisServer
 ) -> None:
     feeds = [FeedClient(server.url, token=OPERATOR) for server in servers]
@@ -193,7 +193,7 @@ def failed(client: RunClient, run_ids: list[str]) -> list[str]:
 
 
 def read_on(client: RunClient, run_id: str) -> list[Frame]:
-    """All events of a run, by as many connections as it takes."""
+    """Reads all events of a run, over as many connections as it takes."""
     frames: list[Frame] = []
 
     def has_ended() -> bool:

@@ -1,4 +1,4 @@
-"""A Redis that refuses: full, read-only, slow, shut to us or without our scripts, while runs stream on two workers."""
+"""A Redis that is full, read-only, slow, closed to us or without our scripts, while runs stream on two workers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.redis_rig import PASSWORD, PREFIX, Rig, asking
 from tests.support.redis_server import running_redis
 
 FAULT_SECONDS = 4
-"""How long a fault lasts."""
+"""The duration of a fault."""
 
 
 def test_a_slow_redis_only_makes_everything_slow(rig: Rig) -> None:
@@ -190,7 +190,7 @@ def test_a_server_that_starts_while_redis_is_shut_to_it_says_so_and_works_once_i
 
 @contextmanager
 def starting_server(env: dict[str, str]) -> Iterator[GunicornServer]:
-    """A server that may never be ready."""
+    """Starts a server without waiting until it is ready."""
     with TemporaryDirectory(prefix="gunicorn-") as folder:
         server = GunicornServer(Path(folder), env, workers=1, port=0, conf="gunicorn.conf.py", app="app:app")
         try:

@@ -1,6 +1,6 @@
 """A Redis that is restarted, silent, frozen, gone or without its data, while runs stream on two workers.
 
-Nothing may be lost that Redis can still take, and nobody is answered 500.
+Nothing may be lost that Redis can still store, and no request may be answered with 500.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tests.support.streaming_runs import assert_unbroken
 
 PAUSE_SECONDS = 10
 GONE_SECONDS = float(os.environ.get("GREENRUN_TEST_REDIS_GONE_SECONDS", "15"))
-"""How long faults last; a Redis that is gone for long is gone for 60 in the long form of the tests."""
+"""The duration of faults; in the long form of the tests a long outage of Redis takes 60."""
 MOST_GROWTH_BYTES = 40 << 20
-"""Of a worker while Redis is gone; what its models would say in that time is several times more."""
+"""The most that a worker may grow while Redis is away; its models would send several times as much in that time."""
 
 
 def resident_bytes(pid: int) -> int:

@@ -1,4 +1,4 @@
-"""Workers that are replaced while runs begin and hundreds of streams are open: nobody loses anything."""
+"""Workers that are replaced while runs start and hundreds of streams are open: no run or event is lost."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tests.support.steady_load import Shape, SteadyLoad
 
 EXIT_MARGIN_SECONDS = 4.0
 BUSY_SECONDS = 3.0
-"""What a machine that does other things adds to a bound."""
+"""What a busy machine adds to a bound."""
 
 GRACE_SECONDS = 60
-"""Much longer than a run takes, on a machine that does other things as well."""
+"""Much longer than a run takes, even on a busy machine."""
 CHECK_SECONDS = 180
 STREAMS = 150
 
 
 def wait_until_replaced(server: GunicornServer, old: list[int]) -> None:
-    """Wait until none of these workers runs, and as many others do."""
+    """Waits until none of these workers runs any more, and as many others do."""
     wait_until(lambda: not set(old) & set(now := server.workers()) and len(now) == 2, timeout=90)
 
 
@@ -55,7 +55,7 @@ def test_reloads_and_the_ends_of_a_worker_and_of_the_server_lose_nothing(
 
         ending_at = time.monotonic()
         server.send_signal(signal.SIGTERM)
-        wait_until(lambda: load.failures, timeout=GRACE_SECONDS)  # the door is closed
+        wait_until(lambda: load.failures, timeout=GRACE_SECONDS)  # no new connections are accepted
         load.stop_starting()
         assert server.wait() == 0
         took = time.monotonic() - ending_at

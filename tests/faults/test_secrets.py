@@ -1,4 +1,4 @@
-"""A canary in every place where a request can carry a credential, echoed by the model's side, is found nowhere else."""
+"""A canary in each place for a credential in a request, echoed by the model's side, is found nowhere else."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ FINISH: dict[str, Any] = {"finish": "stop"}
 
 @pytest.fixture
 def canary() -> str:
-    """A credential of the test's own."""
+    """A credential for this test alone."""
     return new_canary()
 
 
 @pytest.fixture(scope="module")
 def server(redis_server: RedisServer, daemon: ScriptedDaemon) -> Iterator[GunicornServer]:
-    """It logs all it can, requests included. Its variables are looked at: those of a fork would be its parent's."""
+    """A server that logs all it can, including requests. It is cold: a fork would show its parent's variables."""
     env = environment(
         redis_server.url,
         daemon.url,
@@ -73,7 +73,7 @@ def assert_nowhere(canary: str, server: GunicornServer, redis_server: RedisServe
 
 
 def finish(client: RunClient, *layers: dict[str, Any], **rest: Any) -> tuple[dict[str, Any], str]:
-    """Run to the end: the last event, and all that a caller can read of the run."""
+    """Waits for the run's end; returns the last event, and all that a caller can read of the run."""
     run_id = client.create(*layers, **rest)
     terminal = client.finish(run_id)
     return terminal, json.dumps([terminal, client.status(run_id), client.page(run_id, limit=500)], ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Turns that succeed are finalized a moment later, together or by the next message, and nobody can tell."""
+"""Successful turns are finalized a moment later, together or by the next message, and no caller can tell."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_turns_of_many_sessions_that_end_together_are_finalized_though_nobody_lo
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_message_that_is_sent_when_the_last_ones_end_is_seen_finalizes_it_and_finds_the_told(
+def test_a_message_sent_when_the_last_ones_end_is_seen_finalizes_it_and_sees_its_history(
     site: Site, clients: tuple[SessionClient, SessionClient], daemon: ScriptedDaemon, model: str, workers: int
 ) -> None:
     one = clients[0]
@@ -98,7 +98,7 @@ def test_a_message_that_is_sent_when_the_last_ones_end_is_seen_finalizes_it_and_
 def test_a_turn_that_is_rolled_back_at_the_moment_of_its_end_is_whole_or_gone(
     site: Site, clients: tuple[SessionClient, SessionClient], daemon: ScriptedDaemon, model: str
 ) -> None:
-    """The first one is stopped before it could end, and the last one after its end was seen."""
+    """The first turn is stopped before it can end, and the last one after its end was seen."""
     one, other = clients
     names = [f"{model}-{number}" for number in range(STOPS)]
     sessions = [begun(one, daemon, name, says_and_waits("a1", until=name), says("a2")) for name in names]
@@ -143,7 +143,7 @@ def test_a_session_that_is_deleted_when_its_turns_end_was_seen_is_gone(
 
     race(DELETES, end)
     wait_until(lambda: rows_left(site, sessions) == 0, timeout=SOON_SECONDS)
-    time.sleep(1)  # whatever was left to be finalized has been tried by now
+    time.sleep(1)  # by now every pending finalization has been tried
 
     assert rows_left(site, sessions) == 0
     for server, length in zip((site.one, site.other), seen, strict=True):
@@ -174,7 +174,7 @@ def test_a_question_is_a_form_at_once_though_nobody_reads_its_session(
 def test_questions_of_many_conversations_are_forms_when_their_ends_are_seen(
     site: Site, clients: tuple[SessionClient, SessionClient], daemon: ScriptedDaemon, model: str
 ) -> None:
-    """Also of those whose turns end together with turns that have asked nothing."""
+    """This includes questions whose turns end together with turns that have asked nothing."""
     daemon.script(model, [{"wait": model}, *ASKS])
     daemon.script(f"{model}-plain", says_and_waits("a0", until=model))
     asking = ChatClient(clients[0], model, human=CONTACTS)

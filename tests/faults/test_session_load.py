@@ -39,7 +39,7 @@ def model(request: pytest.FixtureRequest) -> str:
 def test_many_sessions_on_two_servers_have_every_turn_in_their_history(
     site: Site, clients: tuple[SessionClient, SessionClient], daemon: ScriptedDaemon, model: str
 ) -> None:
-    """Each turn starts at once after the one before, or while it runs, wherever that is."""
+    """Each turn starts right after the one before, or while that still runs, on either server."""
     daemon.script(model, says("yes", pause=0.01))
     agent = clients[0].scripted_agent(model)
     sessions = [clients[0].session(agent) for _ in range(SESSIONS)]

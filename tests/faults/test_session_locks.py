@@ -1,4 +1,4 @@
-"""Sessions on PostgreSQL while somebody else has locked their rows: what was read before the wait is old by then."""
+"""Sessions on PostgreSQL whose rows another transaction has locked: data read before the wait is outdated after it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = on_postgresql
 
 HAMMERED_SECONDS = 6.0
 PATIENCE = 10.0
-"""Less than the time after which sweepers look."""
+"""Less than the time after which sweepers look for unfinalized turns."""
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_message_that_waited_for_its_session_while_the_last_turn_ended_has_the
     assert len(remembered(row.session_snapshot)) == 6
 
 
-def test_a_session_that_somebody_has_locked_holds_up_no_other_one(
+def test_a_locked_session_holds_up_no_other_one(
     site: Site, clients: tuple[SessionClient, SessionClient], database_url: str
 ) -> None:
     client, _ = clients
@@ -89,7 +89,7 @@ def test_a_session_that_somebody_has_locked_holds_up_no_other_one(
     wait_until(lambda: site.rows(locked)[0].unfinished == 0, timeout=PATIENCE)
 
 
-def test_a_turn_that_was_to_be_stopped_and_succeeded_all_the_same_is_finalized_by_its_worker(
+def test_a_turn_that_succeeded_although_it_was_to_be_stopped_is_finalized_by_its_worker(
     site: Site,
     clients: tuple[SessionClient, SessionClient],
     daemon: ScriptedDaemon,
@@ -100,7 +100,7 @@ def test_a_turn_that_was_to_be_stopped_and_succeeded_all_the_same_is_finalized_b
     session = begun(client, daemon, model, [{"wait": model}, *says("a1")])
     run = client.start(session, "q1")["run_id"]
     daemon.wait_for_call(model, count=2)
-    with psycopg.connect(database_url) as other:  # as a worker would that dies before it cancels the run
+    with psycopg.connect(database_url) as other:  # like a worker that dies before it cancels the run
         other.execute("UPDATE session_turns SET stop = 'interrupt' WHERE run_id = %s", [run])
 
     daemon.release(model)
@@ -109,7 +109,7 @@ def test_a_turn_that_was_to_be_stopped_and_succeeded_all_the_same_is_finalized_b
     wait_until(lambda: site.rows(session)[1][1].status is TurnStatus.SUCCEEDED, timeout=PATIENCE)
 
 
-def test_nothing_is_forgotten_where_many_knock_at_a_busy_session(
+def test_no_turn_is_lost_when_many_messages_arrive_at_a_busy_session(
     site: Site, clients: tuple[SessionClient, SessionClient]
 ) -> None:
     one, other = clients

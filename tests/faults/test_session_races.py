@@ -1,4 +1,4 @@
-"""What stops a turn against its end, and what comes between two looks: no turn seems to be what its run is not."""
+"""Cancels, interrupts and rollbacks that race the end of a turn: a turn always agrees with its run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.session_site import (
 CANCELS = 600 if IS_SOAK else 96
 STOPS = 200 if IS_SOAK else 16
 ATTEMPTS = 5
-"""Redis may be kept away for a few seconds only before requests are refused, and a busy machine may need longer."""
+"""Requests are refused once Redis is away for a few seconds, and a busy machine may need longer; hence the retries."""
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_cancel_that_races_the_success_leaves_a_turn_as_its_run_and_the_sessio
 
 
 def length_of_turn(client: SessionClient, session_id: str) -> float:
-    """How many seconds a turn takes on this machine, while others have theirs."""
+    """The seconds that a turn takes on this machine, while others run too."""
     begun_at = time.monotonic()
     assert client.say(session_id, "How long?")["type"] == "run_succeeded"
     return time.monotonic() - begun_at
@@ -139,7 +139,7 @@ def test_what_an_owner_prepares_while_somebody_finalizes_its_cancelled_turn_is_d
         wait_until(lambda: waiting() == 1)
         assert other.runs().cancel(run_id).status_code == 200
         reading = pool.submit(other.turns, session)
-        wait_until(lambda: waiting() >= 2)  # whoever hears of the end finalizes it too
+        wait_until(lambda: waiting() >= 2)  # a worker that hears of the end finalizes it too
         locks.rollback()
         turn = reading.result()[1]
 
@@ -151,7 +151,7 @@ def test_what_an_owner_prepares_while_somebody_finalizes_its_cancelled_turn_is_d
 def test_a_turn_that_waits_sees_the_end_of_the_one_before_at_whatever_moment_it_comes(
     site: Site, daemon: ScriptedDaemon, model: str
 ) -> None:
-    """It ends, and all hear of it, before the one behind it is in line."""
+    """The turn ends, and its end is announced, before the one behind it is in line."""
     with holding_proxy(site.redis_server.url) as proxy, ExitStack() as stack:
         env = {**site.env, "DIFY_AGENT_REDIS_URL": proxy.url}
         behind = SessionClient(stack.enter_context(running_server(env)).url)
@@ -182,7 +182,7 @@ def test_a_turn_that_is_stopped_before_its_run_is_stored_is_stopped_all_the_same
     agent = demo_agent(one, "word " * 600, 100)
 
     def stop_unstored() -> tuple[str, str, str] | None:
-        """The session and both runs; None when one of the turns was refused."""
+        """Returns the session and both runs; None when one of the turns was refused."""
         session = one.session(agent)
         with writes_refused(site), ThreadPoolExecutor(2) as pool:
             path, stops = f"/sessions/{session}/runs", {"query": "q2", "multitask_strategy": strategy}

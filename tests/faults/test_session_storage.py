@@ -1,4 +1,4 @@
-"""Sessions while Redis and the database are away or take no writes: what is refused leaves nothing, and turns go on."""
+"""Sessions while Redis or the database is away or read-only: refused turns leave nothing behind, others go on."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_session_that_is_deleted_while_redis_takes_no_writes_has_its_turn_canc
 
 
 def age_deleted(site: Site, session_id: str) -> None:
-    """Make it seem a while since it was deleted, or last looked at."""
+    """Makes it seem a minute since the session was deleted or last looked at."""
     with site.database.transaction() as session:
         aged = update(AgentSession).where(AgentSession.id == session_id)
         session.execute(aged.values(updated_at=datetime.now(UTC) - timedelta(minutes=1)))
@@ -149,7 +149,7 @@ def test_turns_whose_runs_redis_has_lost_have_failed_and_the_next_one_goes_on(
     site.redis_server.restart(keep_data=False)
     wait_until(site.is_ready)
     fourth = other.start(session, "q4")
-    time.sleep(0.5)  # for now the runs of the turns before it may still come
+    time.sleep(0.5)  # so soon, the runs of the turns before it may still appear
     assert other.runs().page(fourth["run_id"])["events"] == []
     backdate(site, *run_ids)
 
@@ -162,7 +162,7 @@ def test_turns_whose_runs_redis_has_lost_have_failed_and_the_next_one_goes_on(
 
 
 def backdate(site: Site, *run_ids: str) -> None:
-    """Make it seem a while since these turns were accepted."""
+    """Makes these turns seem to have been accepted a while ago."""
     then = datetime.now(UTC) - timedelta(minutes=1)
     with site.database.transaction() as session:
         aged = update(SessionTurn).where(SessionTurn.run_id.in_(run_ids))
@@ -185,7 +185,7 @@ def test_a_run_that_loses_its_stream_at_its_very_end_does_not_succeed(
         try:
             daemon.release(model)
             daemon.wait_until_ended(model, count=2)
-            time.sleep(0.5)  # the model's answer has been taken, and its turn is being prepared
+            time.sleep(0.5)  # the model's answer has arrived, and its turn is being prepared
         finally:
             site.redis_server.resume()
         wait_until(lambda: (site.record(run_id) or {})["status"] != "running")
@@ -207,7 +207,7 @@ def test_a_chat_that_ends_with_a_question_while_the_database_is_away_breaks_off_
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(chat_of, other, session, turn)
         with sqlite_locked(database_url):
-            time.sleep(LATE_SECONDS)  # the reader is there
+            time.sleep(LATE_SECONDS)  # the reader has connected
             daemon.release(model)
             broken = reading.result()
 
@@ -217,7 +217,7 @@ def test_a_chat_that_ends_with_a_question_while_the_database_is_away_breaks_off_
 
 @contextmanager
 def sqlite_locked(url: str) -> Iterator[None]:
-    """Somebody else writes to the file for the time of the block."""
+    """Holds SQLite's write lock for the time of the block."""
     connection = sqlite3.connect(sqlite_file(url), isolation_level=None, timeout=30)
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -228,7 +228,7 @@ def sqlite_locked(url: str) -> Iterator[None]:
 
 @contextmanager
 def database_away(url: str) -> Iterator[None]:
-    """No transaction that changes something is possible, and on PostgreSQL none at all."""
+    """Makes writing transactions impossible for the time of the block; on PostgreSQL, all transactions."""
     if url.startswith("sqlite"):
         with sqlite_locked(url):
             yield
@@ -255,7 +255,7 @@ def test_a_turn_that_succeeds_while_the_database_is_away_is_finalized_when_it_is
     session = begun(one, daemon, model, says_and_waits("a1", until=model), says("a2"), says("a3"))
     first, second = one.start(session, "q1")["run_id"], other.start(session, "q2")["run_id"]
     wait_until(has_said(one, first))
-    site.database.close()  # or this test's own connections would be among those that are dropped
+    site.database.close()  # otherwise this test's own connections would be dropped too
 
     with database_away(database_url):
         daemon.release(model)
@@ -330,5 +330,5 @@ def test_a_database_that_drops_its_connections_all_the_time_fails_no_turn_that_w
 
 
 def unstored(site: Site, sessions: list[str]) -> list[str]:
-    """Runs of turns that were stored although the answer to that was lost."""
+    """The runs of turns that were stored although the answer to the commit was lost."""
     return [turn.run_id for session in sessions for turn in site.rows(session)[1] if not site.record(turn.run_id)]

@@ -1,4 +1,4 @@
-"""What breaks between the end of a turn and its finalizing: servers stop, workers die, and nothing can be written."""
+"""Faults between the end of a turn and its finalizing: servers stop, workers die, and writes fail."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.session_site import (
 )
 
 ATTEMPTS = 5
-"""A turn may be finalized before a busy machine gets to what is to come first."""
+"""A turn may be finalized before a busy machine gets to the step that should come first; hence the retries."""
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def model(request: pytest.FixtureRequest) -> str:
 def test_a_server_that_is_stopped_finalizes_what_has_ended(
     daemon: ScriptedDaemon, redis_server: RedisServer, empty_database_url: str, model: str, moment: str
 ) -> None:
-    """Nobody else is there to do it."""
+    """No other server is there to do it."""
     migrate(empty_database_url)
     daemon.script(model, says("a0"), says_and_waits("a1", until=model))
     env = session_environment(redis_server.url, daemon, empty_database_url, redis_prefix=model)
@@ -60,7 +60,7 @@ def test_a_server_that_is_stopped_finalizes_what_has_ended(
             server.stop()
         else:
             server.send_signal(signal.SIGTERM)
-            time.sleep(2)  # now it waits for nothing but the turn
+            time.sleep(2)  # now it waits only for the turn
             daemon.release(model)
             server.wait()
         assert "Traceback" not in server.log
@@ -103,7 +103,7 @@ def test_a_turn_whose_worker_is_killed_when_its_end_was_seen_is_found_by_the_nex
 
 @contextmanager
 def changes_refused(url: str) -> Iterator[None]:
-    """Sessions can be read and not changed for the time of the block."""
+    """Makes sessions read-only for the time of the block."""
     if url.startswith("sqlite"):
         connection = sqlite3.connect(sqlite_file(url), isolation_level=None, timeout=30)
         try:
@@ -125,7 +125,7 @@ def test_a_turn_that_could_not_be_finalized_together_with_others_is_finalized_by
     agent = one.scripted_agent(model)
 
     def left() -> tuple[list[str], list[dict[str, Any]]] | None:
-        """Sessions whose turns are not finalized, and their ends; None when they were finalized too soon."""
+        """Returns sessions with unfinalized turns, and their ends; None when they were finalized too soon."""
         sessions, seen = [one.session(agent) for _ in range(2)], len(site.one.log)
         run_ids = [one.start(session, "q0")["run_id"] for session in sessions]
         ends = [one.finish(run_id) for run_id in run_ids]
@@ -148,7 +148,7 @@ def test_a_turn_that_could_not_be_finalized_together_with_others_is_finalized_by
 def test_a_message_that_redis_does_not_take_leaves_the_last_turn_finalized_or_to_be_finalized(
     site: Site, daemon: ScriptedDaemon, model: str
 ) -> None:
-    """It comes to the worker that has not finalized the last turn yet."""
+    """The message reaches the worker that has not finalized the last turn yet."""
     with running_server(site.env, app=LATE) as late:
         one = SessionClient(late.url)
         session = begun(one, daemon, model, says("a1"), says("a2"))

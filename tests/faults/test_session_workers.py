@@ -82,7 +82,7 @@ def test_a_success_that_comes_after_its_worker_was_given_up_is_not_taken_over(
     model: str,
     is_followed: bool,
 ) -> None:
-    """The next turn comes before the late worker moves again, or after it."""
+    """The next turn comes before or after the late worker continues."""
     one, other = clients
     late = [f"{model}-{number}" for number in range(4)]
     sessions = [begun(one, daemon, name, says_and_waits("half ", until=name, then="done"), says("a2")) for name in late]
@@ -147,9 +147,9 @@ def test_a_worker_that_was_given_up_takes_back_no_question_that_came_later(
         daemon.release(model)
         assert {other.finish(run_id)["type"] for run_id in (first, second, third)} == {"run_succeeded"}
         wait_until(lambda: site.rows(session)[0].waiting_form_id is not None)
-        site.redis.delete(*site.redis.keys(f"{PREFIX}:workers:*:control"))  # nobody tells it that it was given up
+        site.redis.delete(*site.redis.keys(f"{PREFIX}:workers:*:control"))  # it is not notified that it was given up
     wait_until(site.is_ready)
-    time.sleep(LATE_SECONDS)  # it has seen by now that those before it have ended
+    time.sleep(LATE_SECONDS)  # by now it has seen that those before it have ended
 
     assert site.rows(session)[0].waiting_form_id is not None
 
@@ -172,7 +172,7 @@ def test_a_server_that_ends_lets_turns_go_on_for_its_grace_and_leaves_those_in_l
         run_ids.append(other.start(session, "q4")["run_id"])
 
         ending.send_signal(signal.SIGTERM)
-        time.sleep(0.5)  # it stops, and the first turn still runs
+        time.sleep(0.5)  # the server stops while the first turn still runs
         daemon.release(model)
         ends = [other.finish(run_id) for run_id in run_ids]
         ending.wait()

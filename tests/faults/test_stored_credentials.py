@@ -28,7 +28,7 @@ ADMIN = "operator-of-the-tests"
 
 @pytest.fixture(scope="module")
 def server(redis_server: RedisServer, daemon: ScriptedDaemon, database_url: str) -> Iterator[GunicornServer]:
-    """It logs all it can, requests included."""
+    """A server that logs all it can, including requests."""
     env = environment(
         redis_server.url,
         daemon.url,
@@ -56,7 +56,7 @@ def canary() -> str:
 
 
 def files_of(database_kind: str, database_url: str) -> Iterator[bytes]:
-    """Every file of the database: of SQLite the log of its writes as well, and of PostgreSQL all that it has."""
+    """Every file of the database: SQLite's with its write-ahead log, or all files of PostgreSQL."""
     if database_kind == SQLITE:
         folder = sqlite_file(database_url).parent
     else:
@@ -75,7 +75,7 @@ def put(server: GunicornServer, name: str, body: object) -> requests.Response:
 
 
 def run_agent(server: GunicornServer, provider: ScriptedDaemon, model: str, credential: str) -> tuple[str, str]:
-    """Run an agent with a scripted model: the type of the run's end, and all that can be read of it."""
+    """Runs an agent with a scripted model; returns the type of the run's end, and all that can be read of it."""
     ref = {"type": "provider", "id": credential}
     config = {"plugin_id": "greenrun/direct", "model_provider": "openai", "model": f"openai:{model}"}
     agent = server.post("/agents", json={"name": model, "agent_soul": {"model": {**config, "credential_ref": ref}}})
@@ -88,7 +88,7 @@ def run_agent(server: GunicornServer, provider: ScriptedDaemon, model: str, cred
     return end["type"], json.dumps(seen, ensure_ascii=False)
 
 
-def test_a_stored_credential_is_nowhere_in_the_clear(
+def test_a_stored_credential_is_found_nowhere_in_the_clear(
     server: GunicornServer,
     provider: ScriptedDaemon,
     redis_server: RedisServer,

@@ -1,4 +1,4 @@
-"""Request bodies: what a route takes, and what becomes of it when it is damaged."""
+"""Request bodies: valid ones for a route, and damaged ones."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.fuzz.schemas import ANYTHING, TEXTS, values_of
 
 
 class Raw(str):
-    """Written into JSON as it is."""
+    """Text that is written into JSON unchanged."""
 
 
 class Twice(dict[str, Any]):
-    """Written with every key two times."""
+    """An object that is written with every key twice."""
 
 
 NAMES = {"dify.output": "output", "pydantic_ai.history": "history", "dify.plugin": "plugin"}
@@ -109,7 +109,7 @@ def _layer_name(kind: str) -> str:
 
 @st.composite
 def layers(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Layers that often go together: a prompt, a model, and some others."""
+    """Layers that are often used together: a prompt, a model, and some others."""
     model = draw(st.sampled_from(["greenrun.demo_llm", "greenrun.demo_llm", None, *MODELS]))
     others = draw(st.lists(st.sampled_from(sorted(set(LAYER_TYPES) - {*MODELS, CONTEXT})), max_size=3, unique=True))
     kinds = [CONTEXT, *others, *([model] if model else [])]
@@ -133,7 +133,7 @@ def layers(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @st.composite
 def run_requests(draw: st.DrawFn) -> Any:
-    """Mostly runs that are accepted; the rest of the request is what its schema says."""
+    """Mostly acceptable runs; the rest of the request follows its schema."""
     whole = draw(values_of(CreateRunRequest)) if draw(st.booleans()) else {}
     parts = draw(layers())
     whole["composition"] = {"schema_version": 1, "layers": parts}
@@ -174,7 +174,7 @@ STREAM_TOKENS = values_of(CreateStreamTokenRequest)
 
 @st.composite
 def damaged(draw: st.DrawFn, values: st.SearchStrategy[Any]) -> str:
-    """The text of a value after up to three damages to it, and perhaps one to its text."""
+    """The text of a value with up to three damages to the value, and perhaps one to its text."""
     holder = [copy.deepcopy(draw(values))]
     for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2, 3]))):
         _damage(draw, holder)
@@ -215,7 +215,7 @@ def _damage(draw: st.DrawFn, holder: list[Any]) -> None:
 
 
 def write(value: Any, *, ascii_only: bool) -> str:
-    """The JSON of a value, with what Python's writer would not write."""
+    """The JSON of a value, including what Python's writer does not produce."""
     if isinstance(value, Raw):
         return str(value)
     if isinstance(value, dict):

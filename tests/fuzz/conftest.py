@@ -1,4 +1,4 @@
-"""One server that is fuzzed, and a watch on what it writes into its log."""
+"""A server to fuzz, and checks of its log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOBODY = "http://127.0.0.1:9"
 
 
 class Fuzzed:
-    """A server that has to stay whole. ``ended`` has succeeded, ``running`` says nothing for a long time."""
+    """A server that must survive the fuzzing, with its one worker. ``ended`` is a run that has succeeded."""
 
     def __init__(self, server: GunicornServer) -> None:
         self.server = server
@@ -36,11 +36,11 @@ class Fuzzed:
         self._read = 0
 
     def create_running(self) -> str:
-        """A run that goes on for about a second, unless it is cancelled."""
+        """Creates a run that lasts about a second unless it is cancelled."""
         return self.client.create(prompt(), demo_llm(answer="one two three", delay_ms=300))
 
     def assert_whole(self) -> None:
-        """It is the same worker as ever, and has logged no error nobody foresaw since this was asked last."""
+        """Asserts that no traceback and no error was logged since the last call."""
         log = self.server.log
         fresh, self._read = log[self._read :], len(log)
         assert "Traceback" not in fresh, fresh
@@ -48,7 +48,7 @@ class Fuzzed:
         assert "[ERROR]" not in fresh, fresh
 
     def assert_serves(self) -> None:
-        """A run can still be made and read."""
+        """Asserts that the same worker still runs, and that a run can be created and read."""
         assert self.server.workers() == [self.worker]
         assert self.client.finish(self.client.create(prompt(), demo_llm(answer="done")))["data"]["output"] == "done"
         self.assert_whole()

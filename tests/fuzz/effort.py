@@ -1,4 +1,4 @@
-"""How much is tried: a bounded part with all other tests, and far more with GREENRUN_SOAK=1."""
+"""How many examples the fuzzers try: few with all other tests, far more with GREENRUN_SOAK=1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SOAK_FACTOR = 50
 
 
 def effort(examples: int) -> settings:
-    """So many examples, or the soak's multiple of them. In CI they are the same every time, in a soak never."""
+    """That many examples, or a multiple in a soak. In CI they are the same every time, in a soak never."""
     return settings(
         max_examples=examples * (SOAK_FACTOR if IS_SOAK else 1),
         deadline=None,

@@ -1,4 +1,4 @@
-"""WebSocket frames, right and wrong, and what a server says in answer."""
+"""WebSocket frames, valid and invalid, and the server's frames in answer."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MASK = b"\x01\x02\x03\x04"
 MAX_CONTROL_BYTES = 125
 LENGTH_BYTES = {126: 2, 127: 8}
 BROKEN = (1011).to_bytes(2, "big")
-"""The close code that would say that the server is broken."""
+"""The close code that means that the server is broken."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame. ``claimed`` is the length that it claims to have, and ``size_of_length`` how that is written."""
+    """One frame. ``claimed`` is the length that it claims to have, ``size_of_length`` how that is written."""
 
     opcode: int = TEXT
     payload: bytes = b""
@@ -69,7 +69,7 @@ ODD_PAYLOADS = st.binary(max_size=20) | st.sampled_from(
 
 
 def frames(messages: st.SearchStrategy[str]) -> st.SearchStrategy[list[Frame]]:
-    """A few frames: mostly messages, in one or several parts, and in between whatever may go wrong."""
+    """A few frames: mostly messages, whole or in parts, with anything that may go wrong in between."""
     texts = messages.map(lambda text: text.encode("utf-8", "surrogatepass"))
     whole = texts.map(lambda text: [Frame(TEXT, text)])
     parted = st.builds(_parts, texts, st.integers(0, 40), st.sampled_from([None, PING, CLOSE, TEXT]))
@@ -95,7 +95,7 @@ def _parts(text: bytes, at: int, between: int | None) -> list[Frame]:
 
 
 def converse(url: str, path: str, token: str, sent: Sequence[Frame], *, cut: int) -> bytes:
-    """All that the server says after the handshake to a client that sends these frames, in two pieces, and goes."""
+    """Sends these frames, in two pieces, closes, and returns all that the server sends after the handshake."""
     with connect(url) as connection:
         headers = {"Host": "test", "Authorization": f"Bearer {token}", **UPGRADE}
         lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
@@ -106,7 +106,7 @@ def converse(url: str, path: str, token: str, sent: Sequence[Frame], *, cut: int
             assert data, f"no answer to the handshake: {received!r}"
         assert received.startswith(b"HTTP/1.1 101 "), received
         raw = b"".join(map(bytes, sent))
-        with suppress(OSError):  # the server may have closed at an earlier frame
+        with suppress(OSError):  # the server may have closed after an earlier frame
             connection.sendall(raw[:cut])
             connection.sendall(raw[cut:])
             connection.shutdown(socket.SHUT_WR)
@@ -118,7 +118,7 @@ def converse(url: str, path: str, token: str, sent: Sequence[Frame], *, cut: int
 
 
 def read_frames(raw: bytes) -> Iterator[tuple[int, bytes]]:
-    """The opcode and payload of each frame of a server, which must be as the protocol has it, and all there."""
+    """Yields the opcode and payload of each frame of a server. The frames must be valid and complete."""
     while raw:
         assert raw[0] >> 4 == 8, f"a frame that is not the last, or has reserved bits: {raw[:20]!r}"
         opcode, length, start = raw[0] & 15, raw[1], 2
@@ -134,7 +134,7 @@ def read_frames(raw: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def assert_sound(raw: bytes) -> list[dict[str, Any]]:
-    """Every message is a JSON object with a type, and nothing follows a close. The messages."""
+    """Asserts that each message is a JSON object with a type, and that nothing follows a close; returns them."""
     messages = []
     closed: bytes | None = None
     for opcode, payload in read_frames(raw):

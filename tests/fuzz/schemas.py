@@ -1,4 +1,4 @@
-"""Values that a JSON Schema allows, or nearly: what pydantic says of a model is what the fuzzer sends to it."""
+"""Values that a JSON Schema allows, or nearly: the fuzzer makes them from the schemas of pydantic models."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MANY = 1000
 
 
 def values_of(model: type[BaseModel]) -> Values:
-    """Values that the model takes, but for what its schema does not say."""
+    """Values that the model accepts, apart from rules that its schema does not express."""
     schema = model.model_json_schema()
     return _values(schema, schema.get("$defs", {}))
 

@@ -1,4 +1,4 @@
-"""A generated life of a server: runs that are made, read and cancelled while its workers are killed and reloaded."""
+"""A generated life of a server: runs are created, read and cancelled while its workers are killed and reloaded."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ ACTIONS = ["create"] * 8 + ["read"] * 4 + ["cancel"] * 3 + ["kill"] * 2 + ["wait
 
 
 class Trouble(Exception):
-    """The server was not there, or asked to come back: what every client has to expect."""
+    """The server was away, or asked to retry, which every client must expect."""
 
 
 @dataclass
 class Life:
-    """One sequence. ``step`` does something, and ``settle`` ends what still goes on and looks at all that happened."""
+    """One sequence. ``step`` takes one action; ``settle`` ends what still runs and checks everything that happened."""
 
     server: GunicornServer
     redis: Redis
     prefix: str
     seed: int
     done: list[str] = field(default_factory=list)
-    """What was done, to tell of a sequence that fails."""
+    """The actions so far, to be shown when the sequence fails."""
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)  # noqa: S311 (to be repeated, not to be secret)
+        self._random = random.Random(self.seed)  # noqa: S311 (it must be repeatable, not secret)
         self._scripts: dict[str, dict[str, Any]] = {}
         self._keys: dict[str, tuple[dict[str, Any], str]] = {}
         self._cancelled: set[str] = set()
@@ -67,7 +67,7 @@ class Life:
         getattr(self, f"_{action}")()
 
     def settle(self) -> None:
-        """Raises AssertionError for every promise that was broken."""
+        """Ends what still runs and checks every run. Raises ``AssertionError`` when a promise was broken."""
         for run_id, script in self._scripts.items():
             if script is ENDLESS:
                 self._cancel_run(run_id)
@@ -85,7 +85,7 @@ class Life:
         self._keys[key] = script, self._post_run(key, script)
 
     def _again(self) -> None:
-        """The same request once more: the same run, unless that has failed or was cancelled."""
+        """Repeats a request, which must give the same run unless that has failed or was cancelled."""
         if self._keys:
             key, (script, earlier) = self._random.choice(list(self._keys.items()))
             run_id = self._post_run(key, script)
@@ -111,7 +111,7 @@ class Life:
         (self._cancelled if answer.status_code == 200 else self._refused).add(run_id)
 
     def _read(self) -> None:
-        """Two readers: one whose connection breaks again and again, and one in another way."""
+        """Starts two readers of a run: one whose connection breaks again and again, and one of another kind."""
         if self._scripts:
             run_id = self._some_run()
             for mode in ("cut", self._random.choice(["whole", "page", "socket"])):
@@ -119,7 +119,7 @@ class Life:
                 self._reading.append((run_id, mode, reading))
 
     def _vanish(self) -> None:
-        """A reader that goes in the middle, without a word."""
+        """Reads a part of a run and disconnects abruptly."""
         if self._scripts:
             with suppress(OSError), connect(self.server.url) as connection:
                 path = f"/runs/{self._some_run()}/events/sse"
@@ -150,7 +150,7 @@ class Life:
         return retried(lambda: request(method, self.server.url + path, **options))
 
     def _all_have_ended(self) -> bool:
-        """Also runs whose callers never got the answer."""
+        """Whether all runs have ended, including those whose callers never got the answer."""
         records = [self.redis.get(key) for key in self.redis.scan_iter(f"{self.prefix}:runs:*:record")]
         return all(json.loads(record)["status"] != "running" for record in records if record)
 
@@ -170,7 +170,7 @@ class Life:
 
 
 def read(url: str, run_id: str, mode: str, dice: float) -> list[Frame]:
-    """All events of a run, by as many connections as it takes; ``dice`` says where they are cut."""
+    """Reads all events of a run, over as many connections as it takes; ``dice`` decides where they are cut."""
     frames: list[Frame] = []
     most = 1 + int(dice * 6) if mode == "cut" else None
     end = time.monotonic() + PATIENCE
@@ -223,7 +223,7 @@ _WAYS: dict[str, Callable[[str, str, str], Iterator[Frame]]] = {
 
 
 def request(method: str, url: str, **options: Any) -> requests.Response:
-    """One request on a connection of its own, so that any worker may get it. Raises Trouble."""
+    """Sends a request on a new connection, so that any worker may get it. Raises ``Trouble``."""
     with requests.Session() as session:
         session.trust_env = False
         try:

@@ -1,4 +1,4 @@
-"""Whatever is sent to a route, the answer is one of ours, and the server goes on."""
+"""Whatever is sent to a route, the answer is one of ours, and the server keeps serving."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ BODIES: Mapping[str, st.SearchStrategy[Any]] = {
     "/health": NO_BODY,
     "/ready": NO_BODY,
 }
-"""The text of a body for each path. Each is fuzzed with a slash at its end as well."""
+"""The body texts for each path. Each path is also fuzzed with a slash at its end."""
 
 TENANTED = ("/agents", "/apps", "/credentials", "/keys", "/sessions", "/v1")
 OPERATORS = (*TENANTED, "/events", "/structured-output")
@@ -223,7 +223,7 @@ SUFFIXES = st.sampled_from(["/", "//", "/..", "/%00", "/x", "%2f", ";a"])
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request."""
+    """One request to try."""
 
     method: str
     target: str
@@ -248,7 +248,7 @@ class Attempt:
 
 
 def frame(framing: str, body: bytes) -> tuple[dict[str, str], bytes]:
-    """The headers that tell how long a body is, rightly or not, and the body as it is sent."""
+    """The headers with the length of a body, correct or not, and the body as it is sent."""
     size = len(body)
     match framing:
         case "length":
@@ -278,7 +278,7 @@ def chunks(body: bytes) -> bytes:
 
 
 def rarely(draw: st.DrawFn, usual: str, odd: st.SearchStrategy[str]) -> str:
-    """What is usual, or once in a while something odd: a request with many oddities only shows the first."""
+    """Mostly the usual value, sometimes an odd one: in a request with many oddities only the first would count."""
     return draw(odd) if draw(st.integers(0, 9)) == 0 else usual
 
 
@@ -360,7 +360,7 @@ def test_a_body_in_malformed_chunks_is_refused_and_not_logged(fuzzed: Fuzzed, bo
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 50\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n32\r\n{"])
-def test_a_caller_who_goes_in_the_middle_of_a_body_is_no_error(fuzzed: Fuzzed, framing: str) -> None:
+def test_a_caller_that_disconnects_inside_a_body_causes_no_error(fuzzed: Fuzzed, framing: str) -> None:
     head = f"POST /runs HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {API_TOKEN}\r\n"
     for _ in range(5):
         with connect(fuzzed.url) as connection:

@@ -1,6 +1,6 @@
-"""Whatever happens to two workers, and in whatever order: no run is lost, and all who look see the same.
+"""Whatever happens to two workers, in whatever order: no run is lost, and all readers see the same.
 
-GREENRUN_SEED=17 repeats the sequence of that seed. Times are not repeated with it, so it may take some attempts.
+GREENRUN_SEED=17 repeats the sequence of that seed. Its timing is not repeated, so it may take some attempts.
 """
 
 from __future__ import annotations

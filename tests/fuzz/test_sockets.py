@@ -1,4 +1,4 @@
-"""Whatever a client says over a WebSocket, the server speaks the protocol, and goes on."""
+"""Whatever a client sends over a WebSocket, the server keeps to the protocol and keeps serving."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def cancels() -> st.SearchStrategy[Any]:
 
 @st.composite
 def commands(draw: st.DrawFn, *run_ids: str) -> Any:
-    """A command of the feed, mostly about runs that there are."""
+    """A command of the feed, mostly about existing runs."""
     fields = draw(values_of(draw(st.sampled_from(COMMANDS))))
     if "run_id" in fields:
         fields["run_id"] = draw(st.sampled_from(run_ids) | TEXTS)

@@ -1,4 +1,4 @@
-"""Requests as bytes, so that they may be as wrong as a test likes, and answers as strict as clients read them."""
+"""Requests as raw bytes, so that a test can send anything, and answers, read as strictly as by clients."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from urllib.parse import urlsplit
 
 PATIENCE = 60.0
 MAX_STREAM_BYTES = 64 * 1024
-"""Of an answer without a length; a run may go on for longer than a fuzzer likes to wait."""
+"""How much is read of an answer without a length; a run may last longer than a fuzzer should wait."""
 
 SECURITY_HEADERS = {"x-content-type-options", "referrer-policy", "content-security-policy", "cache-control"}
 
 ERROR_SHAPE = {"code", "message", "status", "detail"}
 SERVICE_ERROR_SHAPES = [{"code", "message", "status"}, {"code", "message", "status", "params"}]
-"""Of errors below ``/v1``; what is no HTTP is refused in the other shape there too."""
+"""The shapes of errors below ``/v1``. Malformed HTTP is refused in the other shape there too."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. ``rest`` is what followed the head."""
+    """An answer as it was received. ``rest`` is everything after the head."""
 
     status: int
     headers: dict[str, str]
@@ -39,10 +39,10 @@ def connect(url: str) -> socket.socket:
 
 
 def exchange(url: str, pieces: Sequence[bytes]) -> Answer | None:
-    """Send a request in these pieces, and nothing more. None when the connection was closed without an answer."""
+    """Sends a request in these pieces and returns the answer; None when the connection was closed without one."""
     received = b""
     with connect(url) as connection:
-        with suppress(OSError):  # the server may answer and close before it has read all
+        with suppress(OSError):  # the server may answer and close before it has read everything
             for piece in pieces:
                 connection.sendall(piece)
             connection.shutdown(socket.SHUT_WR)
@@ -55,7 +55,7 @@ def exchange(url: str, pieces: Sequence[bytes]) -> Answer | None:
 
 
 def vanish(connection: socket.socket) -> None:
-    """Close so that the peer meets a connection that was reset."""
+    """Closes with a reset of the connection."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
@@ -73,19 +73,19 @@ def parse_answer(received: bytes) -> Answer:
 
 
 def _is_endless(received: bytes) -> bool:
-    """Whether an event stream has begun: to wait for its end would be to wait for the end of the run."""
+    """Whether an event stream has begun; it would only end with the run."""
     return b"\r\nContent-Type: text/event-stream" in received and b"\r\n\r\n" in received
 
 
 def assert_proper(answer: Answer, *, method: str, is_service_api: bool = False) -> None:
-    """No answer says that the server is broken, and every error has the one shape, or that of the service API."""
+    """Asserts that the answer is not an internal error, and that an error has one of the documented shapes."""
     assert answer.status < 500 or answer.status == 503, answer
     assert set(answer.headers) >= SECURITY_HEADERS, answer
     if 300 <= answer.status < 400:
         assert answer.headers["location"].startswith("/"), answer
         assert not answer.headers["location"].startswith(("//", "/\\")), answer
     if method == "HEAD" and (not answer.rest or answer.rest.startswith(b"HTTP/1.1 ")):
-        return  # what follows the head answers a second request, for which the first one's body was taken
+        return  # what follows the head answers a second request, which the first one's body was taken for
     if answer.status >= 400 and "reasons" not in (body := _body(answer)):
         assert answer.headers["content-type"] == "application/json", answer
         shapes = [ERROR_SHAPE, *(SERVICE_ERROR_SHAPES if is_service_api else ())]
@@ -100,7 +100,7 @@ def assert_proper(answer: Answer, *, method: str, is_service_api: bool = False) 
 def _body(answer: Answer) -> dict[str, Any]:
     length = int(answer.headers["content-length"])
     assert len(answer.rest) >= length, answer
-    # What else was sent may have been taken for a second request, and answered.
+    # The rest of the bytes sent may have been taken for a second request and answered.
     assert len(answer.rest) == length or answer.headers["connection"] in ("keep-alive", "upgrade"), answer
     body = json.loads(answer.rest[:length].decode(), parse_constant=_refuse)
     assert isinstance(body, dict), answer

@@ -1,6 +1,6 @@
-"""The mixed load of dev/soak: runs, readers and cancels for minutes, while one fault after the other is thrown in.
+"""The mixed load of ``dev/soak``: runs, readers and cancels for minutes, with one fault injected after the other.
 
-``python -m tests.soak [minutes] [seed]``. It prints what it does and exits with 1 when something was violated.
+``python -m tests.soak [minutes] [seed]``. It prints what it does and exits with 1 when there was a violation.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from tests.support.steady_load import Shape, SteadyLoad
 
 WORKERS = 2
 CALM_SECONDS = (3.0, 10.0)
-"""Between two faults."""
+"""The pause between two faults."""
 PAUSE_SECONDS = (0.5, 6.0)
 END_SECONDS = 180.0
-"""How long after the last fault every run must have ended for all its readers."""
+"""The time after the last fault by which every run must have ended for all its readers."""
 SHAPE = Shape(readers_a_run=4, cancelled_runs=0.2, vanishing_readers=2)
 NO_DAEMON = "http://127.0.0.1:9"
 
@@ -32,7 +32,7 @@ logger = logging.getLogger("soak")
 
 
 class Faults:
-    """What is thrown in, chosen by chance."""
+    """Injects faults, chosen at random."""
 
     def __init__(self, server: GunicornServer, redis_server: RedisServer, seed: int) -> None:
         self._server = server
@@ -47,7 +47,7 @@ class Faults:
         ]
 
     def throw(self) -> None:
-        """One fault, after a calm and with all workers there."""
+        """Injects one fault, after a calm period and with all workers running."""
         time.sleep(self._random.uniform(*CALM_SECONDS))
         wait_until(self._is_complete, timeout=120)
         fault = self._random.choice(self._all)
@@ -78,7 +78,7 @@ class Faults:
 
 
 def soak(minutes: float, seed: int) -> list[str]:
-    """What was violated."""
+    """Runs the load and returns the violations."""
     with running_redis(persistent=True) as redis_server:
         env = environment(redis_server.url, NO_DAEMON, redis_prefix="soak", shutdown_grace_seconds=10)
         with (

@@ -1,4 +1,4 @@
-"""How a line of the log is written, whatever somebody has put into it."""
+"""Formatting lines of the log, whatever input they quote."""
 
 from __future__ import annotations
 

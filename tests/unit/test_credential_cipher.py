@@ -1,4 +1,4 @@
-"""How credentials are encrypted, and what of them is shown."""
+"""Encrypting credentials, and what is shown of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The libraries of Dify's clients, each in a process of its own, and a server a dialect."""
+"""Fixtures: the libraries of Dify's clients, each in a separate process, and one server per dialect."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def libraries() -> Iterator[Libraries]:
 
 @pytest.fixture(scope="session")
 def client_of(redis_server: RedisServer, daemon: ScriptedDaemon) -> Iterator[ClientOf]:
-    """A client of a server that speaks one dialect to all, begun when it is first asked for."""
+    """A function that returns a client of a server with a fixed dialect; the server starts when first needed."""
     with ExitStack() as stack:
 
         @cache

@@ -1,4 +1,4 @@
-"""Stream events of all kinds with all that Pydantic AI can say in them, also what no run of this server says today."""
+"""Stream events of every kind with everything that Pydantic AI allows in them, even if no run writes it today."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Environments with the Pydantic AI of Dify's published clients, and processes in them that do what tests ask."""
+"""Environments with the Pydantic AI of Dify's published clients, and processes in them that work for tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANSWER_SECONDS = 120.0
 
 
 class Libraries:
-    """One process a version, begun when it is first asked. ``inside/`` is what they run."""
+    """One process per version, started when first needed. The processes run ``inside/``."""
 
     def __init__(self) -> None:
         self._processes: dict[str, subprocess.Popen[str]] = {}
@@ -35,7 +35,7 @@ class Libraries:
             process.communicate(timeout=ANSWER_SECONDS)
 
     def ask(self, version: str, task: str, given: object = None) -> Any:
-        """What the task of `inside/__main__.py` says there. Both are JSON. Raises AssertionError when it fails."""
+        """Runs a task of ``inside/__main__.py`` there: JSON in, JSON out. Raises ``AssertionError`` when it fails."""
         process = self._process(version)
         assert process.stdin is not None
         assert process.stdout is not None
@@ -60,7 +60,7 @@ class Libraries:
 
 
 def python_of(version: str) -> Path:
-    """The Python of that version's environment, which is made when it is missing or its requirements have changed."""
+    """The Python of that version's environment, which is created when missing or when its requirements have changed."""
     requirements = REQUIREMENTS / f"{version}.txt"
     digest = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
     environment = MADE_IN / f"pydantic-ai-{version}-{digest}"
@@ -77,7 +77,7 @@ def python_of(version: str) -> Path:
 
 
 def _uv(*arguments: str) -> None:
-    """Raises AssertionError with its output when uv fails."""
+    """Runs uv. Raises ``AssertionError`` with its output when it fails."""
     command = [str(Path(sys.executable).with_name("uv")), "--quiet", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=MAKE_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Runs that say everything a run can say, over the road of every provider."""
+"""Runs that together produce everything a run can, with a model of every provider."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUESTION = {"question": "Go on?"}
 
 
 class Wire(Protocol):
-    """How a provider writes an answer."""
+    """The way in which a provider writes an answer."""
 
     def rich(self) -> Answer: ...
     def calling(self, *calls: wires.Call) -> Answer: ...
@@ -26,17 +26,17 @@ class Wire(Protocol):
 
 @dataclass(frozen=True)
 class Road:
-    """The way to a model of one provider: who answers for it, and the layer that names it."""
+    """The road to a model of one provider: the server that answers, and the layer that names the model."""
 
     name: str
     wire: Wire
     server: ScriptedDaemon
     layer: dict[str, Any]
     model: str
-    """The layer's key for the model."""
+    """A format string for the model in the layer's config."""
 
     def layers(self, script: str, *answers: Answer) -> list[dict[str, Any]]:
-        """A prompt and a model that answers so."""
+        """The layers of a prompt and of a model that gives these answers."""
         named = f"{self.name}-{script}"
         self.server.script(named, *answers)
         config = {**self.layer["config"], "model": self.model.format(named)}
@@ -112,7 +112,7 @@ class Runs:
         return run_id
 
     def pages(self) -> list[dict[str, Any]]:
-        """All events of each run, once it has ended."""
+        """Returns all events of each run, once it has ended."""
         for run_id in self.ids:
             self.client.finish(run_id)
         return [self.client.page(run_id, limit=500) for run_id in self.ids]

@@ -1,4 +1,4 @@
-"""Writes what a version of Pydantic AI reads into the table that dialects are written by.
+"""Writes what a version of Pydantic AI reads into the table that decides what is written for its clients.
 
     .venv/bin/python -m tests.clients.pydantic_ai.schemas 1.85.1 1.94.0 1.107.0 2.31.0
 
@@ -16,7 +16,7 @@ from tests.clients.pydantic_ai.environments import Libraries
 
 
 def schema_text(table: dict[str, Any]) -> str:
-    """The table with one line a definition, so that two versions can be compared."""
+    """The table with one line per definition, so that two versions can be compared."""
     definitions = table.pop("$defs")
     lines = [f'"{name}": {json.dumps(value)}' for name, value in table.items()]
     inner = ",\n".join(f'  "{name}": {json.dumps(definitions[name])}' for name in sorted(definitions))

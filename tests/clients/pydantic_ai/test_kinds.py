@@ -1,4 +1,4 @@
-"""Events of every kind, also those that no run says today, as Dify's clients of each date read them."""
+"""Events of every kind, even those that no run writes today, as Dify's clients of each date read them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ DATED = [dialect for dialect in Dialect if dialect is not Dialect.CURRENT]
 
 
 def unread(libraries: Libraries, version: str, events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    """What the clients with this version could not read, and why."""
+    """What the clients with this version cannot read, and why."""
     problems = libraries.ask(version, "events", events)
     assert len(problems) == len(events) > 0
     return [(event, problem) for event, problem in zip(events, problems, strict=True) if problem]
 
 
 def of_the_future(value: Any, *, is_free: bool = False) -> Any:
-    """The value with a key and an item of kinds that nobody knows yet wherever Pydantic AI has keys of its own."""
+    """The value with a key and an item of unknown kinds wherever Pydantic AI defines the keys."""
     if isinstance(value, list):
         return [of_the_future(item, is_free=is_free) for item in value]
     if not isinstance(value, dict):
@@ -74,7 +74,7 @@ def test_keys_that_a_later_pydantic_ai_brings_break_no_client(libraries: Librari
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_is_free_reaches_a_client_as_it_is(version: str) -> None:
+def test_free_form_values_reach_a_client_unchanged(version: str) -> None:
     known = [clients_with((version,)).event(event) for event in CURRENT_EVENTS]
 
     for event, before in zip(known, CURRENT_EVENTS, strict=True):
@@ -113,6 +113,6 @@ def test_a_server_of_each_version_reads_the_messages_written_for_it_and_not_what
         assert one["problems"] == []
         assert [len(parts) for parts in one["messages"]] == [
             len(MESSAGES[0].parts),
-            len(MESSAGES[1].parts) - (version != "2.31.0"),  # speech
+            len(MESSAGES[1].parts) - (version != "2.31.0"),  # which lacks the part with speech
             1,
         ]

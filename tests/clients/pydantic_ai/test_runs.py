@@ -1,4 +1,4 @@
-"""Whole runs over the road of every provider, as Dify's clients of each date read them: every event, end and status."""
+"""Whole runs with models of every provider, as Dify's clients of each date read them: events, ends and statuses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KNOWS: dict[str, set[str]] = {
     "2026-07-17": {"run_cancelled", "deferred_tool_call", "agent_message_delta", "tokens"},
     "2026-08-10": {"run_cancelled", "deferred_tool_call", "agent_message_delta", "prices", "error_type"},
 }
-"""What the models of each date have beside what they all have."""
+"""The models of each date besides those that all dates have."""
 
 MAY_KINDS = {"part_start", "part_delta", "part_end", "final_result", "function_tool_call"}
 OUTPUT_KINDS = {"output_tool_call", "output_tool_result"}
@@ -48,7 +48,7 @@ def runs_of(client: RunClient, daemon: ScriptedDaemon, dialect: str) -> Runs:
 
 
 def assert_read(libraries: Libraries, dialect: Dialect, runs: Runs, pages: list[dict[str, Any]]) -> None:
-    """The clients of that date read all of it, and their servers could go on with the sessions."""
+    """Asserts that the clients of that date can read everything, and that their servers could continue the sessions."""
     statuses = [runs.client.status(run_id) for run_id in runs.ids]
     snapshots = [snapshot for page in pages if (snapshot := page["events"][-1]["data"].get("session_snapshot"))]
     layers = [layer["runtime_state"] for snapshot in snapshots for layer in snapshot["layers"]]

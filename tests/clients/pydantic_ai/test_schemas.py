@@ -1,4 +1,4 @@
-"""The tables that dialects are written by say what the libraries of their versions say themselves."""
+"""The tables that decide what is written for clients agree with the libraries of their versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions that go from an older server to this one and back, in their snapshots."""
+"""Sessions whose snapshots go from an older server to this one and back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SERVERS = [
     ("1.107.0", Dialect.AUGUST_10),
     ("2.31.0", Dialect.CURRENT),
 ]
-"""What older servers had, and a dialect that is spoken to their clients."""
+"""The versions that older servers had, each with a dialect of their clients."""
 
 HISTORY = {"name": "history", "type": "pydantic_ai.history"}
 ASK = {"name": "ask", "type": "dify.ask_human", "config": {}}
@@ -27,7 +27,7 @@ DONE = [{"text": "It is done."}, {"finish": "stop"}]
 
 
 def snapshot(layers: list[dict[str, Any]], messages: list[Any]) -> dict[str, Any]:
-    """A snapshot as an older server hands it back."""
+    """A snapshot as an older server returns it."""
     states = {"history": {"messages": messages}}
     entries = [
         {"name": layer["name"], "lifecycle_state": "suspended", "runtime_state": states.get(layer["name"], {})}
@@ -37,7 +37,7 @@ def snapshot(layers: list[dict[str, Any]], messages: list[Any]) -> dict[str, Any
 
 
 def succeed(client: RunClient, layers: list[dict[str, Any]], **rest: Any) -> dict[str, Any]:
-    """Run to a success; the snapshot that it hands back."""
+    """Runs to a success and returns the new snapshot."""
     end = client.finish(client.create(*layers, **rest))
     assert end["type"] == "run_succeeded", end
     return dict(end["data"]["session_snapshot"])

@@ -1,4 +1,4 @@
-"""What models say in the wire format of each provider: all that can become a part of a response, and calls of tools."""
+"""Answers in the wire format of each provider: everything that can become a part of a response, and tool calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.plugin_daemon import Answer, Step
 from tests.support.provider_wires import event, response
 
 Call = tuple[str, str, dict[str, Any]]
-"""Its id, the name of its tool, and its arguments."""
+"""The call's id, the name of its tool, and its arguments."""
 
 PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
 ANSWER = "Comets, two of them."
@@ -77,7 +77,7 @@ class OpenAIChat:
 
 
 class OpenAIResponses:
-    """Reasoning with its encrypted content, a search of the provider's own, an image that it made, and text."""
+    """Reasoning with its encrypted content, a search by the provider, an image that it made, and text."""
 
     @staticmethod
     def rich() -> Answer:
@@ -160,7 +160,7 @@ class OpenAIResponses:
 
 
 def _responses(*items: dict[str, Any], between: Sequence[Step] = ()) -> Answer:
-    """A response with these items; ``between`` goes on with the last of them."""
+    """A response with these items; ``between`` are events that continue the last of them."""
     steps: list[dict[str, Any]] = [{"type": "response.created", "response": response("in_progress", [])}]
     for index, item in enumerate(items):
         steps.append({"type": "response.output_item.added", "output_index": index, "item": item})
@@ -179,7 +179,7 @@ def _responses(*items: dict[str, Any], between: Sequence[Step] = ()) -> Answer:
 
 
 class Anthropic:
-    """Thinking with its signature, a search of the provider's own, and text with citations."""
+    """Thinking with its signature, a search by the provider, and text with citations."""
 
     @staticmethod
     def rich() -> Answer:

@@ -1,4 +1,4 @@
-"""What a failed run is to a chat client."""
+"""The errors that a chat client gets for failed runs."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from tests.unit.composition.fakes import NoteLayer
 
 @pytest.fixture
 def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the layers of this test have noted."""
+    """The notes of the layers of this test."""
     fresh: list[str] = []
     monkeypatch.setattr(NoteLayer, "notes", fresh)
     return fresh

@@ -86,18 +86,18 @@ class NoteLayer(Layer[NoteConfig, NoteState]):
 
 
 class HookFailed(Exception):
-    """A hook that was told to fail."""
+    """Raised by a hook that is configured to fail."""
 
 
 class NeedyLayer(NoteLayer):
-    """Cannot be without a note layer."""
+    """A layer that depends on a note layer."""
 
     type_id = "test.needy"
     dependencies = (Dependency("note", "test.note"),)
 
 
 class NamedLayer(NoteLayer):
-    """Has a name that is set."""
+    """A layer type with a fixed name."""
 
     type_id = "test.named"
     required_name = "fixed"

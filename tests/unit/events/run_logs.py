@@ -1,4 +1,4 @@
-"""Logs of runs whose items are gathered, and not written."""
+"""Logs of runs whose items are collected instead of written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUCCEEDED = RunEnd.succeeded(output="done", snapshot={"schema_version": 1, "laye
 
 
 class Sink:
-    """Keeps what a log tells of streams, as the hub would see it."""
+    """Records what a log reports to the hub about streams."""
 
     def __init__(self) -> None:
         self.owned: set[str] = set()
@@ -41,7 +41,7 @@ class Sink:
 
 
 class Listener:
-    """Keeps the ends that were announced."""
+    """Records the announced ends."""
 
     def __init__(self, *, is_there: bool = True) -> None:
         self.is_there = is_there
@@ -52,7 +52,7 @@ class Listener:
 
 
 class GatheredLog:
-    """The log of one run that has begun, with what it queues and what it tells others."""
+    """The log of one run that has begun, with the items that it queues and what it reports to others."""
 
     def __init__(self, put: Callable[[LogItem], None] | None = None, *, max_bytes: int = 1_000_000) -> None:
         self.record = RunRecord.begin(new_id(), dialect=Dialect.CURRENT, worker="worker", tenant_id="acme")
@@ -77,7 +77,7 @@ class GatheredLog:
         return self.encoder.started()
 
     def append(self, count: int = 1) -> list[LogItem]:
-        """So many items of events, of those that were queued last."""
+        """Queues this many events and returns their items."""
         for _ in range(count):
             self.log.append(self.event)
         return self.items[-count:]

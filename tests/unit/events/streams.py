@@ -95,7 +95,7 @@ class Reader:
         self.is_closed = True
 
     def bring(self, stream: str, *brought: StreamEntry) -> None:
-        """Have read these entries, as a reader does: only of what it reads."""
+        """Delivers these entries as if they had been read; the stream must be one that is read."""
         assert stream in self.cursors
         self.cursors[stream] = brought[-1].cursor
         self.on_entries(stream, list(brought))
@@ -117,7 +117,7 @@ class Readers:
 
 
 class ReadHub:
-    """A hub that has started, with its readers and what its owner was told."""
+    """A started hub, with its readers and the control messages passed to its owner."""
 
     def __init__(self) -> None:
         self.readers = Readers()
@@ -131,5 +131,5 @@ class ReadHub:
 
     @property
     def reading(self) -> dict[str, Any]:
-        """Where it reads which streams, besides its own."""
+        """The cursor of each stream that it reads, except its own control stream."""
         return {stream: cursor for stream, cursor in self.reader.cursors.items() if stream != CONTROL}

@@ -1,4 +1,4 @@
-"""What a failed run says of itself."""
+"""The error, type and reason of a failed run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the reaper may believe that who has not renewed a lease is lost."""
+"""When the reaper may conclude that a worker which has not renewed a lease is lost."""
 
 from __future__ import annotations
 

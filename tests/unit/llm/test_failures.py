@@ -1,4 +1,4 @@
-"""What people and programs learn of a failed model call."""
+"""The messages and error types of failed model calls."""
 
 from __future__ import annotations
 

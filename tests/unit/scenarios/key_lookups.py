@@ -15,7 +15,7 @@ VALID = KeyHolder("id", "tenant", KeyKind.WORKSPACE, None, None)
 
 
 class Keys:
-    """Knows one key, and what it was asked for."""
+    """A lookup that knows one key, and records what it was asked for."""
 
     def __init__(self) -> None:
         self.asked: list[set[str]] = []

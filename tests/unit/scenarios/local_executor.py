@@ -53,7 +53,7 @@ def _start(executor: LocalExecutor) -> None:
 
 
 class RefusingRunLog:
-    """Cannot take a success, as when an output cannot be serialised."""
+    """A run log that cannot accept a success, as when an output cannot be serialised."""
 
     def __init__(self) -> None:
         self.ends: list[RunEnd] = []
@@ -85,7 +85,7 @@ def a_run_whose_end_cannot_be_made_ends_as_failed() -> None:
 
 
 class WaitingRunLog:
-    """Has the end of its run on the way until ``done`` is set."""
+    """A run log whose end stays under way until ``done`` is set."""
 
     def __init__(self) -> None:
         self.done: AsyncResult[EndOutcome] = AsyncResult()

@@ -1,4 +1,4 @@
-"""Scenarios of announced ends and those who hear of them, in a process that is patched and with a real Redis."""
+"""Scenarios of announced ends and their observers, in a patched process with a real Redis."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _eventually(condition: Callable[[], object]) -> None:
 
 @dataclass
 class Worker:
-    """What one worker process has of announced ends."""
+    """The parts of one worker process that deal with announced ends."""
 
     link: Requests
     keys: Keys
@@ -102,7 +102,7 @@ def _worker(
 
 
 class Hears:
-    """An observer that remembers what it was told."""
+    """An observer that remembers the ends it has heard of."""
 
     def __init__(self) -> None:
         self.ends: list[AnnouncedEnd] = []
@@ -332,7 +332,7 @@ def _die(*_: object, **__: object) -> Any:
 
 
 def killed_worker(url: str, step: str) -> None:
-    """Ends runs, and is killed at one step of hearing of them."""
+    """Ends runs, and is killed at one step of handling their announced ends."""
     facts = FactWriter(url)
 
     def half(heard: Sequence[HeardEnd]) -> None:
@@ -372,7 +372,7 @@ def _patch(stream: EndStream, step: str) -> None:
 
 
 def surviving_worker(url: str, step: str) -> None:
-    """Hears of all that the killed one has left: each fact is there, and was written once."""
+    """Handles all that the killed worker has left, and asserts that each fact was written, and only once."""
     observers_module.IDLE_SECONDS = 0.2
     facts = FactWriter(url)
     with _worker(url, {"observer": facts}) as worker:

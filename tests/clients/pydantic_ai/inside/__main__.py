@@ -1,4 +1,4 @@
-"""Does what it is asked, in the environment of a version: each line has a task and what it is given, as JSON."""
+"""Runs tasks in the environment of a version: each line of input has a task and its argument, as JSON."""
 
 from __future__ import annotations
 

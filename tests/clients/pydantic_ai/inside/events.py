@@ -1,4 +1,4 @@
-"""Reads stream events as Dify's client of a date does: its model forbids unknown keys, and so does all in it."""
+"""Reads stream events as Dify's client of a date does: its models forbid unknown keys at every depth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Strict(BaseModel):
 
 
 def unread(events: list[object]) -> list[list[str]]:
-    """For each event what could not be read of it: nothing when all is well."""
+    """For each event, the problems in reading it; empty when there are none."""
     return [_problems(event) for event in events]
 
 

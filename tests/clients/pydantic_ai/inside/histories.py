@@ -1,4 +1,4 @@
-"""Histories as a server with this version keeps them in its snapshots: made by its agent, and read again."""
+"""Histories as a server with this version keeps them in its snapshots: made by its agent, and read back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUESTION = {"question": "Go on?"}
 
 
 class Kept(BaseModel):
-    """The state of the history layer. It forbids unknown keys, and so does all in it."""
+    """The state of the history layer. It forbids unknown keys at every depth."""
 
     model_config = ConfigDict(extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
 
@@ -34,12 +34,12 @@ class Kept(BaseModel):
 
 
 def make(_: object = None) -> dict[str, Any]:
-    """A session whose last run has answered, and one whose last run waits for a human."""
+    """Makes a session whose last run has answered, and one whose last run waits for a human."""
     return {"answered": _answered(), "waiting": _waiting()}
 
 
 def read(histories: list[list[Any]]) -> list[dict[str, Any]]:
-    """What could not be read of each history, and what it says: the kind, tool call and text of each part."""
+    """The problems in reading each history, and its content: the kind, tool call and text of each part."""
     return [_read(messages) for messages in histories]
 
 

@@ -1,4 +1,4 @@
-"""Reads whole runs as Dify's client of a date does: pages of events and statuses, every model of which is closed."""
+"""Reads whole runs as Dify's client of a date does: pages of events and statuses, with models that forbid extras."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ USAGES: dict[str, Any] = {"tokens": Tokens, "prices": Prices}
 
 
 def unread(given: dict[str, Any]) -> list[str]:
-    """What could not be read of ``pages`` and ``statuses`` by a client that ``knows`` so much."""
+    """The problems of a client that ``knows`` these models in reading ``pages`` and ``statuses``."""
     knows = set(given["knows"])
     page, status = TypeAdapter(_page(knows)), TypeAdapter(_status(knows))
     problems = [problem for one in given["pages"] for problem in _problems(page, one)]

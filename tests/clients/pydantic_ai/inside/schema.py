@@ -1,6 +1,6 @@
-"""What this environment's Pydantic AI reads: the JSON schemas of its stream events and of its messages.
+"""The JSON schemas of the stream events and messages that this environment's Pydantic AI reads.
 
-Only what says which keys and values are read is kept: no titles, descriptions or defaults.
+They are reduced to what decides which keys and values are read: no titles, descriptions or defaults.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LEFT_OUT = ("title", "description", "default", "format", "deprecated", "discrimi
 
 
 def essence(schema: Any) -> Any:
-    """The schema without what does not matter for reading."""
+    """The schema without the parts that do not matter for reading."""
     if not isinstance(schema, dict):
         return schema
     kept = {}

@@ -19,7 +19,7 @@ A, B = "10.0.0.1:6379", "10.0.0.2:6379"
 
 
 class Nodes:
-    """Nodes that answer as they are told; ``sent`` is what they got."""
+    """Nodes with scripted answers; ``sent`` has the commands that they received."""
 
     def __init__(self, **answers: Answer) -> None:
         self.slots = SlotMap(f"redis://{A}/0")
