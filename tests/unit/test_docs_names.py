@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import fnmatch
+import os
 import re
-import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +29,7 @@ FOREIGN_FILES = {
     "org/plugin/provider",
     "requirements/VERSION.txt",
 }
+NOT_OURS = {".git", ".greenrun", ".hypothesis", ".venv", "__pycache__", "node_modules"}
 FOLDERS_MADE_LATER = (".greenrun/", ".venv/")
 
 _CODE = re.compile(r"`([^`\n]+)`")
@@ -41,9 +42,12 @@ _NAME = re.compile(r"[a-z]\w*_\w+")
 
 @cache
 def files() -> list[str]:
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
-    return [name for name in names.splitlines() if (CHECKOUT / name).is_file()]
+    """The files of the checkout, which need not be one of git: CI runs in a copy."""
+    found = []
+    for folder, names, in_it in os.walk(CHECKOUT):
+        names[:] = [name for name in names if name not in NOT_OURS]
+        found += [named(Path(folder, name)) for name in in_it]
+    return found
 
 
 @cache
