@@ -12,8 +12,8 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from runtime.execution.bridge import LoopBridge
 from runtime.execution import hub_loop
+from runtime.execution.bridge import LoopBridge
 from runtime.execution.hub_loop import HubEventLoop
 from tests.support.patched import eventually
 
