@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,21 +19,12 @@ from runtime.protocol.requests import MAX_IDEMPOTENCY_KEY_LENGTH, CompositionSpe
 from services.agents.texts import ShortLine
 from services.souls.document import MAX_PROMPT_CHARS
 
-MAX_METADATA_BYTES = 65_536
-
 
 def without_nul(value: object) -> object:
     """Returns a text without its NUL characters; anything else unchanged."""
     return value.replace("\0", "") if isinstance(value, str) else value
 
 
-def _is_small(value: dict[str, Any]) -> dict[str, Any]:
-    if len(json.dumps(value)) > MAX_METADATA_BYTES:
-        raise ValueError(f"takes at most {MAX_METADATA_BYTES} bytes of JSON")
-    return value
-
-
-Metadata = Annotated[dict[str, JsonValue], AfterValidator(_is_small)]
 Query = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS, pattern=r"\S"), BeforeValidator(without_nul)]
 
 
@@ -51,7 +40,7 @@ class CreateSessionRequest(_Wanted):
     tag: str | None = None
     composition: CompositionSpec | None = None
     name: ShortLine = ""
-    metadata: Metadata = Field(default_factory=dict)
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
     multitask_strategy: MultitaskStrategy = MultitaskStrategy.ENQUEUE
 
     @model_validator(mode="after")
@@ -69,7 +58,7 @@ class ChangeSessionRequest(_Wanted):
     """What to change in a session. What is not sent stays as it is."""
 
     name: ShortLine | None = None
-    metadata: Metadata | None = None
+    metadata: dict[str, JsonValue] | None = None
     version_id: str | None = None
 
 
@@ -83,4 +72,4 @@ class StartTurnRequest(_Wanted):
     version_id: str | None = None
     """A version to which the session moves with this turn."""
     idempotency_key: str | None = Field(default=None, max_length=MAX_IDEMPOTENCY_KEY_LENGTH, pattern=r"\S")
-    metadata: Metadata = Field(default_factory=dict)
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
